@@ -1,0 +1,15 @@
+"""Energies U_θ: Flax modules, their functional form, and the Gaussian base they sit on."""
+
+from jarzynski_jax.energies.functional import functional
+from jarzynski_jax.energies.gaussian_base import GaussianBase, OnGaussianBase, fit_gaussian_base
+from jarzynski_jax.energies.mixture import TwoModeMixture
+from jarzynski_jax.energies.mlp import MLP
+
+__all__ = [
+    "MLP",
+    "GaussianBase",
+    "OnGaussianBase",
+    "TwoModeMixture",
+    "fit_gaussian_base",
+    "functional",
+]

@@ -1,0 +1,323 @@
+r"""The Gaussian base that an energy sits on.
+
+.. math:: U_\theta(x) = \tfrac12 (x - m)^\top \Sigma^{-1} (x - m) + f_\theta(x)
+
+With :math:`f_{\theta_0} = 0` the first model is a Gaussian: its samples and
+:math:`\log Z_0 = \tfrac12 \log\det(2\pi\Sigma)` are exact. With :math:`m` and :math:`\Sigma`
+fitted to the data, only what is not Gaussian about them is left to learn.
+"""
+
+import math
+from typing import Literal, NamedTuple, TypeAlias, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
+
+__all__ = [
+    "Covariance",
+    "GaussianBase",
+    "OnGaussianBase",
+    "energy",
+    "exact_start",
+    "fit_gaussian_base",
+    "log_partition_function",
+    "sample",
+]
+
+Covariance: TypeAlias = Literal["full", "diagonal", "isotropic"]
+
+
+class GaussianBase(NamedTuple):
+    r"""A Gaussian :math:`N(m, \Sigma)` of samples of any shape, of d numbers each.
+
+    mean
+        m, in the shape of a sample.
+    scale
+        L with Σ = L Lᵀ: lower triangular ``(d, d)``, or a diagonal ``(d,)``, or a scalar.
+    inverse_scale
+        L⁻¹, in the shape of ``scale``.
+    """
+
+    mean: Array
+    scale: Array
+    inverse_scale: Array
+
+
+def fit_gaussian_base(
+    data: Array, covariance: Covariance = "full", noise_scale: float = 0.0
+) -> GaussianBase:
+    r"""Fit a Gaussian to data, plus the variance of the noise that will be added to them.
+
+    Parameters
+    ----------
+    data
+        Shape ``(n, ...)``.
+    covariance
+        ``"full"``, ``"diagonal"`` (one variance a coordinate) or ``"isotropic"`` (one in
+        all).
+    noise_scale
+        σ of independent Gaussian noise to be added to the data later; σ² joins the
+        variances.
+
+    Returns
+    -------
+    GaussianBase
+        In the dtype of the data; computed in float64.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two samples, a value is not finite, the covariance is
+        singular, or its name unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> base = fit_gaussian_base(np.array([[-1.0, 0.0], [1.0, 2.0]]), "diagonal")
+    >>> base.mean.tolist(), base.scale.tolist()
+    ([0.0, 1.0], [1.0, 1.0])
+    """
+    if covariance not in get_args(Covariance):
+        raise ValueError(
+            f"covariance must be one of {get_args(Covariance)}; got {covariance!r}"
+        )
+    values = np.asarray(data)
+    if values.ndim < 2 or values.shape[0] < 2:
+        raise ValueError(
+            f"data must have shape (n, ...) with n ≥ 2 samples; got shape {values.shape}"
+        )
+    dtype = jax.dtypes.canonicalize_dtype(jnp.promote_types(values.dtype, jnp.float32))
+    flat = values.reshape(values.shape[0], -1).astype(np.float64)
+    if not np.all(np.isfinite(flat)):
+        raise ValueError(f"data must be finite; {np.sum(~np.isfinite(flat))} values are not")
+    mean = flat.mean(axis=0)
+    centred = flat - mean
+    if covariance == "full":
+        scale, inverse_scale = _cholesky(centred, noise_scale)
+    else:
+        axis = 0 if covariance == "diagonal" else None
+        variance = np.mean(centred**2, axis=axis) + noise_scale**2
+        if np.any(variance <= 0):
+            raise ValueError(
+                "a coordinate of the data never varies, so its variance is 0; give a "
+                "noise_scale or use an 'isotropic' covariance"
+            )
+        scale = np.sqrt(variance)
+        inverse_scale = 1 / scale
+    return GaussianBase(
+        jnp.asarray(mean.reshape(values.shape[1:]), dtype),
+        jnp.asarray(scale, dtype),
+        jnp.asarray(inverse_scale, dtype),
+    )
+
+
+def _cholesky(centred: np.ndarray, noise_scale: float) -> tuple[np.ndarray, np.ndarray]:
+    num_samples, dimension = centred.shape
+    matrix = centred.T @ centred / num_samples + noise_scale**2 * np.eye(dimension)
+    if np.linalg.cond(matrix) > 1e10:
+        raise ValueError(
+            f"the covariance of {num_samples} samples of {dimension} numbers is singular; "
+            "give a noise_scale or use a 'diagonal' or 'isotropic' covariance"
+        )
+    scale = np.linalg.cholesky(matrix)
+    return scale, np.linalg.inv(scale)
+
+
+def _apply(factor: Array, vector: Array) -> Array:
+    return factor @ vector if factor.ndim == 2 else factor * vector
+
+
+def energy(base: GaussianBase, x: Array) -> Array:
+    r"""Energy of the base, :math:`\tfrac12 (x - m)^\top \Sigma^{-1} (x - m)`.
+
+    Parameters
+    ----------
+    base
+        The Gaussian.
+    x
+        One sample, in the shape of ``base.mean``.
+
+    Returns
+    -------
+    Array
+        A scalar.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> base = GaussianBase(jnp.zeros(2), jnp.array(2.0), jnp.array(0.5))
+    >>> float(energy(base, jnp.array([2.0, 0.0])))
+    0.5
+    """
+    if jnp.shape(x) != base.mean.shape:
+        raise ValueError(
+            f"a sample must have the shape of the base, {base.mean.shape}; got {jnp.shape(x)}"
+        )
+    whitened = _apply(base.inverse_scale, (x - base.mean).reshape(-1))
+    return jnp.sum(jnp.square(whitened)) / 2
+
+
+def log_partition_function(base: GaussianBase) -> Array:
+    r"""Exact :math:`\log Z_0 = \tfrac d2 \log 2\pi + \tfrac12 \log\det\Sigma`, in nats.
+
+    Parameters
+    ----------
+    base
+        The Gaussian.
+
+    Returns
+    -------
+    Array
+        A scalar.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> base = GaussianBase(jnp.zeros(2), jnp.array(1.0), jnp.array(1.0))
+    >>> round(float(log_partition_function(base)), 4)
+    1.8379
+    """
+    dimension = base.mean.size
+    if base.scale.ndim == 2:
+        half_logdet = jnp.sum(jnp.log(jnp.diagonal(base.scale)))
+    else:
+        half_logdet = jnp.sum(jnp.broadcast_to(jnp.log(base.scale), (dimension,)))
+    return dimension / 2 * math.log(2 * math.pi) + half_logdet
+
+
+def sample(rng_key: PRNGKey, base: GaussianBase, num_samples: int) -> Array:
+    """Draw exact, independent samples.
+
+    Parameters
+    ----------
+    rng_key
+        A key of ``jax.random``.
+    base
+        The Gaussian.
+    num_samples
+        How many.
+
+    Returns
+    -------
+    Array
+        Shape ``(num_samples, ...)``, in the dtype of the base.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> base = GaussianBase(jnp.zeros((2, 3)), jnp.array(1.0), jnp.array(1.0))
+    >>> sample(jax.random.key(0), base, 5).shape
+    (5, 2, 3)
+    """
+    normal = jax.random.normal(rng_key, (num_samples, base.mean.size), base.mean.dtype)
+    shifted = jax.vmap(lambda z: _apply(base.scale, z))(normal)
+    return base.mean + shifted.reshape(num_samples, *base.mean.shape)
+
+
+def exact_start(
+    rng_key: PRNGKey,
+    base: GaussianBase,
+    energy_fn: EnergyFn,
+    params: Params,
+    num_walkers: int,
+) -> tuple[Array, Array]:
+    """Draw the first walkers of a model that starts at its base, and see that it does.
+
+    Parameters
+    ----------
+    rng_key
+        A key of ``jax.random``.
+    base
+        The Gaussian.
+    energy_fn
+        ``(params, x) -> scalar``.
+    params
+        The first parameters. With them the energy must be the base's, up to rounding.
+    num_walkers
+        N.
+
+    Returns
+    -------
+    tuple[Array, Array]
+        Exact samples, shape ``(N, ...)``, and the exact log Z₀.
+
+    Raises
+    ------
+    ValueError
+        If the energy of the samples is not the base's: then they would not be samples of
+        the model, and every weight after them would be wrong.
+
+    Examples
+    --------
+    >>> import jax, numpy as np
+    >>> from flax import nnx
+    >>> from jarzynski_jax.energies import MLP, OnGaussianBase, fit_gaussian_base, functional
+    >>> base = fit_gaussian_base(np.random.default_rng(0).normal(size=(100, 2)))
+    >>> energy_fn, params = functional(OnGaussianBase(base, MLP(2, rngs=nnx.Rngs(0))))
+    >>> positions, log_z = exact_start(jax.random.key(0), base, energy_fn, params, 16)
+    >>> positions.shape
+    (16, 2)
+    """
+    positions = sample(rng_key, base, num_walkers)
+    expected = jax.vmap(lambda x: energy(base, x))(positions)
+    actual = jax.vmap(lambda x: energy_fn(params, x))(positions)
+    error = jnp.max(jnp.abs(actual - expected) / (1 + jnp.abs(expected)))
+    if not error < 1e-4:
+        raise ValueError(
+            "the model does not start at its Gaussian base: the energies of the base's "
+            f"samples differ by up to {error:.3g} of themselves. Start the last layer of the "
+            "network at zero."
+        )
+    return positions, log_partition_function(base)
+
+
+class _Fixed(nnx.Variable):
+    """A variable that is part of the model and not trained."""
+
+
+class OnGaussianBase(nnx.Module):
+    r"""An energy on a Gaussian base, :math:`U_\theta(x) = U_{\rm base}(x) + f_\theta(x)`.
+
+    Parameters
+    ----------
+    base
+        The Gaussian; not trained.
+    correction
+        The module f, from one sample to a scalar. For an exact start it must be zero at
+        first, as :class:`~jarzynski_jax.energies.MLP` is, or have a partition function of
+        its own on the base, as :class:`~jarzynski_jax.energies.TwoModeMixture` has.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from flax import nnx
+    >>> from jarzynski_jax.energies import MLP, GaussianBase, OnGaussianBase
+    >>> base = GaussianBase(jnp.zeros(2), jnp.array(1.0), jnp.array(1.0))
+    >>> model = OnGaussianBase(base, MLP(2, rngs=nnx.Rngs(0)))
+    >>> float(model(jnp.array([1.0, 1.0])))
+    1.0
+    """
+
+    def __init__(self, base: GaussianBase, correction: nnx.Module) -> None:
+        self._mean = _Fixed(base.mean)
+        self._scale = _Fixed(base.scale)
+        self._inverse_scale = _Fixed(base.inverse_scale)
+        self.correction = correction
+
+    @property
+    def base(self) -> GaussianBase:
+        """The Gaussian."""
+        return GaussianBase(self._mean[...], self._scale[...], self._inverse_scale[...])
+
+    def __call__(self, x: Array) -> Array:
+        """Energy of one sample, a scalar."""
+        return energy(self.base, x) + self.correction(x)

@@ -1,0 +1,239 @@
+r"""Unadjusted Langevin with its exact path weight.
+
+With :math:`\rho \propto e^{\ell}`, one step of size :math:`h` from :math:`x` to :math:`x'` is
+
+.. math:: x' = x + h \nabla\ell_{\rm old}(x) + \sqrt{2h}\,\xi, \qquad \xi \sim N(0, 1)
+
+and changes the walker's log-weight by (thesis, eq. 3.3.1 and 3.3.2, with :math:`\ell = -U`)
+
+.. math::
+    \Delta A = \ell_{\rm new}(x') - \ell_{\rm old}(x)
+        - \tfrac12 (x' - x)\cdot(\nabla\ell_{\rm new}(x') + \nabla\ell_{\rm old}(x))
+        - \tfrac h4 (|\nabla\ell_{\rm new}(x')|^2 - |\nabla\ell_{\rm old}(x)|^2).
+
+The move follows the **old** target, by which the walker was last weighed, and the weight
+closes with the **new** one, the ``logdensity_fn`` of the call. So a step costs one
+value-and-gradient. Then, at every step :math:`k`, for any step size and any sequence of
+targets, :math:`E[f(X_k) e^{A_k}] = (Z_k/Z_0)\, E_k[f]` (Proposition 3.3.1), if the walkers
+started as exact samples of the first target with :math:`A_0 = 0`.
+
+At a fixed target :math:`\Delta A` is MALA's log acceptance ratio.
+"""
+
+import operator
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jarzynski_jax.types import (
+    Array,
+    ArrayTree,
+    Kernel,
+    LogDensityFn,
+    Position,
+    PRNGKey,
+    SamplingAlgorithm,
+    Scalar,
+)
+
+__all__ = ["ULAInfo", "ULAState", "as_top_level_api", "build_kernel", "init"]
+
+
+class ULAState(NamedTuple):
+    r"""One walker, and what its next step needs.
+
+    position
+        Any pytree of floating-point arrays.
+    logdensity
+        :math:`\ell(x)` under the target by which the walker was last weighed.
+    logdensity_grad
+        :math:`\nabla\ell(x)`, likewise; the shape of ``position``.
+    log_endpoint
+        :math:`-\frac h4 |\nabla\ell(x)|^2`, the part of the log-weight that fluctuates with
+        the position and never accumulates; 0 before the first step.
+    """
+
+    position: ArrayTree
+    logdensity: Array
+    logdensity_grad: ArrayTree
+    log_endpoint: Array
+
+
+class ULAInfo(NamedTuple):
+    r"""What one step did.
+
+    log_weight_increment
+        :math:`\Delta A`; ``-inf`` where a density, a gradient or a position is not finite,
+        never NaN.
+    is_finite
+        Whether the increment is finite. If not, the walker is dead: its weight is 0.
+    """
+
+    log_weight_increment: Array
+    is_finite: Array
+
+
+def init(position: Position, logdensity_fn: LogDensityFn) -> ULAState:
+    """Weigh one walker for the first time.
+
+    Parameters
+    ----------
+    position
+        Any pytree of floating-point arrays.
+    logdensity_fn
+        The unnormalised log-density that the walker is a sample of.
+
+    Returns
+    -------
+    ULAState
+        The state, with ``log_endpoint`` 0.
+
+    Raises
+    ------
+    ValueError
+        If a leaf of the position is not of floating point, or the log-density not a scalar.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> state = init(jnp.array([1.0, 2.0]), lambda x: -jnp.sum(x**2) / 2)
+    >>> float(state.logdensity), state.logdensity_grad.tolist()
+    (-2.5, [-1.0, -2.0])
+    """
+    logdensity, logdensity_grad = _value_and_grad(logdensity_fn, position)
+    dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
+    return ULAState(position, logdensity, logdensity_grad, jnp.zeros((), dtype))
+
+
+def build_kernel() -> Kernel:
+    """Build the kernel for one walker.
+
+    Returns
+    -------
+    Kernel
+        ``kernel(rng_key, state, logdensity_fn, step_size) -> (ULAState, ULAInfo)``.
+        ``logdensity_fn`` is the target after the move; ``step_size`` is h, with drift h and
+        noise sqrt(2h). It raises a ``ValueError`` if h is a number that is not positive.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> old, new = (lambda x: -(x**2) / 2), (lambda x: -(x**2))
+    >>> state = init(jnp.array(1.0), old)
+    >>> state, info = build_kernel()(jax.random.key(0), state, new, 0.1)
+    >>> bool(info.is_finite), bool(jnp.isclose(state.logdensity, -(state.position**2)))
+    (True, True)
+    """
+
+    def kernel(
+        rng_key: PRNGKey, state: ULAState, logdensity_fn: LogDensityFn, step_size: Scalar
+    ) -> tuple[ULAState, ULAInfo]:
+        _check_step_size(step_size)
+        proposed = _langevin_step(rng_key, state.position, state.logdensity_grad, step_size)
+        # A position that overflows stays where it was, so that one dead walker cannot poison
+        # sums over all of them; its weight is 0, so this is exact.
+        position = jax.tree.map(
+            lambda new, old: jnp.where(jnp.isfinite(new), new, old), proposed, state.position
+        )
+        logdensity, grad = _value_and_grad(logdensity_fn, position)
+
+        displacement = jax.tree.map(jnp.subtract, proposed, state.position)
+        dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
+        dot = partial(_dot, dtype=dtype)
+        quarter = jnp.asarray(step_size, dtype) / 4
+        work = (
+            logdensity.astype(dtype)
+            - state.logdensity.astype(dtype)
+            - (dot(displacement, grad) + dot(displacement, state.logdensity_grad)) / 2
+        )
+        log_endpoint = -quarter * dot(grad, grad)
+        increment = (
+            work + log_endpoint + quarter * dot(state.logdensity_grad, state.logdensity_grad)
+        )
+        is_finite = jnp.isfinite(increment)
+        new_state = ULAState(position, logdensity, grad, jnp.where(is_finite, log_endpoint, 0))
+        return new_state, ULAInfo(jnp.where(is_finite, increment, -jnp.inf), is_finite)
+
+    return kernel
+
+
+def as_top_level_api(logdensity_fn: LogDensityFn, step_size: Scalar) -> SamplingAlgorithm:
+    """Bind the kernel to one target, as BlackJAX's samplers are.
+
+    Parameters
+    ----------
+    logdensity_fn
+        The unnormalised log-density.
+    step_size
+        h > 0.
+
+    Returns
+    -------
+    SamplingAlgorithm
+        ``init(position, rng_key=None)`` and ``step(rng_key, state)``.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> algorithm = as_top_level_api(lambda x: -jnp.sum(x**2) / 2, step_size=0.1)
+    >>> state, info = algorithm.step(jax.random.key(0), algorithm.init(jnp.zeros(2)))
+    >>> state.position.shape
+    (2,)
+    """
+    kernel = build_kernel()
+
+    def init_fn(position: Position, rng_key: PRNGKey | None = None) -> ULAState:
+        del rng_key
+        return init(position, logdensity_fn)
+
+    def step_fn(rng_key: PRNGKey, state: ULAState) -> tuple[ULAState, ULAInfo]:
+        return kernel(rng_key, state, logdensity_fn, step_size)
+
+    return SamplingAlgorithm(init_fn, step_fn)
+
+
+def _check_step_size(step_size: Scalar) -> None:
+    if isinstance(step_size, int | float) and not 0 < step_size < float("inf"):
+        raise ValueError(
+            f"step_size, the time step h, must be positive and finite; got {step_size}"
+        )
+
+
+def _value_and_grad(logdensity_fn: LogDensityFn, position: Position) -> tuple[Array, ArrayTree]:
+    for leaf in jax.tree.leaves(position):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            raise ValueError(
+                f"positions must be of floating point; got a leaf of dtype "
+                f"{jnp.result_type(leaf)}"
+            )
+    shape = jax.eval_shape(logdensity_fn, position).shape
+    if shape != ():
+        raise ValueError(
+            f"logdensity_fn must return a scalar for one walker; it returned shape {shape}"
+        )
+    return jax.value_and_grad(logdensity_fn)(position)
+
+
+def _langevin_step(
+    rng_key: PRNGKey, position: Position, grad: ArrayTree, step_size: Scalar
+) -> Position:
+    leaves, structure = jax.tree.flatten(position)
+    keys = [rng_key] if len(leaves) == 1 else list(jax.random.split(rng_key, len(leaves)))
+
+    def step(x: Array, gradient: Array, key: PRNGKey) -> Array:
+        x = jnp.asarray(x)
+        h = jnp.asarray(step_size, x.dtype)
+        # The last gradient of a dead walker may not be finite; it only has to stand still.
+        drift = jnp.where(jnp.isfinite(gradient), gradient, 0)
+        return x + h * drift + jnp.sqrt(2 * h) * jax.random.normal(key, x.shape, x.dtype)
+
+    return jax.tree.map(step, position, grad, jax.tree.unflatten(structure, keys))
+
+
+def _dot(left: ArrayTree, right: ArrayTree, dtype: jnp.dtype) -> Array:
+    products = jax.tree.map(
+        lambda a, b: jnp.sum(a.astype(dtype) * b.astype(dtype)), left, right
+    )
+    return jax.tree.reduce(operator.add, products)
