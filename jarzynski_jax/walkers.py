@@ -129,7 +129,7 @@ def init(
     return Walkers(
         state,
         jnp.where(jnp.isfinite(state.logdensity), zeros, -jnp.inf),
-        jnp.asarray(log_partition_function, dtype),
+        jnp.array(log_partition_function, dtype),
     )
 
 

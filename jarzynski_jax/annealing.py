@@ -1,0 +1,315 @@
+r"""Walkers along a path of densities, and log Z bounded from both sides.
+
+Forward, from exact samples of the first density, the mean weight is an unbiased estimate of
+:math:`Z_1/Z_0`; by Jensen's inequality :math:`E[\log \hat Z_1] \le \log Z_1`. Backward, from
+samples of the last density along the reversed path, it estimates :math:`Z_0/Z_1`, so that
+:math:`E[\log Z_0 - \log \widehat{Z_0/Z_1}] \ge \log Z_1`. The gap between the two tells how
+far either can be trusted.
+
+The upper bound is as good as its samples of the last density. Those are had in two ways, and
+both are reported: the end points of the forward run, which cannot show a mode that the
+forward run missed, and samples relaxed from elsewhere, say from data.
+
+References: Neal, *Annealed importance sampling*, 2001; Grosse, Ghahramani and Adams,
+*Sandwiching the marginal likelihood using bidirectional Monte Carlo*, 2015.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from jarzynski_jax import walkers as walkers_lib
+from jarzynski_jax.dynamics import Dynamics, advance
+from jarzynski_jax.kernels import metropolis
+from jarzynski_jax.resampling import from_log_weights, systematic
+from jarzynski_jax.types import Array, LogDensityFn, Position, PRNGKey, Scalar
+from jarzynski_jax.walkers import Walkers
+
+__all__ = [
+    "AnnealingInfo",
+    "LogPartitionBounds",
+    "Path",
+    "anneal",
+    "geometric_path",
+    "log_partition_bounds",
+    "relax",
+]
+
+#: ``path(t) -> logdensity_fn``, for t from 0 (the first density) to 1 (the last).
+Path: TypeAlias = Callable[[Scalar], LogDensityFn]
+
+
+def geometric_path(logdensity_0: LogDensityFn, logdensity_1: LogDensityFn) -> Path:
+    r"""Interpolate log-densities, :math:`\ell_t = (1 - t)\,\ell_0 + t\,\ell_1`.
+
+    Parameters
+    ----------
+    logdensity_0
+        The density at t = 0.
+    logdensity_1
+        The density at t = 1.
+
+    Returns
+    -------
+    Path
+        ``path(t) -> logdensity_fn``.
+
+    Examples
+    --------
+    >>> path = geometric_path(lambda x: -x, lambda x: -3 * x)
+    >>> path(0.5)(1.0)
+    -2.0
+    """
+    return lambda t: lambda x: (1 - t) * logdensity_0(x) + t * logdensity_1(x)
+
+
+class AnnealingInfo(NamedTuple):
+    """What happened at each of the K steps of a path, every field of shape ``(K,)``.
+
+    effective_sample_size
+        Of the log-weights, before resampling, a fraction of N.
+    shadow_effective_sample_size
+        Of the shadow log-weights, likewise; this one triggers the resampling.
+    is_resampled
+        Whether ancestors were drawn.
+    num_dead
+        How many walkers died in this step.
+    """
+
+    effective_sample_size: Array
+    shadow_effective_sample_size: Array
+    is_resampled: Array
+    num_dead: Array
+
+
+def anneal(
+    rng_key: PRNGKey, walkers: Walkers, path: Path, times: Array, dynamics: Dynamics
+) -> tuple[Walkers, AnnealingInfo]:
+    """Take walkers along a path of densities.
+
+    Parameters
+    ----------
+    rng_key
+        A key of ``jax.random``.
+    walkers
+        N walkers, weighed by the density at the start of the path.
+    path
+        ``path(t) -> logdensity_fn``.
+    times
+        The path's parameter after each step, shape ``(K,)``. Forward they end at 1, backward
+        at 0.
+    dynamics
+        How the walkers move and resample.
+
+    Returns
+    -------
+    tuple[Walkers, AnnealingInfo]
+        The walkers, weighed by ``path(times[-1])``, and diagnostics.
+
+    Raises
+    ------
+    ValueError
+        If ``times`` is not of shape ``(K,)``, K ≥ 1.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from jarzynski_jax import walkers
+    >>> from jarzynski_jax.dynamics import langevin
+    >>> path = geometric_path(lambda x: -(x**2) / 2, lambda x: -2 * x**2)
+    >>> dynamics = langevin(0.05)
+    >>> x = jax.random.normal(jax.random.key(0), (1000,))
+    >>> start = walkers.init(x, path(0.0), dynamics.kernel_init)
+    >>> times = jnp.linspace(0, 1, 101)[1:]
+    >>> end, info = anneal(jax.random.key(1), start, path, times, dynamics)
+    >>> float(abs(walkers.log_partition_function(end) + jnp.log(2))) < 0.1
+    True
+    """
+    times = jnp.asarray(times)
+    if times.ndim != 1 or times.shape[0] == 0:
+        raise ValueError(f"times must have shape (K,) with K ≥ 1; got shape {times.shape}")
+
+    def step(walkers: Walkers, inputs: tuple[PRNGKey, Array]) -> tuple[Walkers, AnnealingInfo]:
+        key, time = inputs
+        key_move, key_resample = jax.random.split(key)
+        walkers, num_dead = advance(key_move, walkers, path(time), dynamics)
+        walkers, info = walkers_lib.resample(key_resample, walkers, dynamics.resampler)
+        return walkers, AnnealingInfo(
+            info.effective_sample_size,
+            info.shadow_effective_sample_size,
+            info.is_resampled,
+            num_dead,
+        )
+
+    keys = jax.random.split(rng_key, times.shape[0])
+    return jax.lax.scan(step, walkers, (keys, times))
+
+
+def relax(
+    rng_key: PRNGKey,
+    positions: Position,
+    logdensity_fn: LogDensityFn,
+    dynamics: Dynamics,
+    num_steps: int,
+) -> tuple[Position, Array]:
+    """Relax positions towards a fixed target by Metropolis-adjusted moves.
+
+    The target is left exactly invariant (with ULA as the kernel this is MALA), so long
+    relaxation has no bias from the step size. It does not cross between modes that are far
+    apart: how many walkers are in which mode is inherited from the start.
+
+    Parameters
+    ----------
+    rng_key
+        A key of ``jax.random``.
+    positions
+        Where to start, every leaf with leading axis N.
+    logdensity_fn
+        The target.
+    dynamics
+        Its kernel and the kernel's arguments are used.
+    num_steps
+        How many moves.
+
+    Returns
+    -------
+    tuple[Position, Array]
+        The positions and the mean acceptance rate.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from jarzynski_jax.dynamics import langevin
+    >>> target = lambda x: -jnp.sum(x**2) / 2
+    >>> x, rate = relax(jax.random.key(0), jnp.zeros((500, 1)), target, langevin(0.1), 100)
+    >>> bool(abs(jnp.var(x) - 1) < 0.3), bool(rate > 0.9)
+    (True, True)
+    """
+    kernel = metropolis.adjust(dynamics.kernel)
+    states = jax.vmap(lambda x: dynamics.kernel_init(x, logdensity_fn))(positions)
+    num_walkers = jax.tree.leaves(positions)[0].shape[0]
+
+    def step(states: object, key: PRNGKey) -> tuple[object, Array]:
+        keys = jax.random.split(key, num_walkers)
+        states, info = jax.vmap(
+            lambda key, state: kernel(key, state, logdensity_fn, *dynamics.kernel_args)
+        )(keys, states)
+        return states, jnp.mean(info.acceptance_rate)
+
+    states, rates = jax.lax.scan(step, states, jax.random.split(rng_key, num_steps))
+    return states.position, jnp.mean(rates)
+
+
+class LogPartitionBounds(NamedTuple):
+    """Estimates of log Z of the last density, in nats; R independent replicates of each.
+
+    forward
+        Shape ``(R,)``; their expectation is at most log Z.
+    backward
+        From the forward runs' end points, shape ``(R,)``; their expectation is at least
+        log Z, if the end points are samples of the last density.
+    backward_from_relaxed
+        From the samples given, likewise; None if none were.
+    end_points
+        Samples of the last density from the forward runs, leading axes ``(R, N)``.
+    forward_info
+        Diagnostics of the forward runs, every field of shape ``(R, K)``.
+    """
+
+    forward: Array
+    backward: Array
+    backward_from_relaxed: Array | None
+    end_points: Position
+    forward_info: AnnealingInfo
+
+
+def log_partition_bounds(
+    rng_key: PRNGKey,
+    positions: Position,
+    path: Path,
+    log_partition_function_0: Scalar,
+    dynamics: Dynamics,
+    num_steps: int,
+    relaxed: Position | None = None,
+) -> LogPartitionBounds:
+    """Bound log Z of the last density of a path from both sides.
+
+    Parameters
+    ----------
+    rng_key
+        A key of ``jax.random``.
+    positions
+        Exact, independent samples of ``path(0)``, leading axes ``(R, N)``: R independent
+        replicates of N walkers each. Their spread tells the standard error.
+    path
+        ``path(t) -> logdensity_fn``.
+    log_partition_function_0
+        Exact log Z of ``path(0)``.
+    dynamics
+        How the walkers move and resample.
+    num_steps
+        K, steps of equal length along the path, each way.
+    relaxed
+        Samples of ``path(1)`` found without the forward runs, leading axes ``(R, N)``.
+
+    Returns
+    -------
+    LogPartitionBounds
+        All estimates, and the forward runs' end points.
+
+    Raises
+    ------
+    ValueError
+        If ``num_steps`` is below one.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from jarzynski_jax.dynamics import langevin
+    >>> path = geometric_path(lambda x: -(x**2) / 2, lambda x: -2 * x**2)
+    >>> x = jax.random.normal(jax.random.key(0), (2, 500))
+    >>> bounds = log_partition_bounds(jax.random.key(1), x, path, 0.0, langevin(0.05), 100)
+    >>> bounds.forward.shape, bounds.backward.shape
+    ((2,), (2,))
+    """
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1; got {num_steps}")
+    num_replicates = jax.tree.leaves(positions)[0].shape[0]
+    upward = jnp.arange(1, num_steps + 1) / num_steps
+    downward = jnp.arange(num_steps - 1, -1, -1) / num_steps
+    key_forward, key_end, key_backward, key_relaxed = (
+        jax.random.split(key, num_replicates) for key in jax.random.split(rng_key, 4)
+    )
+
+    def forward(inputs: tuple[PRNGKey, PRNGKey, Position]) -> tuple:
+        key, key_end, positions = inputs
+        start = walkers_lib.init(positions, path(0.0), dynamics.kernel_init)
+        end, info = anneal(key, start, path, upward, dynamics)
+        ancestors = from_log_weights(systematic)(
+            key_end, end.log_weights, end.log_weights.shape[0]
+        )
+        end_points = jax.tree.map(lambda leaf: leaf[ancestors], end.position)
+        return walkers_lib.log_partition_function(end), end_points, info
+
+    def backward(inputs: tuple[PRNGKey, Position]) -> Array:
+        key, positions = inputs
+        start = walkers_lib.init(positions, path(1.0), dynamics.kernel_init)
+        end, _ = anneal(key, start, path, downward, dynamics)
+        return -walkers_lib.log_partition_function(end)
+
+    # One replicate after the other: side by side, the branch that resamples would be taken
+    # at every step by all of them.
+    log_ratios, end_points, info = jax.lax.map(forward, (key_forward, key_end, positions))
+    run_backward = partial(jax.lax.map, backward)
+    return LogPartitionBounds(
+        log_partition_function_0 + log_ratios,
+        log_partition_function_0 + run_backward((key_backward, end_points)),
+        None
+        if relaxed is None
+        else log_partition_function_0 + run_backward((key_relaxed, relaxed)),
+        end_points,
+        info,
+    )

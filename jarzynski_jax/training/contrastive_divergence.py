@@ -1,0 +1,208 @@
+"""Training without weights, to compare with: CD, persistent CD and the unweighted walk.
+
+Their walkers do not sample the model, so their gradient is biased and they know no log Z. The
+held-out ensemble beside them is weighted, and tells the truth about the model they make.
+
+References: Hinton, *Neural Computation* 14 (2002) 1771; Tieleman, ICML 2008; thesis,
+Algorithms 1 and 2, §4.2.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jarzynski_jax import walkers as walkers_lib
+from jarzynski_jax import weights
+from jarzynski_jax.dynamics import Dynamics, advance
+from jarzynski_jax.training.algorithm import (
+    Negatives,
+    NegativeSampler,
+    SamplerInit,
+    SamplerStep,
+    TrainingAlgorithm,
+    build_algorithm,
+)
+from jarzynski_jax.types import EnergyFn, LogDensityFn, Position, PRNGKey, Scalar
+from jarzynski_jax.walkers import Walkers
+
+__all__ = ["contrastive_divergence", "persistent_contrastive_divergence", "unweighted"]
+
+
+def contrastive_divergence(
+    energy_fn: EnergyFn, optimizer: optax.GradientTransformation, dynamics: Dynamics
+) -> TrainingAlgorithm:
+    """Contrastive divergence (thesis, Algorithm 1): start anew from the data at each update.
+
+    Parameters
+    ----------
+    energy_fn
+        ``(params, x) -> scalar``, for one sample.
+    optimizer
+        Any of Optax.
+    dynamics
+        How the walkers move; ``num_moves`` is the P of CD-P.
+
+    Returns
+    -------
+    TrainingAlgorithm
+        ``(init, step)``. N walkers, as many as there are ``positions``, start from random
+        members of the mini-batch.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, optax
+    >>> from jarzynski_jax.dynamics import langevin
+    >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
+    >>> algorithm = contrastive_divergence(energy_fn, optax.sgd(1.0), langevin(0.1, 4))
+    >>> x = jax.random.normal(jax.random.key(0), (500, 2))
+    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, x + 1, jnp.log(2 * jnp.pi))
+    >>> state, metrics = jax.jit(algorithm.step)(jax.random.key(2), state, x + 1)
+    >>> bool(jnp.all(state.params > 0))
+    True
+    """
+
+    def step(
+        rng_key: PRNGKey, walkers: Walkers, target: LogDensityFn, batch: Position
+    ) -> tuple[Walkers, Negatives]:
+        key_start, key_move = jax.random.split(rng_key)
+        start = _draw(key_start, batch, walkers.log_weights.shape[0])
+        restarted = walkers_lib.init(start, target, dynamics.kernel_init)
+        return _advance_unweighted(key_move, restarted, target, dynamics)
+
+    sampler = NegativeSampler(_start_from_data(dynamics), step)
+    return build_algorithm(energy_fn, optimizer, sampler, dynamics)
+
+
+def persistent_contrastive_divergence(
+    energy_fn: EnergyFn, optimizer: optax.GradientTransformation, dynamics: Dynamics
+) -> TrainingAlgorithm:
+    """PCD, persistent contrastive divergence (thesis, Algorithm 2): start from data once.
+
+    Parameters
+    ----------
+    energy_fn
+        ``(params, x) -> scalar``, for one sample.
+    optimizer
+        Any of Optax.
+    dynamics
+        How the walkers move.
+
+    Returns
+    -------
+    TrainingAlgorithm
+        ``(init, step)``. N walkers, as many as there are ``positions``, start from random
+        members of the data.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, optax
+    >>> from jarzynski_jax.dynamics import langevin
+    >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
+    >>> algorithm = persistent_contrastive_divergence(energy_fn, optax.sgd(0.1), langevin(0.1))
+    >>> x = jax.random.normal(jax.random.key(0), (500, 2))
+    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, x + 1, jnp.log(2 * jnp.pi))
+    >>> state, metrics = jax.jit(algorithm.step)(jax.random.key(2), state, x + 1)
+    >>> bool(jnp.isnan(metrics.training_cross_entropy))
+    True
+    """
+    sampler = NegativeSampler(_start_from_data(dynamics), _persistent_step(dynamics))
+    return build_algorithm(energy_fn, optimizer, sampler, dynamics)
+
+
+def unweighted(
+    energy_fn: EnergyFn, optimizer: optax.GradientTransformation, dynamics: Dynamics
+) -> TrainingAlgorithm:
+    """Jarzynski's walk with its weights left out (thesis, §4.2): what the weights are for.
+
+    It differs from persistent contrastive divergence in where the walkers start: from exact
+    samples of the first model.
+
+    Parameters
+    ----------
+    energy_fn
+        ``(params, x) -> scalar``, for one sample.
+    optimizer
+        Any of Optax.
+    dynamics
+        How the walkers move.
+
+    Returns
+    -------
+    TrainingAlgorithm
+        ``(init, step)``.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, optax
+    >>> from jarzynski_jax.dynamics import langevin
+    >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
+    >>> algorithm = unweighted(energy_fn, optax.sgd(0.1), langevin(0.1))
+    >>> x = jax.random.normal(jax.random.key(0), (500, 2))
+    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
+    >>> bool(jnp.all(state.walkers.position == x))
+    True
+    """
+
+    def init(
+        rng_key: PRNGKey,
+        target: LogDensityFn,
+        positions: Position,
+        data: Position,
+        log_partition_function: Scalar,
+    ) -> Walkers:
+        del rng_key, data, log_partition_function
+        return walkers_lib.init(positions, target, dynamics.kernel_init)
+
+    sampler = NegativeSampler(init, _persistent_step(dynamics))
+    return build_algorithm(energy_fn, optimizer, sampler, dynamics)
+
+
+def _draw(rng_key: PRNGKey, data: Position, num_samples: int) -> Position:
+    num_data = jax.tree.leaves(data)[0].shape[0]
+    indices = jax.random.randint(rng_key, (num_samples,), 0, num_data)
+    return jax.tree.map(lambda leaf: leaf[indices], data)
+
+
+def _start_from_data(dynamics: Dynamics) -> SamplerInit:
+    def init(
+        rng_key: PRNGKey,
+        target: LogDensityFn,
+        positions: Position,
+        data: Position,
+        log_partition_function: Scalar,
+    ) -> Walkers:
+        del log_partition_function
+        num_walkers = jax.tree.leaves(positions)[0].shape[0]
+        start = _draw(rng_key, data, num_walkers)
+        return walkers_lib.init(start, target, dynamics.kernel_init)
+
+    return init
+
+
+def _persistent_step(dynamics: Dynamics) -> SamplerStep:
+    def step(
+        rng_key: PRNGKey, walkers: Walkers, target: LogDensityFn, batch: Position
+    ) -> tuple[Walkers, Negatives]:
+        del batch
+        return _advance_unweighted(rng_key, walkers, target, dynamics)
+
+    return step
+
+
+def _advance_unweighted(
+    rng_key: PRNGKey, walkers: Walkers, target: LogDensityFn, dynamics: Dynamics
+) -> tuple[Walkers, Negatives]:
+    """Move walkers and forget their weights; only those that died now are left out."""
+    moved, num_dead = advance(rng_key, walkers, target, dynamics)
+    log_weights = jnp.where(jnp.isfinite(moved.log_weights), 0.0, -jnp.inf)
+    log_weights = log_weights.astype(moved.log_weights.dtype)
+    unknown = jnp.full_like(walkers.initial_log_partition_function, jnp.nan)
+    negatives = Negatives(
+        moved.position,
+        log_weights,
+        unknown,
+        weights.effective_sample_size(log_weights),
+        jnp.array(False),
+        num_dead,
+    )
+    return moved._replace(log_weights=jnp.zeros_like(log_weights)), negatives

@@ -1,0 +1,153 @@
+"""Training with Jarzynski-weighted walkers: the whole ensemble, or a pool of them.
+
+References: Carbone, Hua, Coste and Vanden-Eijnden, NeurIPS 2023; thesis, Algorithms 3 and 4.
+"""
+
+import jax
+import optax
+
+from jarzynski_jax import walkers as walkers_lib
+from jarzynski_jax.dynamics import Dynamics
+from jarzynski_jax.training.algorithm import (
+    Negatives,
+    NegativeSampler,
+    TrainingAlgorithm,
+    advance_and_resample,
+    build_algorithm,
+)
+from jarzynski_jax.types import EnergyFn, LogDensityFn, Position, PRNGKey, Scalar
+from jarzynski_jax.walkers import Walkers
+
+__all__ = ["jarzynski", "jarzynski_pool"]
+
+
+def jarzynski(
+    energy_fn: EnergyFn, optimizer: optax.GradientTransformation, dynamics: Dynamics
+) -> TrainingAlgorithm:
+    r"""Train with all walkers at every step (thesis, Algorithm 3).
+
+    .. math:: \partial_\theta H \approx \frac1B \sum_j \partial_\theta U_\theta(x^*_j)
+              - \sum_i p_i\, \partial_\theta U_\theta(X_i), \qquad p = {\rm softmax}(A)
+
+    Parameters
+    ----------
+    energy_fn
+        ``(params, x) -> scalar``, for one sample.
+    optimizer
+        Any of Optax. With Adam take eps near 1e-2: with 1e-8 it blows entries of the
+        gradient that are mere noise up to full size.
+    dynamics
+        How the walkers move and resample, e.g. :func:`jarzynski_jax.dynamics.langevin`.
+
+    Returns
+    -------
+    TrainingAlgorithm
+        ``(init, step)``.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, optax
+    >>> from jarzynski_jax.dynamics import langevin
+    >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
+    >>> algorithm = jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
+    >>> x = jax.random.normal(jax.random.key(0), (500, 2))
+    >>> log_z, data = jnp.log(2 * jnp.pi), x + 1
+    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, data, log_z)
+    >>> step = jax.jit(algorithm.step)
+    >>> for key in jax.random.split(jax.random.key(2), 50):
+    ...     state, metrics = step(key, state, data)
+    >>> bool(jnp.all(jnp.abs(state.params - 1) < 0.2))
+    True
+    """
+
+    def init(
+        rng_key: PRNGKey,
+        target: LogDensityFn,
+        positions: Position,
+        data: Position,
+        log_partition_function: Scalar,
+    ) -> Walkers:
+        del rng_key, data
+        return walkers_lib.init(positions, target, dynamics.kernel_init, log_partition_function)
+
+    def step(
+        rng_key: PRNGKey, walkers: Walkers, target: LogDensityFn, batch: Position
+    ) -> tuple[Walkers, Negatives]:
+        del batch
+        return advance_and_resample(rng_key, walkers, target, dynamics)
+
+    return build_algorithm(energy_fn, optimizer, NegativeSampler(init, step), dynamics)
+
+
+def jarzynski_pool(
+    energy_fn: EnergyFn,
+    optimizer: optax.GradientTransformation,
+    dynamics: Dynamics,
+    block_size: int,
+) -> TrainingAlgorithm:
+    """Train with a pool of N walkers of which N' are touched at a step.
+
+    Algorithm 4 of the thesis without its sweep over the frozen walkers: that sum telescopes.
+    A walker that carries the energy and gradient by which it was last weighed can be left
+    alone until it is drawn again; moving it then is Proposition 3.3.1 along the walker's own
+    subsequence of targets, and is exact. The cost of a step is that of N' walkers. If the
+    model moves far between two touches, the block's effective sample size falls: watch it.
+
+    Parameters
+    ----------
+    energy_fn
+        ``(params, x) -> scalar``, for one sample.
+    optimizer
+        Any of Optax; see :func:`jarzynski`.
+    dynamics
+        How the walkers move; resampling is within the block.
+    block_size
+        N', how many walkers are touched at a step.
+
+    Returns
+    -------
+    TrainingAlgorithm
+        ``(init, step)``; ``init`` raises a ``ValueError`` if N' > N.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, optax
+    >>> from jarzynski_jax.dynamics import langevin
+    >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
+    >>> algorithm = jarzynski_pool(energy_fn, optax.sgd(0.1), langevin(0.1), block_size=100)
+    >>> x = jax.random.normal(jax.random.key(0), (500, 2))
+    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
+    >>> state, metrics = jax.jit(algorithm.step)(jax.random.key(2), state, x)
+    >>> state.walkers.log_weights.shape
+    (500,)
+    """
+
+    def init(
+        rng_key: PRNGKey,
+        target: LogDensityFn,
+        positions: Position,
+        data: Position,
+        log_partition_function: Scalar,
+    ) -> Walkers:
+        del rng_key, data
+        pool = walkers_lib.init(positions, target, dynamics.kernel_init, log_partition_function)
+        num_walkers = pool.log_weights.shape[0]
+        if not 1 <= block_size <= num_walkers:
+            raise ValueError(
+                f"block_size, the walkers touched at a step, must be between 1 and the "
+                f"number of walkers, {num_walkers}; got {block_size}"
+            )
+        return pool
+
+    def step(
+        rng_key: PRNGKey, pool: Walkers, target: LogDensityFn, batch: Position
+    ) -> tuple[Walkers, Negatives]:
+        del batch
+        key_draw, key_block = jax.random.split(rng_key)
+        indices = walkers_lib.draw_block(key_draw, pool.log_weights.shape[0], block_size)
+        block, negatives = advance_and_resample(
+            key_block, walkers_lib.take(pool, indices), target, dynamics
+        )
+        return walkers_lib.put(pool, indices, block), negatives
+
+    return build_algorithm(energy_fn, optimizer, NegativeSampler(init, step), dynamics)
