@@ -6,13 +6,20 @@ from jarzynski_jax.training.contrastive_divergence import (
     persistent_contrastive_divergence,
     unweighted,
 )
+from jarzynski_jax.training.fit import FitResult, TrainingDiverged, fit
 from jarzynski_jax.training.jarzynski import jarzynski, jarzynski_pool
+from jarzynski_jax.training.trouble import Trouble, Watch
 
 __all__ = [
+    "FitResult",
     "Metrics",
     "TrainingAlgorithm",
+    "TrainingDiverged",
     "TrainingState",
+    "Trouble",
+    "Watch",
     "contrastive_divergence",
+    "fit",
     "jarzynski",
     "jarzynski_pool",
     "persistent_contrastive_divergence",

@@ -1,0 +1,222 @@
+"""Checkpoints, by Orbax, and the metrics file that goes with them.
+
+A checkpoint is written beside the last one and becomes visible only when it is whole, so a
+kill at any moment leaves the last one. It carries the configuration that it belongs to.
+"""
+
+import csv
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jarzynski_jax.training.algorithm import Metrics
+
+__all__ = ["MetricsFile", "latest_step", "read_metrics", "restore", "save"]
+
+_NUM_KEPT = 3
+
+
+@contextmanager
+def _manager(folder: Path) -> Iterator[Any]:
+    import orbax.checkpoint as ocp
+
+    # Orbax reports each save at length on the root of absl's logging.
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=_NUM_KEPT, enable_async_checkpointing=False
+    )
+    with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
+        yield manager
+
+
+def save(folder: Path, state: Any, config: Mapping[str, Any]) -> None:
+    """Save a training state; the last three are kept.
+
+    Parameters
+    ----------
+    folder
+        Where the checkpoints are; made if need be.
+    state
+        A :class:`~jarzynski_jax.training.TrainingState`, on any device.
+    config
+        What the state belongs to; anything that JSON can hold.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, jax.numpy as jnp
+    >>> from jarzynski_jax.training import TrainingState
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> state = TrainingState(jnp.array(7), jnp.ones(2), (), (), None)
+    >>> save(folder, state, {"seed": 0})
+    >>> latest_step(folder), restore(folder, state, {"seed": 0}).params.tolist()
+    (7, [1.0, 1.0])
+    """
+    import orbax.checkpoint as ocp
+
+    step = int(state.step)
+    with _manager(folder) as manager:
+        if step not in manager.all_steps():
+            manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(dict(config))
+                ),
+            )
+
+
+def latest_step(folder: Path) -> int | None:
+    """Return the step of the last whole checkpoint, or None if there is none.
+
+    Parameters
+    ----------
+    folder
+        Where the checkpoints are.
+
+    Returns
+    -------
+    int | None
+        The number of updates made by then.
+
+    Examples
+    --------
+    >>> import pathlib
+    >>> print(latest_step(pathlib.Path("nowhere")))
+    None
+    """
+    if not folder.is_dir():
+        return None
+    with _manager(folder) as manager:
+        return manager.latest_step()
+
+
+def restore(folder: Path, template: Any, config: Mapping[str, Any]) -> Any:
+    """Restore the last whole checkpoint.
+
+    Parameters
+    ----------
+    folder
+        Where the checkpoints are.
+    template
+        A state of the same structure, shapes and dtypes; its values do not matter.
+    config
+        What the state should belong to.
+
+    Returns
+    -------
+    Any
+        The state.
+
+    Raises
+    ------
+    ValueError
+        If there is no whole checkpoint, or it belongs to another configuration.
+
+    Examples
+    --------
+    See :func:`save`.
+    """
+    import orbax.checkpoint as ocp
+
+    step = latest_step(folder)
+    if step is None:
+        raise ValueError(f"there is no checkpoint in {folder}")
+    with _manager(folder) as manager:
+        saved = manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))
+        differences = _differences(saved["config"], config)
+        if differences:
+            raise ValueError(
+                f"the checkpoint in {folder} belongs to another configuration: {differences}"
+            )
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
+        restored = manager.restore(
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        )
+    return restored["state"]
+
+
+def _differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    def normal(value: Any) -> Any:
+        return list(value) if isinstance(value, tuple) else value
+
+    keys = sorted({*saved, *wanted})
+    return ", ".join(
+        f"{key} was {saved.get(key)!r} and is {wanted.get(key)!r}"
+        for key in keys
+        if normal(saved.get(key)) != normal(wanted.get(key))
+    )
+
+
+class MetricsFile:
+    """A CSV file with one row an update, in step with the checkpoints.
+
+    Parameters
+    ----------
+    path
+        The file. Rows of updates that the state has not made are dropped, as a run that was
+        killed may leave them: they will be made again.
+    step
+        How many updates the state has made.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "metrics.csv"
+    >>> rows = Metrics(*np.zeros((len(Metrics._fields), 2)))
+    >>> MetricsFile(path, step=0).append(rows)
+    >>> MetricsFile(path, step=1).append(rows)
+    >>> read_metrics(path)["step"].tolist()
+    [0.0, 1.0, 2.0]
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        self._path = path
+        self._step = step
+        lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+        kept = [line for line in lines[1 : step + 1] if line.endswith("\n")]
+        if len(kept) < step:
+            raise ValueError(f"{path} lacks the metrics of {step - len(kept)} updates")
+        partial = path.with_suffix(".partial")
+        partial.write_text(",".join(("step", *Metrics._fields)) + "\n" + "".join(kept))
+        os.replace(partial, path)
+
+    def append(self, metrics: Metrics) -> None:
+        """Append the metrics of further updates, every field of shape ``(C,)``."""
+        columns = [np.asarray(column, np.float64) for column in metrics]
+        num_rows = len(columns[0])
+        steps = range(self._step, self._step + num_rows)
+        with self._path.open("a", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(
+                [step, *(f"{value:.9g}" for value in row)]
+                for step, row in zip(steps, zip(*columns, strict=True), strict=True)
+            )
+        self._step += num_rows
+
+
+def read_metrics(path: Path) -> dict[str, np.ndarray]:
+    """Read what :class:`MetricsFile` wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    dict[str, numpy.ndarray]
+        The column ``step``, then one a field of :class:`~jarzynski_jax.training.Metrics`,
+        float64.
+
+    Examples
+    --------
+    See :class:`MetricsFile`.
+    """
+    with path.open() as file:
+        names = file.readline().strip().split(",")
+    table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+    return dict(zip(names, table.reshape(-1, len(names)).T, strict=True))

@@ -1,0 +1,217 @@
+"""Data: scikit-learn's digits, arrays from files, splits and mini-batches."""
+
+import hashlib
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jarzynski_jax.types import Array, PRNGKey
+
+__all__ = ["Split", "draw_batch", "fingerprint", "load", "load_array", "load_digits", "split"]
+
+
+class Split(NamedTuple):
+    """Data in two disjoint parts, each of shape ``(n, ...)``."""
+
+    train: np.ndarray
+    test: np.ndarray
+
+
+def load_digits() -> np.ndarray:
+    """Load scikit-learn's 1797 images of handwritten digits, scaled to [-1, 1].
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, shape ``(1797, 8, 8)``.
+
+    Examples
+    --------
+    >>> images = load_digits()
+    >>> images.shape, float(images.min()), float(images.max())
+    ((1797, 8, 8), -1.0, 1.0)
+    """
+    from sklearn import datasets
+
+    return datasets.load_digits().images.astype(np.float32) / 8 - 1
+
+
+def load_array(path: Path) -> np.ndarray:
+    """Load samples from a file of NumPy.
+
+    Parameters
+    ----------
+    path
+        A ``.npy`` file, or a ``.npz`` file with one array or with one named ``data``; of
+        shape ``(n, d)`` or ``(n, h, w)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, in the units of the file.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing or cannot be read, or the array has another rank, too few
+        samples, or values that are not finite numbers.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "samples.npy"
+    >>> np.save(path, np.zeros((20, 3)))
+    >>> load_array(path).shape
+    (20, 3)
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    if path.suffix not in (".npy", ".npz"):
+        raise ValueError(f"data must be a .npy or .npz file; got {path}")
+    try:
+        values = _read(path)
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read as a file of NumPy: {error}") from error
+    if not (
+        np.issubdtype(values.dtype, np.floating) or np.issubdtype(values.dtype, np.integer)
+    ):
+        raise ValueError(f"{path} must hold real numbers; it holds dtype {values.dtype}")
+    if values.ndim not in (2, 3):
+        raise ValueError(
+            f"{path} must hold an array of shape (n, d) or (n, h, w); got shape {values.shape}"
+        )
+    if values.shape[0] < 10 or 0 in values.shape:
+        raise ValueError(f"{path} must hold at least 10 samples; got shape {values.shape}")
+    num_bad = int(np.sum(~np.isfinite(values.astype(np.float32))))
+    if num_bad:
+        raise ValueError(f"{path} holds {num_bad} values that are NaN or infinite in float32")
+    return values.astype(np.float32)
+
+
+def _read(path: Path) -> np.ndarray:
+    loaded = np.load(path, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        return loaded
+    with loaded:
+        names = loaded.files
+        if "data" not in names and len(names) != 1:
+            raise ValueError(
+                f"{path} must hold one array, or one named 'data'; it holds {names}"
+            )
+        return loaded["data" if "data" in names else names[0]]
+
+
+def load(source: str) -> np.ndarray:
+    """Load data by name or path.
+
+    Parameters
+    ----------
+    source
+        ``"digits"``, or the path of a file for :func:`load_array`.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, shape ``(n, d)`` or ``(n, h, w)``.
+
+    Examples
+    --------
+    >>> load("digits").shape
+    (1797, 8, 8)
+    """
+    return load_digits() if source == "digits" else load_array(Path(source))
+
+
+def split(data: np.ndarray, test_fraction: float, seed: int = 0) -> Split:
+    """Split data at random, by ``numpy.random.default_rng(seed).permutation``.
+
+    Parameters
+    ----------
+    data
+        Shape ``(n, ...)``.
+    test_fraction
+        The fraction that goes to the test part: the last of the permutation.
+    seed
+        Of the permutation.
+
+    Returns
+    -------
+    Split
+        Both parts hold at least one sample.
+
+    Raises
+    ------
+    ValueError
+        If a part would be empty.
+
+    Examples
+    --------
+    >>> [part.shape for part in split(np.zeros((20, 3)), 0.15)]
+    [(17, 3), (3, 3)]
+    """
+    num_train = round(len(data) * (1 - test_fraction))
+    if not 0 < num_train < len(data):
+        raise ValueError(
+            f"a test_fraction of {test_fraction} leaves one part of {len(data)} samples empty"
+        )
+    order = np.random.default_rng(seed).permutation(len(data))
+    return Split(data[order[:num_train]], data[order[num_train:]])
+
+
+def draw_batch(
+    rng_key: PRNGKey, data: Array, batch_size: int, noise_scale: float = 0.0
+) -> Array:
+    """Draw a mini-batch with replacement, and add fresh Gaussian noise.
+
+    Parameters
+    ----------
+    rng_key
+        A key of ``jax.random``.
+    data
+        Shape ``(n, ...)``.
+    batch_size
+        B.
+    noise_scale
+        σ of the noise; 0 for none.
+
+    Returns
+    -------
+    Array
+        Shape ``(B, ...)``, in the dtype of the data.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> draw_batch(jax.random.key(0), jnp.zeros((5, 2)), 3, noise_scale=0.3).shape
+    (3, 2)
+    """
+    key_index, key_noise = jax.random.split(rng_key)
+    batch = data[jax.random.randint(key_index, (batch_size,), 0, data.shape[0])]
+    if noise_scale == 0:
+        return batch
+    return batch + noise_scale * jax.random.normal(key_noise, batch.shape, batch.dtype)
+
+
+def fingerprint(data: np.ndarray) -> str:
+    """Return a digest of values, shape and dtype, to tell whether data are the same.
+
+    Parameters
+    ----------
+    data
+        Any array.
+
+    Returns
+    -------
+    str
+        Hexadecimal.
+
+    Examples
+    --------
+    >>> fingerprint(np.zeros(3)) == fingerprint(np.zeros(3)), len(fingerprint(np.zeros(3)))
+    (True, 64)
+    """
+    header = f"{data.dtype} {data.shape}".encode()
+    return hashlib.sha256(header + np.ascontiguousarray(data).tobytes()).hexdigest()

@@ -1,0 +1,250 @@
+"""Seeing when training goes wrong, from the metrics of its last chunks.
+
+A run that goes wrong rarely stops by itself: its numbers stay finite and look splendid. So
+between chunks these signs are looked for:
+
+* the ensemble died, or no gradient was finite any more;
+* the cross entropy is below the entropy of the noise in the data, which no model can reach;
+* the walkers' energy leaves the data's, by more each time: the model pushes its walkers away
+  faster than they can follow;
+* the effective sample size stays collapsed, though the walkers are resampled.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jarzynski_jax.training.algorithm import Metrics
+
+__all__ = ["ChunkSummary", "Trouble", "Watch", "diagnose", "summarize"]
+
+_ADVICE_SLOWER = (
+    "Take a smaller learning rate, or more walkers or moves an update, so that the walkers "
+    "can follow the model."
+)
+_ADVICE_STEP_SIZE = (
+    "Take a smaller step size: it must be well below the smallest variance of the data along "
+    "any direction, noise included; or a smaller learning rate."
+)
+
+
+class Watch(NamedTuple):
+    """What to look for.
+
+    num_features
+        d, how many numbers a sample has. The energy of a sample spreads by about sqrt(d/2).
+    entropy_floor
+        Entropy of the noise that was added to the data, in nats; None if there is none.
+    min_effective_sample_size
+        A fraction: a chunk is collapsed if the median of the shadow ESS is below it.
+    patience
+        For how many chunks in a row a sign must stay.
+    is_weighted
+        Whether the training walkers carry weights. Without them nobody expects the walkers
+        to keep up with the model: then only the death of the walkers is fatal.
+    """
+
+    num_features: int
+    entropy_floor: float | None = None
+    min_effective_sample_size: float = 0.05
+    patience: int = 3
+    is_weighted: bool = True
+
+
+class Trouble(NamedTuple):
+    """What went wrong.
+
+    sign
+        Its name: ``"died"``, ``"no gradient"``, ``"below floor"``, ``"runs away"``,
+        ``"collapsed"`` or ``"held-out collapsed"``.
+    step
+        The update at which it was seen.
+    cause
+        A sentence.
+    advice
+        What to try.
+    is_fatal
+        Whether going on is useless.
+    """
+
+    sign: str
+    step: int
+    cause: str
+    advice: str
+    is_fatal: bool
+
+
+class ChunkSummary(NamedTuple):
+    """What is remembered of a chunk of updates; plain numbers."""
+
+    first_step: int
+    last_step: int
+    first_dead_step: int | None
+    num_dead: int
+    num_skipped: int
+    cross_entropy: float
+    energy_gap: float
+    effective_sample_size: float
+    held_out_effective_sample_size: float
+
+
+def summarize(metrics: Metrics, first_step: int) -> ChunkSummary:
+    """Summarise the metrics of a chunk.
+
+    Parameters
+    ----------
+    metrics
+        Every field a NumPy array of shape ``(C,)``.
+    first_step
+        The number of updates made before the chunk.
+
+    Returns
+    -------
+    ChunkSummary
+        Plain numbers.
+
+    Examples
+    --------
+    >>> metrics = Metrics(*np.zeros((len(Metrics._fields), 10)))
+    >>> summarize(metrics, first_step=20).last_step
+    30
+    """
+    dead_steps = np.flatnonzero(metrics.is_dead)
+    num_steps = len(metrics.is_dead)
+    return ChunkSummary(
+        first_step=first_step,
+        last_step=first_step + num_steps,
+        first_dead_step=first_step + int(dead_steps[0]) if len(dead_steps) else None,
+        num_dead=int(np.sum(metrics.num_dead)),
+        num_skipped=int(np.sum(metrics.is_skipped)),
+        cross_entropy=float(np.mean(metrics.cross_entropy)),
+        energy_gap=float(np.mean(metrics.data_energy - metrics.walker_energy)),
+        effective_sample_size=float(np.median(metrics.shadow_effective_sample_size)),
+        held_out_effective_sample_size=float(
+            np.median(metrics.held_out_shadow_effective_sample_size)
+        ),
+    )
+
+
+def diagnose(chunks: Sequence[ChunkSummary], watch: Watch) -> list[Trouble]:
+    """Look for trouble in the last chunks.
+
+    Parameters
+    ----------
+    chunks
+        Summaries in order of time, the last one new.
+    watch
+        What to look for.
+
+    Returns
+    -------
+    list[Trouble]
+        What is wrong; empty if all is well.
+
+    Examples
+    --------
+    >>> metrics = Metrics(*np.zeros((len(Metrics._fields), 10)))
+    >>> summary = summarize(metrics, 0)._replace(effective_sample_size=0.9, num_skipped=10)
+    >>> [trouble.is_fatal for trouble in diagnose([summary], Watch(num_features=2))]
+    [True]
+    """
+    checks = (_died, _no_gradient, _below_floor, _runs_away, _collapsed, _held_out_collapsed)
+    found = (check(chunks[-watch.patience :], watch) for check in checks)
+    troubles = [trouble for trouble in found if trouble is not None]
+    if watch.is_weighted:
+        return troubles
+    return [
+        trouble._replace(is_fatal=trouble.sign in ("died", "no gradient"))
+        for trouble in troubles
+    ]
+
+
+def _died(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
+    step = chunks[-1].first_dead_step
+    if step is None:
+        return None
+    return Trouble(
+        "died",
+        step,
+        "no walker has a finite weight any more: energies or gradients are not finite",
+        _ADVICE_STEP_SIZE,
+        is_fatal=True,
+    )
+
+
+def _no_gradient(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
+    last = chunks[-1]
+    num_steps = last.last_step - last.first_step
+    if last.num_skipped < num_steps:
+        return None
+    return Trouble(
+        "no gradient",
+        last.last_step,
+        f"the gradient has not been finite for {num_steps} updates",
+        _ADVICE_STEP_SIZE,
+        is_fatal=True,
+    )
+
+
+def _below_floor(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
+    floor = watch.entropy_floor
+    # Two chunks, for the held-out estimate is noisy; a NaN is not below.
+    recent = [chunk.cross_entropy for chunk in chunks[-2:]]
+    if floor is None or len(recent) < 2 or not max(recent) < floor:
+        return None
+    return Trouble(
+        "below floor",
+        chunks[-1].last_step,
+        f"the held-out cross entropy is {recent[-1]:.1f} nats, below the entropy of the noise "
+        f"in the data, {floor:.1f}, which no model can reach: log Z is wrong, the model has "
+        "run away from its walkers",
+        _ADVICE_SLOWER,
+        is_fatal=True,
+    )
+
+
+def _runs_away(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
+    gaps = np.abs([chunk.energy_gap for chunk in chunks])
+    spread = math.sqrt(watch.num_features / 2)
+    if len(gaps) < watch.patience or not np.all(np.diff(gaps) > 0) or not gaps[-1] > spread:
+        return None
+    return Trouble(
+        "runs away",
+        chunks[-1].last_step,
+        f"the energies of data and walkers are {gaps[-1]:.1f} nats apart and drift further "
+        f"apart; they should agree, and one sample's energy spreads by about {spread:.1f}",
+        _ADVICE_SLOWER,
+        is_fatal=bool(gaps[-1] > 5 * spread),
+    )
+
+
+def _collapsed(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
+    fractions = [chunk.effective_sample_size for chunk in chunks]
+    threshold = watch.min_effective_sample_size
+    if len(fractions) < watch.patience or not max(fractions) < threshold:
+        return None
+    return Trouble(
+        "collapsed",
+        chunks[-1].last_step,
+        f"the effective sample size of the training walkers stays collapsed, at "
+        f"{100 * fractions[-1]:.2g} % of them",
+        _ADVICE_SLOWER + " Or a smaller step size.",
+        is_fatal=True,
+    )
+
+
+def _held_out_collapsed(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
+    fractions = [chunk.held_out_effective_sample_size for chunk in chunks]
+    threshold = watch.min_effective_sample_size
+    if len(fractions) < watch.patience or not max(fractions) < threshold:
+        return None
+    return Trouble(
+        "held-out collapsed",
+        chunks[-1].last_step,
+        f"the effective sample size of the held-out walkers stays collapsed, at "
+        f"{100 * fractions[-1]:.2g} % of them: do not believe the cross entropy shown",
+        _ADVICE_SLOWER,
+        is_fatal=False,
+    )
