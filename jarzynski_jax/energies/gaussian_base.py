@@ -48,7 +48,7 @@ class GaussianBase(NamedTuple):
 
 
 def fit_gaussian_base(
-    data: Array, covariance: Covariance = "full", noise_scale: float = 0.0
+    data: Array | np.ndarray, covariance: Covariance = "full", noise_scale: float = 0.0
 ) -> GaussianBase:
     r"""Fit a Gaussian to data, plus the variance of the noise that will be added to them.
 

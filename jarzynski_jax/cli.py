@@ -1,0 +1,260 @@
+"""The command line, ``jarzynski-jax``."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Annotated
+
+__all__ = ["main"]
+
+try:
+    import tyro
+    from rich.console import Console
+    from rich.table import Table
+except ImportError as error:  # pragma: no cover
+    raise SystemExit(
+        f"the command line needs the extra 'cli' ({error}): pip install 'jarzynski-jax[cli]'"
+    ) from error
+
+import numpy as np
+
+from jarzynski_jax import data as data_lib
+from jarzynski_jax import job, plotting
+from jarzynski_jax.energies.gaussian_base import Covariance
+from jarzynski_jax.training import TrainingDiverged
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train an energy-based model, bound its likelihood on test data, and draw pictures.
+
+    The model is a multilayer perceptron on a Gaussian fitted to the data. Energies and
+    entropies are in nats.
+    """
+
+    data: tyro.conf.Positional[str] = "digits"
+    """What to train on: 'digits' (scikit-learn's 8x8 images), or the path of a .npy or .npz
+    file with an array of shape (n, d) or (n, h, w)."""
+    out: Path | None = None
+    """Folder of the run; runs/ and the name of the data if not given."""
+    resume: Path | None = None
+    """Go on with the run in this folder, with the options that it was started with."""
+    overwrite: bool = False
+    """Replace an earlier run in the folder."""
+    algorithm: job.AlgorithmName = "jarzynski"
+    """Weighted walkers; or persistent contrastive divergence, contrastive divergence, or the
+    weighted walk with its weights left out, to compare."""
+    noise: float | None = None
+    """Standard deviation of the Gaussian noise added to the data, whose density is learned.
+    0.3 for the digits and a tenth of the data's standard deviation for others, if not given."""
+    step_size: float | None = None
+    """Time step h of unadjusted Langevin: drift h, noise sqrt(2h). 0.22 times the smallest
+    variance of data and noise along any direction, if not given."""
+    walkers: int = 4096
+    """Training walkers."""
+    touched: int | None = None
+    """Walkers moved at each step, out of the pool of all; all of them if not given."""
+    held_out: int = 1024
+    """Walkers that never enter a gradient and tell log Z."""
+    steps: int = 8000
+    """Updates of the parameters."""
+    batch_size: int = 512
+    """Data drawn for each update."""
+    moves: int = 1
+    """Langevin moves of each walker for each update."""
+    learning_rate: float = 2e-3
+    """Of Adam at the start; it decays to 2 % by half a cosine."""
+    adam_eps: float = 1e-2
+    """Adam's eps. A small one blows entries of the gradient that are noise up to full size."""
+    hidden: tuple[int, ...] = (128, 128)
+    """Widths of the hidden layers."""
+    covariance: Covariance = "full"
+    """Of the Gaussian under the model."""
+    resampler: job.ResamplerName = "systematic"
+    """How ancestors are drawn."""
+    ess_threshold: float = 0.5
+    """Resample when the effective sample size falls below this fraction of the walkers."""
+    seed: int = 0
+    """Of all random numbers but the split of the data."""
+    annealing_steps: int = 4000
+    """Steps of the annealing run that bounds log Z at the end, each way."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Bound the likelihood of a trained model on the test data again, and print the table."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run."""
+    annealing_steps: int = 4000
+    """Steps of the annealing run, each way. More bring the two bounds together."""
+    annealing_walkers: int = 512
+    """Walkers in each of the replicates."""
+    replicates: int = 4
+    """Independent runs, whose spread tells the standard error."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draw samples of a trained model: a picture and an .npz file."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run."""
+    num_samples: int = 512
+    """How many."""
+    annealing_steps: int = 4000
+    """Steps of the annealing run."""
+    out: Path | None = None
+    """Path of the .npz file; the picture goes beside it. RUN/samples.npz if not given."""
+
+
+_Command = (
+    Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Sample, tyro.conf.subcommand("sample")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments
+        As after the name of the program; those of the process if None.
+
+    Returns
+    -------
+    int
+        Exit status: 0 if all went well, 1 if training diverged, 2 for bad input, 130 after
+        Ctrl-C.
+    """
+    command = tyro.cli(
+        _Command,
+        prog="jarzynski-jax",
+        description="Energy-based models trained with Jarzynski-weighted walkers.",
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    try:
+        return _run(command)
+    except TrainingDiverged as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(command: Train | Evaluate | Sample) -> int:
+    if isinstance(command, Train):
+        return _train(command)
+    if isinstance(command, Evaluate):
+        settings = job.Annealing(
+            command.annealing_steps, command.annealing_walkers, command.replicates
+        )
+        _print_report(job.evaluate(job.RunFolder(command.run), settings))
+        return 0
+    return _sample(command)
+
+
+def _train(command: Train) -> int:
+    if command.resume is not None:
+        folder = job.RunFolder(command.resume)
+        _check_resume(command)
+        is_done = job.resume(folder)
+    else:
+        data = data_lib.load(command.data)
+        options = asdict(command)
+        for name in ("data", "out", "resume", "overwrite", "annealing_steps"):
+            del options[name]
+        job.check_annealing(job.Annealing(command.annealing_steps))
+        is_name = command.data == "digits"
+        options["source"] = "digits" if is_name else str(Path(command.data).resolve())
+        config = job.make_config(data, **options)
+        folder = job.RunFolder(command.out or Path("runs") / Path(command.data).stem)
+        is_done = job.start(folder, config, data, command.overwrite)
+    if not is_done:
+        print(
+            f"\ninterrupted; everything is saved. Go on with:\n"
+            f"  jarzynski-jax train --resume {folder.path}",
+            file=sys.stderr,
+        )
+        return 130
+    print("bounding log Z by annealing, forward and backward ...", flush=True)
+    _print_report(job.evaluate(folder, job.Annealing(command.annealing_steps)))
+    print(f"see {folder.samples}, {folder.curves} and the other files in {folder.path}")
+    return 0
+
+
+def _check_resume(command: Train) -> None:
+    changed = [
+        field.name.replace("_", "-")
+        for field in fields(Train)
+        if getattr(command, field.name) != field.default
+        and field.name not in ("resume", "annealing_steps")
+    ]
+    if changed:
+        raise ValueError(
+            f"--resume goes on with the options that the run was started with; "
+            f"leave out {', '.join(changed)}"
+        )
+
+
+def _sample(command: Sample) -> int:
+    folder = job.RunFolder(command.run)
+    path = command.out or folder.path / "samples.npz"
+    if path.suffix != ".npz":
+        raise ValueError(f"samples go to a .npz file; got {path}")
+    samples = job.sample(folder, command.num_samples, job.Annealing(command.annealing_steps))
+    np.savez(path, samples=samples)
+    picture = path.with_suffix(".png")
+    plotting.plot_samples(job.noisy_test_data(folder), samples, picture)
+    print(f"wrote {path} and {picture}")
+    return 0
+
+
+def _print_report(report: job.Report) -> None:
+    bracket = report.model
+    table = Table(title="Cross entropy of the test data (nats; smaller is better)")
+    for name, justify in (
+        ("density", "left"),
+        ("lower bound", "right"),
+        ("upper bound", "right"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    is_believed = not bracket.doubts
+    mark = "" if is_believed else " (not to be believed)"
+    table.add_row(
+        f"energy-based model, {report.updates} updates{mark}",
+        f"{bracket.lower:.2f} ± {bracket.lower_error:.2f}",
+        f"{bracket.upper:.2f} ± {bracket.upper_error:.2f}",
+    )
+    table.add_row("one full Gaussian", *2 * [f"{report.gaussian:.2f}"])
+    table.add_row(
+        f"best mixture of full Gaussians ({report.num_components})",
+        *2 * [f"{report.mixture:.2f}"],
+    )
+    if report.noise is not None:
+        table.add_row("entropy of the noise: the floor", *2 * [f"{report.noise:.2f}"])
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    console.print(table)
+    difference, error = report.mixture_difference
+    print(
+        f"± is the standard error of log Z. The {report.num_test} test samples add one of "
+        f"{bracket.test_error:.2f}, common to all rows;\n"
+        f"the mixture lies {difference:.2f} ± {error:.2f} above the model's upper bound "
+        "(paired over test samples)."
+    )
+    if is_believed:
+        print(f"The two bounds are {bracket.upper - bracket.lower:.2f} nats apart.")
+    for doubt in bracket.doubts:
+        print(f"NOT TO BE BELIEVED: {doubt}.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

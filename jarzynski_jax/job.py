@@ -1,0 +1,615 @@
+"""A whole training job: data, model, training, likelihood, pictures, and its folder.
+
+The command line is a thin layer over this module; a script can call it in the same way.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from jarzynski_jax import annealing, checkpoint, evaluation, plotting, resampling, training
+from jarzynski_jax import data as data_lib
+from jarzynski_jax import walkers as walkers_lib
+from jarzynski_jax.dynamics import Dynamics, langevin
+from jarzynski_jax.energies import MLP, GaussianBase, OnGaussianBase, functional
+from jarzynski_jax.energies import gaussian_base as gaussian
+from jarzynski_jax.training.algorithm import TrainingAlgorithm, TrainingState
+from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
+
+__all__ = [
+    "AlgorithmName",
+    "Annealing",
+    "Config",
+    "Report",
+    "ResamplerName",
+    "RunFolder",
+    "check_annealing",
+    "evaluate",
+    "make_config",
+    "noisy_test_data",
+    "resume",
+    "sample",
+    "start",
+]
+
+AlgorithmName: TypeAlias = Literal["jarzynski", "pcd", "cd", "unweighted"]
+ResamplerName: TypeAlias = Literal["systematic", "stratified", "multinomial", "residual"]
+
+_TEST_FRACTION = 0.15
+_NUM_NOISE_COPIES = 20
+_NUM_RELAXATION_STEPS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that decides how a run goes; see the command line for what each means."""
+
+    source: str
+    data_fingerprint: str
+    algorithm: AlgorithmName
+    noise: float
+    step_size: float
+    walkers: int
+    touched: int | None
+    held_out: int
+    steps: int
+    batch_size: int
+    moves: int
+    learning_rate: float
+    adam_eps: float
+    hidden: tuple[int, ...]
+    covariance: gaussian.Covariance
+    resampler: ResamplerName
+    ess_threshold: float
+    seed: int
+
+
+class Annealing(NamedTuple):
+    """How log Z is bounded: ``replicates`` runs of ``walkers`` walkers and ``steps`` steps."""
+
+    steps: int = 4000
+    walkers: int = 512
+    replicates: int = 4
+
+
+class RunFolder(NamedTuple):
+    """Where the files of a run are."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """What the run is, JSON."""
+        return self.path / "config.json"
+
+    @property
+    def base(self) -> Path:
+        """The Gaussian base, arrays of NumPy."""
+        return self.path / "base.npz"
+
+    @property
+    def metrics(self) -> Path:
+        """One row an update, CSV."""
+        return self.path / "metrics.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Orbax's folder."""
+        return self.path / "checkpoints"
+
+    @property
+    def report(self) -> Path:
+        """The table, JSON."""
+        return self.path / "report.json"
+
+    @property
+    def samples(self) -> Path:
+        """Data beside samples."""
+        return self.path / "samples.png"
+
+    @property
+    def curves(self) -> Path:
+        """Cross entropy and effective sample size."""
+        return self.path / "curves.png"
+
+
+class _Model(NamedTuple):
+    """What a configuration stands for."""
+
+    energy_fn: EnergyFn
+    params: Params
+    base: GaussianBase
+    dynamics: Dynamics
+    algorithm: TrainingAlgorithm
+
+
+class _Keys(NamedTuple):
+    """One key for each use of random numbers."""
+
+    walkers: PRNGKey
+    held_out: PRNGKey
+    init: PRNGKey
+    training: PRNGKey
+    evaluation: PRNGKey
+
+
+def _keys(config: Config) -> _Keys:
+    return _Keys(*jax.random.split(jax.random.key(config.seed), len(_Keys._fields)))
+
+
+def make_config(data: np.ndarray, **options: Any) -> Config:
+    """Fill in what follows from the data, and check what can be checked without running.
+
+    Parameters
+    ----------
+    data
+        Shape ``(n, d)`` or ``(n, h, w)``.
+    **options
+        The fields of :class:`Config` but the fingerprint. ``noise`` None means 0.3 for the
+        digits, and a tenth of the data's standard deviation for others; ``step_size`` None
+        means 0.22 times the smallest variance of data and noise along any direction.
+
+    Returns
+    -------
+    Config
+        With all numbers filled in.
+
+    Raises
+    ------
+    ValueError
+        If an option makes no sense.
+    """
+    train = data_lib.split(data, _TEST_FRACTION).train
+    if options["noise"] is None:
+        digits = options["source"] == "digits"
+        options["noise"] = 0.3 if digits else round(0.1 * float(np.std(train)), 6)
+    _check_numbers(options)
+    if options["step_size"] is None:
+        base = gaussian.fit_gaussian_base(train, options["covariance"], options["noise"])
+        options["step_size"] = float(f"{0.22 * _smallest_variance(base):.3g}")
+    return Config(data_fingerprint=data_lib.fingerprint(data), **options)
+
+
+def _smallest_variance(base: GaussianBase) -> float:
+    scale = np.asarray(base.scale)
+    widths = np.linalg.svd(scale, compute_uv=False) if scale.ndim == 2 else scale
+    return float(np.min(widths)) ** 2
+
+
+def _check_numbers(options: dict[str, Any]) -> None:
+    if options["algorithm"] not in get_args(AlgorithmName):
+        raise ValueError(
+            f"algorithm must be one of {get_args(AlgorithmName)}; got {options['algorithm']!r}"
+        )
+    for name in ("walkers", "held_out", "steps", "batch_size", "moves"):
+        if options[name] < 1:
+            raise ValueError(f"{name} must be at least 1; got {options[name]}")
+    for name in ("learning_rate", "adam_eps", "step_size"):
+        value = options[name]
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"{name} must be positive and finite; got {value}")
+    if not 0 <= options["noise"] < math.inf:
+        raise ValueError(f"noise must be finite and not negative; got {options['noise']}")
+    touched = options["touched"]
+    if touched is not None and not 1 <= touched <= options["walkers"]:
+        raise ValueError(
+            f"touched, the walkers moved at a step, must be between 1 and the number of "
+            f"walkers, {options['walkers']}; got {touched}"
+        )
+    if touched is not None and options["algorithm"] != "jarzynski":
+        raise ValueError(
+            f"only the algorithm 'jarzynski' can leave walkers untouched; "
+            f"got touched={touched} with {options['algorithm']!r}"
+        )
+
+
+def _build(config: Config, base: GaussianBase) -> _Model:
+    energy = MLP(base.mean.size, config.hidden, rngs=nnx.Rngs(config.seed))
+    energy_fn, params = functional(OnGaussianBase(base, energy))
+    scheme = getattr(resampling, config.resampler)
+    resampler = resampling.adaptive(scheme, config.ess_threshold)
+    dynamics = langevin(config.step_size, config.moves, resampler)
+    schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps, alpha=0.02)
+    optimizer = optax.adam(schedule, eps=config.adam_eps)
+    if config.touched is not None:
+        algorithm = training.jarzynski_pool(energy_fn, optimizer, dynamics, config.touched)
+    else:
+        make: dict[str, Callable[..., TrainingAlgorithm]] = {
+            "jarzynski": training.jarzynski,
+            "pcd": training.persistent_contrastive_divergence,
+            "cd": training.contrastive_divergence,
+            "unweighted": training.unweighted,
+        }
+        algorithm = make[config.algorithm](energy_fn, optimizer, dynamics)
+    return _Model(energy_fn, params, base, dynamics, algorithm)
+
+
+def _first_state(config: Config, model: _Model, train: Array) -> TrainingState:
+    keys = _keys(config)
+
+    def exact_start(key: PRNGKey, num_walkers: int) -> tuple[Array, Array]:
+        return gaussian.exact_start(key, model.base, model.energy_fn, model.params, num_walkers)
+
+    positions, log_z = exact_start(keys.walkers, config.walkers)
+    held_out, _ = exact_start(keys.held_out, config.held_out)
+    return model.algorithm.init(keys.init, model.params, positions, train, log_z, held_out)
+
+
+def start(folder: RunFolder, config: Config, data: np.ndarray, overwrite: bool) -> bool:
+    """Start a run in a new folder and train.
+
+    Parameters
+    ----------
+    folder
+        Where its files go.
+    config
+        From :func:`make_config`.
+    data
+        What the configuration was made for.
+    overwrite
+        Whether an earlier run in that folder may be replaced.
+
+    Returns
+    -------
+    bool
+        Whether it was trained to the end; False after Ctrl-C.
+
+    Raises
+    ------
+    ValueError
+        If the folder is there, and not to be replaced or not a run.
+    jarzynski_jax.training.TrainingDiverged
+        If training went wrong.
+    """
+    train = data_lib.split(data, _TEST_FRACTION).train
+    base = gaussian.fit_gaussian_base(train, config.covariance, config.noise)
+    model = _build(config, base)
+    state = _first_state(config, model, jnp.asarray(train))
+    # Nothing is touched before everything that can be checked has been.
+    _make_room(folder, overwrite)
+    _write(folder.base, lambda path: np.savez(path, **base._asdict()))
+    config_text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+    _write(folder.config, lambda path: path.write_text(config_text))
+    return _fit(folder, config, model, state, train)
+
+
+def resume(folder: RunFolder) -> bool:
+    """Go on with a run from its last checkpoint.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+
+    Returns
+    -------
+    bool
+        As :func:`start`.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no run, or its data or its checkpoint are not those of its
+        configuration.
+    jarzynski_jax.training.TrainingDiverged
+        If training went wrong.
+    """
+    config, data, model, state = _restore(folder)
+    return _fit(folder, config, model, state, data_lib.split(data, _TEST_FRACTION).train)
+
+
+def _fit(
+    folder: RunFolder, config: Config, model: _Model, state: TrainingState, train: np.ndarray
+) -> bool:
+    floor = None
+    if config.noise > 0:
+        floor = evaluation.noise_entropy(model.base.mean.size, config.noise)
+    result = training.fit(
+        _keys(config).training,
+        model.algorithm,
+        state,
+        jnp.asarray(train),
+        num_steps=config.steps,
+        batch_size=config.batch_size,
+        noise_scale=config.noise,
+        watch=training.Watch(
+            num_features=model.base.mean.size,
+            entropy_floor=floor,
+            is_weighted=config.algorithm == "jarzynski",
+        ),
+        folder=folder.path,
+        config=dataclasses.asdict(config),
+        progress=True,
+    )
+    plotting.plot_curves(checkpoint.read_metrics(folder.metrics), folder.curves)
+    return not result.is_interrupted
+
+
+class Report(NamedTuple):
+    """Cross entropies of the test data, in nats.
+
+    model
+        The energy-based model's bracket.
+    gaussian
+        One Gaussian with full covariance.
+    mixture
+        The best mixture of Gaussians with full covariances.
+    num_components
+        Of that mixture, chosen on a validation split.
+    mixture_difference
+        The mixture's value less the model's upper bound, and its standard error over test
+        samples (paired, so much smaller than that of either).
+    noise
+        Entropy of the noise, the floor; None without noise.
+    num_test
+        How many test samples.
+    updates
+        How many updates the model was trained for.
+    """
+
+    model: evaluation.Bracket
+    gaussian: float
+    mixture: float
+    num_components: int
+    mixture_difference: tuple[float, float]
+    noise: float | None
+    num_test: int
+    updates: int
+
+
+def evaluate(folder: RunFolder, settings: Annealing) -> Report:
+    """Bound the likelihood of a run's model, compare, and write report and picture.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    settings
+        How log Z is bounded.
+
+    Returns
+    -------
+    Report
+        Also written to the folder, with a picture of data beside samples.
+
+    Raises
+    ------
+    ValueError
+        As :func:`resume`, or if a setting is not positive.
+    """
+    check_annealing(settings)
+    config, data, model, state = _restore(folder)
+    parts = data_lib.split(data, _TEST_FRACTION)
+    bounds = _bound_log_partition_function(config, model, state.params, parts.train, settings)
+
+    test = evaluation.add_noise(parts.test, config.noise, _NUM_NOISE_COPIES, config.seed)
+    energies = jax.jit(jax.vmap(jax.vmap(model.energy_fn, (None, 0)), (None, 0)))
+    test_energies = np.asarray(energies(state.params, jnp.asarray(test))).mean(axis=1)
+    floor = None
+    if config.noise > 0:
+        floor = evaluation.noise_entropy(model.base.mean.size, config.noise)
+    bracket = evaluation.bracket(test_energies, bounds, floor)
+
+    flat_train = parts.train.reshape(len(parts.train), -1)
+    flat_test = test.reshape(*test.shape[:2], -1)
+    mixture, num_components = evaluation.mixture_cross_entropy(
+        flat_train, flat_test, config.noise, seed=config.seed
+    )
+    paired = mixture - test_energies
+    log_z = bracket.upper - float(np.mean(test_energies))
+    report = Report(
+        bracket,
+        float(evaluation.gaussian_cross_entropy(flat_train, flat_test, config.noise).mean()),
+        float(mixture.mean()),
+        num_components,
+        (
+            float(paired.mean()) - log_z,
+            float(np.std(paired, ddof=1) / math.sqrt(len(paired))),
+        ),
+        floor,
+        len(test),
+        int(state.step),
+    )
+    plotting.plot_samples(test[:, 0], _flatten_replicates(bounds.end_points), folder.samples)
+    text = json.dumps(_plain(report), indent=2) + "\n"
+    _write(folder.report, lambda path: path.write_text(text))
+    return report
+
+
+def sample(folder: RunFolder, num_samples: int, settings: Annealing) -> np.ndarray:
+    """Draw samples of a run's model by annealing walkers from its base.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    num_samples
+        How many; drawn from as many walkers, or from ``settings.walkers`` if these are more.
+    settings
+        Steps and walkers of the annealing run.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(num_samples, ...)``, of equal weight.
+
+    Raises
+    ------
+    ValueError
+        As :func:`resume`, or if a number is not positive.
+    """
+    if num_samples < 1:
+        raise ValueError(f"the number of samples must be at least 1; got {num_samples}")
+    check_annealing(settings)
+    config, _, model, state = _restore(folder)
+    key_start, key_anneal, key_draw = jax.random.split(_keys(config).evaluation, 3)
+    num_walkers = max(num_samples, settings.walkers)
+    positions = gaussian.sample(key_start, model.base, num_walkers)
+    path = _path(model, state.params)
+
+    @jax.jit
+    def run(positions: Array) -> Array:
+        walkers = walkers_lib.init(positions, path(0.0), model.dynamics.kernel_init)
+        times = jnp.arange(1, settings.steps + 1) / settings.steps
+        walkers, _ = annealing.anneal(key_anneal, walkers, path, times, model.dynamics)
+        draw = resampling.from_log_weights(resampling.systematic)
+        ancestors = draw(key_draw, walkers.log_weights, num_walkers)
+        return walkers.position[jax.random.permutation(key_draw, ancestors)[:num_samples]]
+
+    return np.asarray(run(positions))
+
+
+def noisy_test_data(folder: RunFolder) -> np.ndarray:
+    """Return a run's test data with the noise of training, once each.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n, ...)``.
+    """
+    config, data = _read_data(folder)
+    test = data_lib.split(data, _TEST_FRACTION).test
+    return evaluation.add_noise(test, config.noise, 1, config.seed)[:, 0]
+
+
+def check_annealing(settings: Annealing) -> None:
+    """Raise a ``ValueError`` if a setting is not positive.
+
+    Parameters
+    ----------
+    settings
+        How log Z is bounded.
+    """
+    for name, value in settings._asdict().items():
+        if value < 1:
+            raise ValueError(f"annealing {name} must be at least 1; got {value}")
+
+
+def _path(model: _Model, params: Params) -> annealing.Path:
+    return annealing.geometric_path(
+        lambda x: -gaussian.energy(model.base, x), lambda x: -model.energy_fn(params, x)
+    )
+
+
+def _bound_log_partition_function(
+    config: Config, model: _Model, params: Params, train: np.ndarray, settings: Annealing
+) -> annealing.LogPartitionBounds:
+    keys = jax.random.split(_keys(config).evaluation, 4)
+    num_walkers = settings.replicates * settings.walkers
+    path = _path(model, params)
+
+    def by_replicate(positions: Array) -> Array:
+        return positions.reshape(settings.replicates, settings.walkers, *positions.shape[1:])
+
+    @jax.jit
+    def run(train: Array) -> annealing.LogPartitionBounds:
+        # The backward run's other start: walkers that never were on the forward path.
+        noisy = data_lib.draw_batch(keys[0], train, num_walkers, config.noise)
+        relaxed, _ = annealing.relax(
+            keys[1], noisy, path(1.0), model.dynamics, _NUM_RELAXATION_STEPS
+        )
+        return annealing.log_partition_bounds(
+            keys[2],
+            by_replicate(gaussian.sample(keys[3], model.base, num_walkers)),
+            path,
+            gaussian.log_partition_function(model.base),
+            model.dynamics,
+            settings.steps,
+            by_replicate(relaxed),
+        )
+
+    return jax.device_get(run(jnp.asarray(train)))
+
+
+def _flatten_replicates(positions: np.ndarray) -> np.ndarray:
+    flat = positions.reshape(-1, *positions.shape[2:])
+    return np.random.default_rng(0).permutation(flat)
+
+
+def _read_data(folder: RunFolder) -> tuple[Config, np.ndarray]:
+    config = _read_config(folder)
+    data = data_lib.load(config.source)
+    if data_lib.fingerprint(data) != config.data_fingerprint:
+        raise ValueError(f"{config.source} has changed since the run in {folder.path} started")
+    return config, data
+
+
+def _restore(folder: RunFolder) -> tuple[Config, np.ndarray, _Model, TrainingState]:
+    config, data = _read_data(folder)
+    try:
+        with np.load(folder.base) as arrays:
+            base = GaussianBase(*(jnp.asarray(arrays[name]) for name in GaussianBase._fields))
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{folder.base} cannot be read: {error}") from error
+    model = _build(config, base)
+    train = data_lib.split(data, _TEST_FRACTION).train
+    template = jax.eval_shape(lambda: _untested_state(config, model, train))
+    state = checkpoint.restore(folder.checkpoints, template, dataclasses.asdict(config))
+    return config, data, model, state
+
+
+def _untested_state(config: Config, model: _Model, train: np.ndarray) -> TrainingState:
+    """Return a state of the right shapes, without the check of exactness."""
+    keys = _keys(config)
+    positions = gaussian.sample(keys.walkers, model.base, config.walkers)
+    held_out = gaussian.sample(keys.held_out, model.base, config.held_out)
+    log_z = gaussian.log_partition_function(model.base)
+    return model.algorithm.init(
+        keys.init, model.params, positions, jnp.asarray(train), log_z, held_out
+    )
+
+
+def _read_config(folder: RunFolder) -> Config:
+    if not folder.config.is_file():
+        raise ValueError(f"{folder.path} holds no run: there is no {folder.config.name} in it")
+    try:
+        values = json.loads(folder.config.read_text())
+        values["hidden"] = tuple(values["hidden"])
+        return Config(**values)
+    except (json.JSONDecodeError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{folder.config} is not the configuration of a run: {error}"
+        ) from error
+
+
+def _make_room(folder: RunFolder, overwrite: bool) -> None:
+    path = folder.path
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if not overwrite:
+            raise ValueError(
+                f"{path} is there already; go on with it by --resume {path}, replace it by "
+                "--overwrite, or choose another --out"
+            )
+        if not folder.config.is_file():
+            raise ValueError(f"{path} is not the folder of a run, so it is not overwritten")
+        shutil.rmtree(path)
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def _write(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name("partial-" + path.name)
+    write(partial)
+    os.replace(partial, path)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: _plain(part) for name, part in value._asdict().items()}
+    return list(value) if isinstance(value, tuple) else value

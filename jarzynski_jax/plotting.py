@@ -1,0 +1,157 @@
+"""Pictures of a run: data beside samples, and curves. Readable in greyscale."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["plot_curves", "plot_samples"]
+
+_NUM_COLUMNS = 10
+_NUM_IMAGES = 100
+
+
+def _figure(num_columns: int, num_rows: int, size: tuple[float, float], **kwargs: Any) -> Any:
+    # A figure of its own, not pyplot's: no global state and no display.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(num_rows, num_columns, **kwargs)
+
+
+def plot_samples(data: np.ndarray, samples: np.ndarray, path: Path) -> None:
+    """Draw data beside samples.
+
+    Images of shape ``(n, h, w)`` are drawn as such, a hundred of each; vectors as a histogram
+    (d = 1) or along the first two principal axes of the data.
+
+    Parameters
+    ----------
+    data
+        Shape ``(n, h, w)`` or ``(n, d)``, with the noise that the model was trained on.
+    samples
+        Shape ``(m, h, w)`` or ``(m, d)``, of equal weight.
+    path
+        The PNG file to write.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "samples.png"
+    >>> plot_samples(np.zeros((100, 8, 8)), np.ones((100, 8, 8)), path)
+    >>> path.is_file()
+    True
+    """
+    figure, axes = _figure(2, 1, (9, 4.8))
+    titles = (f"data ({len(data)} drawn)", f"model, annealed ({len(samples)} walkers)")
+    if data.ndim == 3:
+        titles = ("data, with the noise of training", "model, annealed from the base")
+        _plot_images(axes, titles, data, samples)
+    elif data.shape[1] == 1:
+        _plot_histograms(axes, titles, data, samples)
+    else:
+        _plot_scatter(axes, titles, data, samples)
+    figure.savefig(path, dpi=150)
+
+
+def _plot_images(axes: Any, titles: tuple[str, str], *arrays: np.ndarray) -> None:
+    low, high = np.quantile(arrays[0], (0.01, 0.99))
+    for axis, title, images in zip(axes, titles, arrays, strict=True):
+        axis.imshow(_tile(images[:_NUM_IMAGES], low), cmap="gray", vmin=low, vmax=high)
+        axis.set_title(title)
+        axis.axis("off")
+
+
+def _tile(images: np.ndarray, background: float) -> np.ndarray:
+    """Put images side by side with a line of one pixel between them."""
+    count, height, width = images.shape
+    num_rows = math.ceil(count / _NUM_COLUMNS)
+    padded = np.full((num_rows * _NUM_COLUMNS, height + 1, width + 1), background)
+    padded[:count, 1:, 1:] = images
+    grid = padded.reshape(num_rows, _NUM_COLUMNS, height + 1, width + 1)
+    return grid.swapaxes(1, 2).reshape(num_rows * (height + 1), -1)
+
+
+def _plot_histograms(axes: Any, titles: tuple[str, str], *arrays: np.ndarray) -> None:
+    bins = np.histogram_bin_edges(np.concatenate(arrays), 60)
+    for axis, title, values in zip(axes, titles, arrays, strict=True):
+        axis.hist(values.ravel(), bins=bins, density=True, color="0.4")
+        axis.set(title=title, xlabel="x", ylabel="density")
+
+
+def _plot_scatter(axes: Any, titles: tuple[str, str], *arrays: np.ndarray) -> None:
+    mean = arrays[0].mean(axis=0)
+    _, _, directions = np.linalg.svd(arrays[0] - mean, full_matrices=False)
+    projected = [(values - mean) @ directions[:2].T for values in arrays]
+    low, high = np.concatenate(projected).min(axis=0), np.concatenate(projected).max(axis=0)
+    for axis, title, points in zip(axes, titles, projected, strict=True):
+        axis.plot(points[:, 0], points[:, 1], ".", color="black", markersize=2, alpha=0.5)
+        axis.set(
+            title=title,
+            xlabel="first principal axis of the data",
+            ylabel="second principal axis",
+            xlim=(low[0], high[0]),
+            ylim=(low[1], high[1]),
+        )
+
+
+def plot_curves(metrics: Mapping[str, np.ndarray], path: Path) -> None:
+    """Draw the cross entropy and the effective sample size over training.
+
+    Parameters
+    ----------
+    metrics
+        From :func:`jarzynski_jax.checkpoint.read_metrics`.
+    path
+        The PNG file to write.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from jarzynski_jax.training import Metrics
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "curves.png"
+    >>> metrics = {name: np.ones(5) for name in ("step", *Metrics._fields)}
+    >>> plot_curves(metrics, path)
+    >>> path.is_file()
+    True
+    """
+    figure, (top, bottom) = _figure(1, 2, (8, 6.5), sharex=True)
+    step = metrics["step"]
+    held_out = _smooth(metrics["cross_entropy"])
+    training = _smooth(metrics["training_cross_entropy"])
+    top.plot(step, held_out, color="black", label="from held-out walkers")
+    top.plot(step, training, "--", color="0.5", label="from training walkers (biased)")
+    top.set(ylabel="cross entropy of mini-batches (nats)")
+    top.legend()
+    for name, style, label in (
+        ("shadow_effective_sample_size", "-", "training, shadow weight"),
+        ("effective_sample_size", ":", "training, full weight"),
+        ("held_out_shadow_effective_sample_size", "--", "held-out, shadow weight"),
+    ):
+        shade = "0.55" if name.startswith("held") else "black"
+        bottom.plot(step, metrics[name], style, color=shade, linewidth=0.8, label=label)
+    for name, height, marker, label in (
+        ("is_resampled", 0.02, "|", "training walkers resampled"),
+        ("held_out_is_resampled", 0.06, "x", "held-out walkers resampled"),
+    ):
+        at = step[metrics[name] > 0]
+        bottom.plot(
+            at, np.full(len(at), height), marker, color="black", markersize=5, label=label
+        )
+    bottom.set(
+        xlabel="update", ylabel="effective sample size (fraction of walkers)", ylim=(0, 1)
+    )
+    bottom.legend(loc="upper right", ncols=2, fontsize="small")
+    figure.savefig(path, dpi=150)
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Running mean over a hundredth of the run: mini-batches are noisy."""
+    width = max(1, len(values) // 100)
+    window = np.ones(width)
+    total = np.convolve(values, window, mode="same")
+    return total / np.convolve(np.ones(len(values)), window, mode="same")
