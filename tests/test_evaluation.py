@@ -1,0 +1,83 @@
+"""The bracket and its doubts; exact cross entropies of Gaussians and mixtures."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from jarzynski_jax import evaluation
+from jarzynski_jax.annealing import AnnealingInfo, LogPartitionBounds
+
+ENERGIES = np.array([19.0, 20.0, 21.0])
+GOOD = np.array([15.0, 15.1, 14.9, 15.0])
+
+
+def _bounds(forward=GOOD, backward=GOOD + 0.1, relaxed=GOOD + 0.1, ess=0.6):
+    info = AnnealingInfo(*(np.full((4, 10), ess) for _ in range(4)))
+    return LogPartitionBounds(forward, backward, relaxed, None, info)
+
+
+def test_a_good_bracket_is_believed():
+    result = evaluation.bracket(ENERGIES, _bounds(), entropy_floor=13.76)
+    assert result.doubts == ()
+    assert result.lower == pytest.approx(35.0)
+    assert result.upper == pytest.approx(35.1)
+    assert result.lower_error == pytest.approx(np.std(GOOD, ddof=1) / 2)
+    assert result.test_error == pytest.approx(1 / np.sqrt(3))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "floor", "doubt"),
+    [
+        (_bounds(backward=GOOD + 3), 13.76, "3.0 nats apart"),
+        (_bounds(relaxed=GOOD + 3), 13.76, "3.0 nats apart"),
+        (_bounds(relaxed=GOOD - 1), 13.76, "relaxed from data is 1.0 nats below"),
+        (_bounds(backward=GOOD - 1), 13.76, "end points is 1.0 nats below"),
+        (_bounds(), 40.0, "below the entropy of the noise"),
+        (_bounds(ess=0.01), 13.76, "fell to 1 %"),
+        (_bounds(forward=np.full(4, -np.inf)), 13.76, "not finite"),
+    ],
+)
+def test_each_doubt_is_raised(bounds, floor, doubt):
+    doubts = evaluation.bracket(ENERGIES, bounds, floor).doubts
+    assert any(doubt in text for text in doubts), doubts
+
+
+def test_the_larger_backward_bound_counts():
+    result = evaluation.bracket(ENERGIES, _bounds(relaxed=GOOD + 0.3))
+    assert result.upper == pytest.approx(35.3)
+
+
+def test_noise_entropy_is_that_of_scipy():
+    expected = stats.multivariate_normal(np.zeros(5), 0.04 * np.eye(5)).entropy()
+    assert evaluation.noise_entropy(5, 0.2) == pytest.approx(expected)
+
+
+def test_gaussian_cross_entropy_is_exact():
+    rng = np.random.default_rng(0)
+    train, test = rng.normal(size=(500, 3)) * [1, 2, 3], rng.normal(size=(40, 2, 3))
+    covariance = np.cov(train.T, bias=True) + 0.09 * np.eye(3)
+    exact = -stats.multivariate_normal(train.mean(axis=0), covariance).logpdf(test)
+    values = evaluation.gaussian_cross_entropy(train, test, 0.3)
+    np.testing.assert_allclose(values, exact.mean(axis=1), rtol=1e-6)
+
+
+def test_mixture_of_three_is_found_and_beats_one_gaussian():
+    rng = np.random.default_rng(0)
+    centres = np.array([[-8.0, 0], [8, 0], [0, 8]])
+    clean = centres[rng.integers(3, size=600)] + 0.3 * rng.normal(size=(600, 2))
+    test = evaluation.add_noise(clean[:100], 0.3, 10, seed=1)
+    values, count = evaluation.mixture_cross_entropy(clean[100:], test, 0.3, (1, 2, 3))
+    assert count == 3
+    # Exact: log 3, and the entropy of a Gaussian of variance 0.09 + 0.09 in two dimensions.
+    exact = np.log(3) + evaluation.noise_entropy(2, np.sqrt(0.18))
+    # The standard error of a mean of 100 test samples is about 0.07.
+    assert values.mean() == pytest.approx(exact, abs=0.25)
+    assert evaluation.gaussian_cross_entropy(clean[100:], test, 0.3).mean() > exact + 1
+
+
+def test_noise_copies():
+    noisy = evaluation.add_noise(np.zeros((2000, 3), np.float32), 0.3, 4, seed=0)
+    assert noisy.shape == (2000, 4, 3)
+    assert noisy.dtype == np.float32
+    assert np.std(noisy) == pytest.approx(0.3, rel=0.02)
+    assert evaluation.add_noise(np.zeros((5, 3)), 0.0, 4, seed=0).shape == (5, 1, 3)

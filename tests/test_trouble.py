@@ -1,0 +1,81 @@
+"""Each sign of trouble is seen in metrics that show it, and in no others."""
+
+import numpy as np
+import pytest
+
+from jarzynski_jax.training import Metrics, Watch
+from jarzynski_jax.training.trouble import ChunkSummary, diagnose, summarize
+
+WATCH = Watch(num_features=64, entropy_floor=13.76)
+HEALTHY = ChunkSummary(
+    first_step=0,
+    last_step=100,
+    first_dead_step=None,
+    num_dead=0,
+    num_skipped=0,
+    cross_entropy=35.0,
+    energy_gap=-0.3,
+    effective_sample_size=0.7,
+    held_out_effective_sample_size=0.7,
+)
+
+
+def _signs(chunks, watch=WATCH):
+    return {trouble.sign: trouble.is_fatal for trouble in diagnose(chunks, watch)}
+
+
+def test_a_healthy_run_has_no_trouble():
+    assert _signs([HEALTHY] * 10) == {}
+
+
+def test_the_noise_of_a_healthy_run_is_no_trouble():
+    gaps = [HEALTHY._replace(energy_gap=gap) for gap in (0.1, -0.2, 0.4, -0.9)]
+    assert _signs(gaps) == {}
+
+
+@pytest.mark.parametrize(
+    ("chunks", "sign", "is_fatal"),
+    [
+        ([HEALTHY._replace(first_dead_step=7)], "died", True),
+        ([HEALTHY._replace(num_skipped=100)], "no gradient", True),
+        ([HEALTHY._replace(cross_entropy=-3000.0)] * 2, "below floor", True),
+        ([HEALTHY._replace(energy_gap=gap) for gap in (1, 3, 9)], "runs away", False),
+        ([HEALTHY._replace(energy_gap=gap) for gap in (-5, -20, -50)], "runs away", True),
+        ([HEALTHY._replace(effective_sample_size=0.01)] * 3, "collapsed", True),
+        (
+            [HEALTHY._replace(held_out_effective_sample_size=0.01)] * 3,
+            "held-out collapsed",
+            False,
+        ),
+    ],
+)
+def test_each_sign_is_seen_and_needs_to_stay(chunks, sign, is_fatal):
+    assert _signs([HEALTHY, *chunks]) == {sign: is_fatal}
+    # One such chunk among healthy ones is enough for a death, and for nothing else.
+    if len(chunks) > 1:
+        assert _signs([HEALTHY, HEALTHY, chunks[-1], HEALTHY]) == {}
+
+
+def test_without_weights_only_death_is_fatal():
+    watch = WATCH._replace(is_weighted=False)
+    below = [HEALTHY._replace(cross_entropy=-3000.0)] * 2
+    assert _signs(below, watch) == {"below floor": False}
+    assert _signs([HEALTHY._replace(first_dead_step=7)], watch) == {"died": True}
+
+
+def test_nan_metrics_of_an_algorithm_without_them_are_no_trouble():
+    unknown = HEALTHY._replace(
+        cross_entropy=float("nan"), held_out_effective_sample_size=float("nan")
+    )
+    assert _signs([unknown] * 5) == {}
+
+
+def test_summary_finds_the_first_death():
+    metrics = Metrics(*np.zeros((len(Metrics._fields), 10)))
+    is_dead = np.zeros(10, bool)
+    is_dead[4:] = True
+    summary = summarize(metrics._replace(is_dead=is_dead), first_step=200)
+    assert summary.first_dead_step == 204
+    (trouble,) = diagnose([summary], WATCH._replace(entropy_floor=None, patience=9))
+    assert trouble.step == 204
+    assert "step size" in trouble.advice
