@@ -72,12 +72,15 @@ def load_array(path: Path) -> np.ndarray:
     if path.suffix not in (".npy", ".npz"):
         raise ValueError(f"data must be a .npy or .npz file; got {path}")
     try:
-        values = _read(path)
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        arrays = _read(path)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} cannot be read as a file of NumPy: {error}") from error
-    if not (
-        np.issubdtype(values.dtype, np.floating) or np.issubdtype(values.dtype, np.integer)
-    ):
+    if "data" not in arrays and len(arrays) != 1:
+        raise ValueError(
+            f"{path} must hold one array, or one named 'data'; it holds {sorted(arrays)}"
+        )
+    values = arrays["data"] if "data" in arrays else next(iter(arrays.values()))
+    if values.dtype.kind not in "fiu":
         raise ValueError(f"{path} must hold real numbers; it holds dtype {values.dtype}")
     if values.ndim not in (2, 3):
         raise ValueError(
@@ -85,23 +88,20 @@ def load_array(path: Path) -> np.ndarray:
         )
     if values.shape[0] < 10 or 0 in values.shape:
         raise ValueError(f"{path} must hold at least 10 samples; got shape {values.shape}")
-    num_bad = int(np.sum(~np.isfinite(values.astype(np.float32))))
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32)
+    num_bad = int(np.sum(~np.isfinite(values)))
     if num_bad:
         raise ValueError(f"{path} holds {num_bad} values that are NaN or infinite in float32")
-    return values.astype(np.float32)
+    return values
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(path: Path) -> dict[str, np.ndarray]:
     loaded = np.load(path, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
-        return loaded
+        return {"data": loaded}
     with loaded:
-        names = loaded.files
-        if "data" not in names and len(names) != 1:
-            raise ValueError(
-                f"{path} must hold one array, or one named 'data'; it holds {names}"
-            )
-        return loaded["data" if "data" in names else names[0]]
+        return dict(loaded.items())
 
 
 def load(source: str) -> np.ndarray:
