@@ -1,0 +1,260 @@
+"""The command line as a subprocess: a small run from end to end, bad input, kill and resume."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+SMALL = (
+    *("--walkers", 64, "--held-out", 32, "--batch-size", 32, "--hidden", 8),
+    *("--noise", 0.3, "--annealing-steps", 20, "--steps", 100),
+)
+
+
+def _command(*arguments):
+    return [sys.executable, "-m", "jarzynski_jax", *map(str, arguments)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compilation_cache(tmp_path_factory):
+    """Let the subprocesses share what JAX compiles."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        yield
+
+
+def _run(*arguments, cwd, timeout=300):
+    return subprocess.run(
+        _command(*arguments), cwd=cwd, capture_output=True, text=True, timeout=timeout
+    )
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with a small data file of two clusters."""
+    folder = tmp_path_factory.mktemp("cli")
+    rng = np.random.default_rng(0)
+    centres = rng.choice([-1.0, 1.0], size=(80, 1))
+    np.save(folder / "data.npy", centres + 0.2 * rng.normal(size=(80, 3)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished_run(workplace):
+    result = _run("train", "data.npy", *SMALL, cwd=workplace)
+    assert result.returncode == 0, result.stderr
+    return workplace / "runs" / "data", result
+
+
+def test_train_prints_the_table_and_writes_everything(finished_run):
+    folder, result = finished_run
+    for words in ("energy-based model", "full Gaussian", "mixture", "entropy of the noise"):
+        assert words in result.stdout
+    written = {path.name for path in folder.iterdir()}
+    assert written == {
+        "base.npz",
+        "checkpoints",
+        "config.json",
+        "curves.png",
+        "metrics.csv",
+        "report.json",
+        "samples.png",
+    }
+    report = json.loads((folder / "report.json").read_text())
+    assert report["updates"] == 100
+    assert report["model"]["lower"] > report["noise"]
+
+
+def test_evaluate_prints_the_table_again(finished_run):
+    folder, first = finished_run
+    result = _run("evaluate", folder, "--annealing-steps", 20, cwd=folder.parent)
+    assert result.returncode == 0, result.stderr
+    table = first.stdout[first.stdout.index("Cross entropy") : first.stdout.index("see ")]
+    assert table.strip() in result.stdout
+
+
+def test_sample_writes_picture_and_arrays(finished_run, tmp_path):
+    folder, _ = finished_run
+    out = tmp_path / "mine.npz"
+    result = _run(
+        *("sample", folder, "--num-samples", 7, "--annealing-steps", 20, "--out", out),
+        cwd=folder.parent,
+    )
+    assert result.returncode == 0, result.stderr
+    assert np.load(out)["samples"].shape == (7, 3)
+    assert out.with_suffix(".png").is_file()
+
+
+def test_digits_are_images_from_end_to_end(tmp_path):
+    out = tmp_path / "digits"
+    result = _run("train", "digits", "--out", out, *SMALL, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert json.loads((out / "config.json").read_text())["step_size"] == pytest.approx(
+        0.0198, rel=0.01
+    )
+
+
+@pytest.mark.parametrize("algorithm", ["pcd", "cd", "unweighted", "pool"])
+def test_every_algorithm_runs(workplace, tmp_path, algorithm):
+    chosen = ("--touched", 16) if algorithm == "pool" else ("--algorithm", algorithm)
+    result = _run(
+        *("train", workplace / "data.npy", "--out", tmp_path / "run", *SMALL, *chosen),
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+BAD_INPUT = {
+    "missing file": (["train", "nothing.npy"], "there is no file"),
+    "corrupt file": (["train", "corrupt.npz"], "cannot be read"),
+    "NaN in the data": (["train", "nan.npy"], "NaN or infinite"),
+    "wrong rank": (["train", "rank1.npy"], "shape (n, d) or (n, h, w)"),
+    "negative step size": (["train", "--step-size", "-0.1"], "step_size must be positive"),
+    "too many touched": (
+        ["train", "--walkers", "64", "--touched", "65"],
+        "between 1 and the number of walkers, 64; got 65",
+    ),
+    "touched without weights": (
+        ["train", "--algorithm", "pcd", "--touched", "8"],
+        "only the algorithm 'jarzynski'",
+    ),
+    "unknown algorithm": (["train", "--algorithm", "magic"], "magic"),
+    "bad threshold": (["train", "--ess-threshold", "2"], "ess_threshold must be"),
+    "no steps": (["train", "--steps", "0"], "steps must be at least 1"),
+    "no annealing steps": (["train", "--annealing-steps", "0"], "annealing steps"),
+    "folder that exists": (["train", "data.npy", "--out", "taken"], "is there already"),
+    "overwriting no run": (
+        ["train", "data.npy", "--out", "taken", "--overwrite"],
+        "is not the folder of a run",
+    ),
+    "resume of nothing": (["train", "--resume", "taken"], "holds no run"),
+    "evaluate nothing": (["evaluate", "nowhere"], "holds no run"),
+    "no command": ([], "Missing subcommand"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUT)
+def test_bad_input_is_refused_and_nothing_is_touched(workplace, name):
+    arguments, message = BAD_INPUT[name]
+    (workplace / "corrupt.npz").write_bytes(b"PK no archive")
+    np.save(workplace / "nan.npy", np.full((20, 2), np.nan))
+    np.save(workplace / "rank1.npy", np.zeros(20))
+    taken = workplace / "taken"
+    taken.mkdir(exist_ok=True)
+    (taken / "precious.txt").write_text("mine")
+    before = sorted(workplace.rglob("*"))
+    result = _run(*arguments, cwd=workplace)
+    assert result.returncode == 2, result.stderr
+    assert message in " ".join((result.stdout + result.stderr).replace("│", " ").split())
+    assert "Traceback" not in result.stderr
+    assert sorted(workplace.rglob("*")) == before
+    assert (taken / "precious.txt").read_text() == "mine"
+
+
+def test_resume_refuses_other_options_data_and_checkpoints(finished_run, tmp_path):
+    folder, _ = finished_run
+    result = _run("train", "--resume", folder, "--walkers", 7, cwd=folder.parent)
+    assert result.returncode == 2
+    assert "leave out walkers" in result.stderr
+    config_path = folder / "config.json"
+    original = config_path.read_text()
+    try:
+        config = json.loads(original)
+        config_path.write_text(json.dumps(config | {"seed": 99}))
+        result = _run("train", "--resume", folder, cwd=folder.parent)
+        assert result.returncode == 2
+        assert "another configuration: seed was 0 and is 99" in result.stderr
+        config_path.write_text(json.dumps(config | {"data_fingerprint": "0"}))
+        result = _run("train", "--resume", folder, cwd=folder.parent)
+        assert result.returncode == 2
+        assert "has changed since" in result.stderr
+    finally:
+        config_path.write_text(original)
+
+
+def test_divergence_ends_with_status_1_and_keeps_the_checkpoint(tmp_path):
+    result = _run("train", "--step-size", 1, "--out", "run", *SMALL, cwd=tmp_path)
+    assert result.returncode == 1, result.stdout + result.stderr
+    for words in ("stopped at update", "smaller step size", "checkpoint of update 0 is kept"):
+        assert words in result.stderr
+    assert "Traceback" not in result.stderr
+    assert (tmp_path / "run" / "checkpoints" / "0").is_dir()
+
+
+def _start(*arguments, cwd):
+    return subprocess.Popen(
+        _command(*arguments),
+        cwd=cwd,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _start_training(workplace, folder, *options):
+    arguments = ("train", "data.npy", "--out", folder, *SMALL, "--steps", 3000, *options)
+    return _start(*arguments, cwd=workplace)
+
+
+def _wait_for_updates(folder, process, num_updates):
+    metrics = folder / "metrics.csv"
+    for _ in range(2400):
+        assert process.poll() is None, process.stderr.read()
+        if metrics.is_file() and metrics.read_bytes().count(b"\n") > num_updates:
+            return
+        time.sleep(0.05)
+    raise AssertionError("training does not get on")
+
+
+def _everything(folder):
+    """All metrics and the report: they depend on every bit of the state."""
+    metrics = (folder / "metrics.csv").read_text()
+    return metrics, json.loads((folder / "report.json").read_text())
+
+
+def test_kill_9_then_resume_is_bit_for_bit_an_uninterrupted_run(workplace, tmp_path):
+    whole = _start_training(workplace, tmp_path / "whole")
+    assert whole.wait(timeout=300) == 0, whole.stderr.read()
+
+    folder = tmp_path / "killed"
+    # Several kills, so that some fall into the writing of a checkpoint or of the metrics.
+    process = _start_training(workplace, folder)
+    for num_updates in (700, 1600, 2300):
+        _wait_for_updates(folder, process, num_updates)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        resume = ("train", "--resume", folder, "--annealing-steps", 20)
+        process = _start(*resume, cwd=tmp_path)
+    assert process.wait(timeout=300) == 0, process.stderr.read()
+    assert _everything(folder) == _everything(tmp_path / "whole")
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(workplace, tmp_path):
+    folder = tmp_path / "run"
+    process = _start_training(workplace, folder, "--steps", 10**6)
+    _wait_for_updates(folder, process, 100)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert f"jarzynski-jax train --resume {folder}" in process.stderr.read()
+    assert (folder / "curves.png").is_file()
+
+
+def test_overwrite_replaces_a_run(workplace, tmp_path):
+    arguments = ["train", workplace / "data.npy", "--out", tmp_path / "run", *SMALL]
+    assert _run(*arguments, cwd=tmp_path).returncode == 0
+    assert _run(*arguments, cwd=tmp_path).returncode == 2
+    assert _run(*arguments, "--overwrite", "--seed", 3, cwd=tmp_path).returncode == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["seed"] == 3
+
+
+def test_help_reads_well(tmp_path):
+    result = _run("train", "--help", cwd=tmp_path)
+    assert result.returncode == 0
+    for words in ("--step-size", "sqrt(2h)", "--algorithm", "nats"):
+        assert words in result.stdout

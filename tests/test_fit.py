@@ -1,0 +1,181 @@
+"""The training loop: the same numbers in one go and in parts, records, trouble, Ctrl-C."""
+
+import os
+import signal
+import threading
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jarzynski_jax import checkpoint, training
+from jarzynski_jax.dynamics import langevin
+from jarzynski_jax.training import TrainingDiverged, Watch, fit
+
+KEY = jax.random.key(5)
+DATA = jax.random.normal(jax.random.key(0), (300, 2)) + 1
+LOG_Z = jnp.log(2 * jnp.pi)
+
+
+def _energy(params, x):
+    return jnp.sum((x - params["mean"]) ** 2) / 2
+
+
+def _problem(energy_fn=_energy, learning_rate=0.05, step_size=0.1, num_walkers=200):
+    optimizer = optax.adam(learning_rate)
+    algorithm = training.jarzynski(energy_fn, optimizer, langevin(step_size))
+    positions = jax.random.normal(jax.random.key(1), (num_walkers, 2))
+    held_out = jax.random.normal(jax.random.key(2), (num_walkers, 2))
+    params = {"mean": jnp.zeros(2)}
+    state = algorithm.init(KEY, params, positions, DATA, LOG_Z, held_out)
+    return algorithm, state
+
+
+def _fit(algorithm, state, num_steps, **options):
+    options = {"batch_size": 64, "chunk_size": 20, "noise_scale": 0.1, **options}
+    return fit(KEY, algorithm, state, DATA, num_steps=num_steps, **options)
+
+
+def test_it_learns_and_says_how_it_went():
+    algorithm, state = _problem()
+    result = _fit(algorithm, state, 200)
+    assert not result.is_interrupted
+    assert int(result.state.step) == 200
+    # The standard error of the data's mean is 0.06 a coordinate.
+    mean = jnp.mean(DATA, axis=0)
+    np.testing.assert_allclose(result.state.params["mean"], mean, atol=0.25)
+    assert all(value.shape == (200,) for value in result.metrics)
+    # One nat is far outside the noise: a unit Gaussian has d/2 log 2πe = 2.84.
+    assert np.mean(result.metrics.cross_entropy[-50:]) == pytest.approx(2.84, abs=0.3)
+
+
+def test_parts_and_chunks_make_no_difference(tmp_path):
+    algorithm, state = _problem()
+    whole = _fit(algorithm, state, 90)
+    first = _fit(algorithm, state, 50, chunk_size=7, folder=tmp_path)
+    restored = checkpoint.restore(tmp_path / "checkpoints", state, {})
+    chex.assert_trees_all_equal(restored, first.state)
+    second = _fit(algorithm, restored, 90, chunk_size=33, folder=tmp_path)
+    chex.assert_trees_all_equal(whole.state, second.state)
+    table = checkpoint.read_metrics(tmp_path / "metrics.csv")
+    np.testing.assert_array_equal(table["step"], np.arange(90))
+    np.testing.assert_allclose(table["cross_entropy"], whole.metrics.cross_entropy, rtol=1e-6)
+
+
+def test_the_state_given_stays_valid():
+    algorithm, state = _problem()
+    _fit(algorithm, state, 20)
+    assert float(state.walkers.log_weights.sum()) == 0
+
+
+def test_chunks_are_compiled_once_for_each_length():
+    traces = []
+
+    def energy_fn(params, x):
+        traces.append(1)
+        return _energy(params, x)
+
+    algorithm, state = _problem(energy_fn)
+    _fit(algorithm, state, 20)
+    num_once = len(traces)
+    traces.clear()
+    _fit(algorithm, state, 200)
+    assert len(traces) <= num_once
+
+
+def test_metrics_beyond_the_checkpoint_are_dropped(tmp_path):
+    algorithm, state = _problem()
+    _fit(algorithm, state, 40, folder=tmp_path)
+    path = tmp_path / "metrics.csv"
+    # As a kill leaves it: rows that no checkpoint covers, the last one cut short.
+    path.write_text(path.read_text() + "40,1,2,3\n41,1.0")
+    restored = checkpoint.restore(tmp_path / "checkpoints", state, {})
+    _fit(algorithm, restored, 60, folder=tmp_path)
+    np.testing.assert_array_equal(checkpoint.read_metrics(path)["step"], np.arange(60))
+
+
+def test_lost_metrics_are_an_error(tmp_path):
+    algorithm, state = _problem()
+    result = _fit(algorithm, state, 40, folder=tmp_path)
+    (tmp_path / "metrics.csv").unlink()
+    with pytest.raises(ValueError, match="lacks the metrics of 40 updates"):
+        _fit(algorithm, result.state, 60, folder=tmp_path)
+
+
+def test_checkpoint_of_another_configuration_is_refused(tmp_path):
+    algorithm, state = _problem()
+    _fit(algorithm, state, 20, folder=tmp_path, config={"seed": 1, "hidden": (3, 4)})
+    checkpoint.restore(tmp_path / "checkpoints", state, {"seed": 1, "hidden": (3, 4)})
+    with pytest.raises(ValueError, match="seed was 1 and is 2"):
+        checkpoint.restore(tmp_path / "checkpoints", state, {"seed": 2, "hidden": (3, 4)})
+
+
+def test_no_checkpoint_is_an_error(tmp_path):
+    _, state = _problem()
+    with pytest.raises(ValueError, match="there is no checkpoint"):
+        checkpoint.restore(tmp_path, state, {})
+
+
+def test_a_checkpoint_that_was_not_finished_is_passed_over(tmp_path):
+    algorithm, state = _problem()
+    result = _fit(algorithm, state, 40, folder=tmp_path)
+    folder = tmp_path / "checkpoints"
+    # What Orbax leaves when it is killed while it writes.
+    (folder / "60.orbax-checkpoint-tmp").mkdir()
+    assert checkpoint.latest_step(folder) == 40
+    chex.assert_trees_all_equal(checkpoint.restore(folder, state, {}), result.state)
+
+
+def test_divergence_stops_with_step_cause_and_advice(tmp_path):
+    def energy_fn(params, x):
+        return 100 * _energy(params, x)  # the smallest variance is 0.01
+
+    algorithm, state = _problem(energy_fn, step_size=1.0)
+    with pytest.raises(TrainingDiverged, match="smaller step size") as caught:
+        _fit(algorithm, state, 200, folder=tmp_path, watch=Watch(2), chunk_size=50)
+    assert 0 < caught.value.trouble.step <= 200
+    assert caught.value.last_checkpoint == 0
+    assert checkpoint.latest_step(tmp_path / "checkpoints") == 0
+
+
+def test_a_cross_entropy_below_the_floor_stops():
+    algorithm, state = _problem()
+    with pytest.raises(TrainingDiverged, match="below the entropy of the noise"):
+        _fit(algorithm, state, 200, watch=Watch(2, entropy_floor=100.0))
+
+
+def test_ctrl_c_saves_and_returns(tmp_path):
+    algorithm, state = _problem()
+    timer = threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    result = _fit(algorithm, state, 10**7, folder=tmp_path)
+    timer.join()
+    assert result.is_interrupted
+    step = int(result.state.step)
+    assert checkpoint.latest_step(tmp_path / "checkpoints") == step
+    assert len(result.metrics.cross_entropy) == step
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1; got 0"),
+        ({"chunk_size": 0}, "chunk_size must be at least 1"),
+        ({"noise_scale": -1.0}, "noise_scale must be finite and not negative"),
+    ],
+)
+def test_bad_numbers_are_refused(options, message):
+    algorithm, state = _problem()
+    with pytest.raises(ValueError, match=message):
+        _fit(algorithm, state, 10, **options)
+
+
+def test_a_state_beyond_the_end_is_refused():
+    algorithm, state = _problem()
+    result = _fit(algorithm, state, 20)
+    with pytest.raises(ValueError, match="has 20 updates already; num_steps is 10"):
+        _fit(algorithm, result.state, 10)
