@@ -17,10 +17,8 @@ except ImportError as error:  # pragma: no cover
         f"the command line needs the extra 'cli' ({error}): pip install 'jarzynski-jax[cli]'"
     ) from error
 
-import numpy as np
-
 from jarzynski_jax import data as data_lib
-from jarzynski_jax import job, plotting
+from jarzynski_jax import job
 from jarzynski_jax.energies.gaussian_base import Covariance
 from jarzynski_jax.training import TrainingDiverged
 
@@ -208,12 +206,8 @@ def _check_resume(command: Train) -> None:
 def _sample(command: Sample) -> int:
     folder = job.RunFolder(command.run)
     path = command.out or folder.path / "samples.npz"
-    if path.suffix != ".npz":
-        raise ValueError(f"samples go to a .npz file; got {path}")
-    samples = job.sample(folder, command.num_samples, job.Annealing(command.annealing_steps))
-    np.savez(path, samples=samples)
-    picture = path.with_suffix(".png")
-    plotting.plot_samples(job.noisy_test_data(folder), samples, picture)
+    settings = job.Annealing(command.annealing_steps)
+    picture = job.sample(folder, command.num_samples, settings, path)
     print(f"wrote {path} and {picture}")
     return 0
 

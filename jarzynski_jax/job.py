@@ -37,7 +37,6 @@ __all__ = [
     "check_annealing",
     "evaluate",
     "make_config",
-    "noisy_test_data",
     "resume",
     "sample",
     "start",
@@ -421,13 +420,16 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
         len(test),
         int(state.step),
     )
-    plotting.plot_samples(test[:, 0], _flatten_replicates(bounds.end_points), folder.samples)
+    samples = _flatten_replicates(bounds.end_points)
+    plotting.plot_samples(
+        test[:, 0], samples, folder.samples, _denoiser(config, model, state.params)
+    )
     text = json.dumps(_plain(report), indent=2) + "\n"
     _write(folder.report, lambda path: path.write_text(text))
     return report
 
 
-def sample(folder: RunFolder, num_samples: int, settings: Annealing) -> np.ndarray:
+def sample(folder: RunFolder, num_samples: int, settings: Annealing, out: Path) -> Path:
     """Draw samples of a run's model by annealing walkers from its base.
 
     Parameters
@@ -438,54 +440,66 @@ def sample(folder: RunFolder, num_samples: int, settings: Annealing) -> np.ndarr
         How many; drawn from as many walkers, or from ``settings.walkers`` if these are more.
     settings
         Steps and walkers of the annealing run.
+    out
+        The ``.npz`` file to write: ``samples``, shape ``(num_samples, ...)``, of equal
+        weight. The picture goes beside it.
 
     Returns
     -------
-    numpy.ndarray
-        Shape ``(num_samples, ...)``, of equal weight.
+    Path
+        Of the picture.
 
     Raises
     ------
     ValueError
-        As :func:`resume`, or if a number is not positive.
+        As :func:`resume`, or if a number is not positive or ``out`` no ``.npz`` file.
     """
     if num_samples < 1:
         raise ValueError(f"the number of samples must be at least 1; got {num_samples}")
+    if out.suffix != ".npz" or not out.parent.is_dir():
+        raise ValueError(f"samples go to a .npz file in a folder that exists; got {out}")
     check_annealing(settings)
-    config, _, model, state = _restore(folder)
-    key_start, key_anneal, key_draw = jax.random.split(_keys(config).evaluation, 3)
+    config, data, model, state = _restore(folder)
     num_walkers = max(num_samples, settings.walkers)
-    positions = gaussian.sample(key_start, model.base, num_walkers)
-    path = _path(model, state.params)
+    samples = _anneal_samples(config, model, state.params, num_walkers, settings.steps)
+    samples = samples[:num_samples]
+    _write(out, lambda path: np.savez(path, samples=samples))
+
+    test = data_lib.split(data, _TEST_FRACTION).test
+    noisy = evaluation.add_noise(test, config.noise, 1, config.seed)[:, 0]
+    picture = out.with_suffix(".png")
+    plotting.plot_samples(noisy, samples, picture, _denoiser(config, model, state.params))
+    return picture
+
+
+def _anneal_samples(
+    config: Config, model: _Model, params: Params, num_walkers: int, num_steps: int
+) -> np.ndarray:
+    """Anneal walkers and resample them to equal weight, in random order."""
+    keys = jax.random.split(_keys(config).evaluation, 4)
+    path = _path(model, params)
 
     @jax.jit
-    def run(positions: Array) -> Array:
+    def run() -> Array:
+        positions = gaussian.sample(keys[0], model.base, num_walkers)
         walkers = walkers_lib.init(positions, path(0.0), model.dynamics.kernel_init)
-        times = jnp.arange(1, settings.steps + 1) / settings.steps
-        walkers, _ = annealing.anneal(key_anneal, walkers, path, times, model.dynamics)
+        times = jnp.arange(1, num_steps + 1) / num_steps
+        walkers, _ = annealing.anneal(keys[1], walkers, path, times, model.dynamics)
         draw = resampling.from_log_weights(resampling.systematic)
-        ancestors = draw(key_draw, walkers.log_weights, num_walkers)
-        return walkers.position[jax.random.permutation(key_draw, ancestors)[:num_samples]]
+        ancestors = draw(keys[2], walkers.log_weights, num_walkers)
+        return walkers.position[jax.random.permutation(keys[3], ancestors)]
 
-    return np.asarray(run(positions))
+    return np.asarray(run())
 
 
-def noisy_test_data(folder: RunFolder) -> np.ndarray:
-    """Return a run's test data with the noise of training, once each.
-
-    Parameters
-    ----------
-    folder
-        Of the run.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape ``(n, ...)``.
-    """
-    config, data = _read_data(folder)
-    test = data_lib.split(data, _TEST_FRACTION).test
-    return evaluation.add_noise(test, config.noise, 1, config.seed)[:, 0]
+def _denoiser(
+    config: Config, model: _Model, params: Params
+) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return the model's posterior mean of a sample without its noise (Tweedie's formula)."""
+    if config.noise == 0:
+        return None
+    gradient = jax.jit(jax.vmap(jax.grad(model.energy_fn, argnums=1), (None, 0)))
+    return lambda noisy: noisy - config.noise**2 * np.asarray(gradient(params, noisy))
 
 
 def check_annealing(settings: Annealing) -> None:
@@ -604,6 +618,7 @@ def _make_room(folder: RunFolder, overwrite: bool) -> None:
 
 def _write(path: Path, write: Callable[[Path], Any]) -> None:
     """Write a file whole or not at all."""
+    path = path.absolute()
     partial = path.with_name("partial-" + path.name)
     write(partial)
     os.replace(partial, path)

@@ -1,7 +1,7 @@
 """Pictures of a run: data beside samples, and curves. Readable in greyscale."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,12 @@ def _figure(num_columns: int, num_rows: int, size: tuple[float, float], **kwargs
     return figure, figure.subplots(num_rows, num_columns, **kwargs)
 
 
-def plot_samples(data: np.ndarray, samples: np.ndarray, path: Path) -> None:
+def plot_samples(
+    data: np.ndarray,
+    samples: np.ndarray,
+    path: Path,
+    denoise: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> None:
     """Draw data beside samples.
 
     Images of shape ``(n, h, w)`` are drawn as such, a hundred of each; vectors as a histogram
@@ -37,6 +42,8 @@ def plot_samples(data: np.ndarray, samples: np.ndarray, path: Path) -> None:
         Shape ``(m, h, w)`` or ``(m, d)``, of equal weight.
     path
         The PNG file to write.
+    denoise
+        Takes noisy images to clean ones; draws a second row of both without their noise.
 
     Examples
     --------
@@ -46,24 +53,34 @@ def plot_samples(data: np.ndarray, samples: np.ndarray, path: Path) -> None:
     >>> path.is_file()
     True
     """
-    figure, axes = _figure(2, 1, (9, 4.8))
-    titles = (f"data ({len(data)} drawn)", f"model, annealed ({len(samples)} walkers)")
     if data.ndim == 3:
-        titles = ("data, with the noise of training", "model, annealed from the base")
-        _plot_images(axes, titles, data, samples)
-    elif data.shape[1] == 1:
-        _plot_histograms(axes, titles, data, samples)
+        figure = _draw_images(data[:_NUM_IMAGES], samples[:_NUM_IMAGES], denoise)
     else:
-        _plot_scatter(axes, titles, data, samples)
+        figure, axes = _figure(2, 1, (9, 4.8))
+        titles = (f"data ({len(data)})", f"model, annealed ({len(samples)} walkers)")
+        draw = _draw_histograms if data.shape[1] == 1 else _draw_scatter
+        draw(axes, titles, data, samples)
     figure.savefig(path, dpi=150)
 
 
-def _plot_images(axes: Any, titles: tuple[str, str], *arrays: np.ndarray) -> None:
-    low, high = np.quantile(arrays[0], (0.01, 0.99))
-    for axis, title, images in zip(axes, titles, arrays, strict=True):
-        axis.imshow(_tile(images[:_NUM_IMAGES], low), cmap="gray", vmin=low, vmax=high)
-        axis.set_title(title)
-        axis.axis("off")
+def _draw_images(
+    data: np.ndarray, samples: np.ndarray, denoise: Callable[[np.ndarray], np.ndarray] | None
+) -> Any:
+    rows = [("data", data, "model, annealed from the base", samples)]
+    if denoise is not None:
+        mean = "posterior mean without the noise"
+        rows.append(
+            (f"data, {mean}", denoise(data), f"model, {mean}", denoise(samples)),
+        )
+    figure, axes = _figure(2, len(rows), (9, 4.8 * len(rows)), squeeze=False)
+    low, high = np.quantile(data, (0.01, 0.99))
+    for (left, right), (title, images, other_title, others) in zip(axes, rows, strict=True):
+        left.set_title(title)
+        right.set_title(other_title)
+        for axis, shown in ((left, images), (right, others)):
+            axis.imshow(_tile(shown, low), cmap="gray", vmin=low, vmax=high)
+            axis.axis("off")
+    return figure
 
 
 def _tile(images: np.ndarray, background: float) -> np.ndarray:
@@ -76,14 +93,14 @@ def _tile(images: np.ndarray, background: float) -> np.ndarray:
     return grid.swapaxes(1, 2).reshape(num_rows * (height + 1), -1)
 
 
-def _plot_histograms(axes: Any, titles: tuple[str, str], *arrays: np.ndarray) -> None:
+def _draw_histograms(axes: Any, titles: tuple[str, str], *arrays: np.ndarray) -> None:
     bins = np.histogram_bin_edges(np.concatenate(arrays), 60)
     for axis, title, values in zip(axes, titles, arrays, strict=True):
         axis.hist(values.ravel(), bins=bins, density=True, color="0.4")
         axis.set(title=title, xlabel="x", ylabel="density")
 
 
-def _plot_scatter(axes: Any, titles: tuple[str, str], *arrays: np.ndarray) -> None:
+def _draw_scatter(axes: Any, titles: tuple[str, str], *arrays: np.ndarray) -> None:
     mean = arrays[0].mean(axis=0)
     _, _, directions = np.linalg.svd(arrays[0] - mean, full_matrices=False)
     projected = [(values - mean) @ directions[:2].T for values in arrays]
