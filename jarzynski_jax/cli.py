@@ -55,13 +55,13 @@ class Train:
     """Walkers moved at each step, out of the pool of all; all of them if not given."""
     held_out: int = 1024
     """Walkers that never enter a gradient and tell log Z."""
-    steps: int = 8000
+    steps: int = 10_000
     """Updates of the parameters."""
     batch_size: int = 512
     """Data drawn for each update."""
     moves: int = 1
     """Langevin moves of each walker for each update."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     """Of Adam at the start; it decays to 2 % by half a cosine."""
     adam_eps: float = 1e-2
     """Adam's eps. A small one blows entries of the gradient that are noise up to full size."""

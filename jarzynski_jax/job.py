@@ -242,7 +242,8 @@ def _first_state(config: Config, model: _Model, train: Array) -> TrainingState:
 
     positions, log_z = exact_start(keys.walkers, config.walkers)
     held_out, _ = exact_start(keys.held_out, config.held_out)
-    return model.algorithm.init(keys.init, model.params, positions, train, log_z, held_out)
+    init = jax.jit(model.algorithm.init)  # op by op it would compile a hundred small programs
+    return init(keys.init, model.params, positions, train, log_z, held_out)
 
 
 def start(folder: RunFolder, config: Config, data: np.ndarray, overwrite: bool) -> bool:

@@ -136,39 +136,43 @@ def plot_curves(metrics: Mapping[str, np.ndarray], path: Path) -> None:
     >>> path.is_file()
     True
     """
-    figure, (top, bottom) = _figure(1, 2, (8, 6.5), sharex=True)
-    step = metrics["step"]
-    held_out = _smooth(metrics["cross_entropy"])
-    training = _smooth(metrics["training_cross_entropy"])
+    figure, (top, bottom) = _figure(1, 2, (8, 7), sharex=True)
+    step = _windows(metrics["step"]).mean(axis=1)
+    held_out = _windows(metrics["cross_entropy"]).mean(axis=1)
+    training = _windows(metrics["training_cross_entropy"]).mean(axis=1)
     top.plot(step, held_out, color="black", label="from held-out walkers")
     top.plot(step, training, "--", color="0.5", label="from training walkers (biased)")
     top.set(ylabel="cross entropy of mini-batches (nats)")
     top.legend()
+
+    shadow = _windows(metrics["shadow_effective_sample_size"])
+    spread = (shadow.min(axis=1), shadow.max(axis=1))
+    bottom.fill_between(step, *spread, color="0.85", label="training, shadow: range")
     for name, style, label in (
-        ("shadow_effective_sample_size", "-", "training, shadow weight"),
-        ("effective_sample_size", ":", "training, full weight"),
-        ("held_out_shadow_effective_sample_size", "--", "held-out, shadow weight"),
+        ("shadow_effective_sample_size", "-", "training, shadow: median"),
+        ("effective_sample_size", ":", "training, full weight: median"),
+        ("held_out_shadow_effective_sample_size", "--", "held-out, shadow: median"),
     ):
-        shade = "0.55" if name.startswith("held") else "black"
-        bottom.plot(step, metrics[name], style, color=shade, linewidth=0.8, label=label)
+        median = np.median(_windows(metrics[name]), axis=1)
+        bottom.plot(step, median, style, color="black", label=label)
     for name, height, marker, label in (
-        ("is_resampled", 0.02, "|", "training walkers resampled"),
-        ("held_out_is_resampled", 0.06, "x", "held-out walkers resampled"),
+        ("is_resampled", 0.03, "|", "training walkers resampled"),
+        ("held_out_is_resampled", 0.09, "2", "held-out walkers resampled"),
     ):
-        at = step[metrics[name] > 0]
-        bottom.plot(
-            at, np.full(len(at), height), marker, color="black", markersize=5, label=label
-        )
+        at = metrics["step"][metrics[name] > 0]
+        heights = np.full(len(at), height)
+        bottom.plot(at, heights, marker, color="black", markersize=6, label=label)
     bottom.set(
         xlabel="update", ylabel="effective sample size (fraction of walkers)", ylim=(0, 1)
     )
-    bottom.legend(loc="upper right", ncols=2, fontsize="small")
+    figure.legend(*bottom.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=150)
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
-    """Running mean over a hundredth of the run: mini-batches are noisy."""
-    width = max(1, len(values) // 100)
-    window = np.ones(width)
-    total = np.convolve(values, window, mode="same")
-    return total / np.convolve(np.ones(len(values)), window, mode="same")
+def _windows(values: np.ndarray, count: int = 200) -> np.ndarray:
+    """Cut a series into about ``count`` windows, shape ``(windows, width)``, the rest left out.
+
+    Mini-batches are noisy, and the effective sample size is a saw with too many teeth.
+    """
+    width = max(1, len(values) // count)
+    return values[: len(values) // width * width].reshape(-1, width)

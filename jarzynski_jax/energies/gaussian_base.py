@@ -268,8 +268,8 @@ def exact_start(
     (16, 2)
     """
     positions = sample(rng_key, base, num_walkers)
-    expected = jax.vmap(lambda x: energy(base, x))(positions)
-    actual = jax.vmap(lambda x: energy_fn(params, x))(positions)
+    expected = jax.jit(jax.vmap(lambda x: energy(base, x)))(positions)
+    actual = jax.jit(jax.vmap(energy_fn, (None, 0)))(params, positions)
     error = jnp.max(jnp.abs(actual - expected) / (1 + jnp.abs(expected)))
     if not error < 1e-4:
         raise ValueError(
