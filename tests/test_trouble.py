@@ -37,6 +37,7 @@ def test_the_noise_of_a_healthy_run_is_no_trouble():
     ("chunks", "sign", "is_fatal"),
     [
         ([HEALTHY._replace(first_dead_step=7)], "died", True),
+        ([HEALTHY._replace(num_dead=3)], "some died", False),
         ([HEALTHY._replace(num_skipped=100)], "no gradient", True),
         ([HEALTHY._replace(cross_entropy=-3000.0)] * 2, "below floor", True),
         ([HEALTHY._replace(energy_gap=gap) for gap in (1, 3, 9)], "runs away", False),
@@ -68,6 +69,10 @@ def test_nan_metrics_of_an_algorithm_without_them_are_no_trouble():
         cross_entropy=float("nan"), held_out_effective_sample_size=float("nan")
     )
     assert _signs([unknown] * 5) == {}
+
+
+def test_a_short_last_chunk_with_a_skipped_update_is_no_trouble():
+    assert _signs([HEALTHY._replace(first_step=99, num_skipped=1)]) == {}
 
 
 def test_summary_finds_the_first_death():

@@ -3,7 +3,7 @@
 A run that goes wrong rarely stops by itself: its numbers stay finite and look splendid. So
 between chunks these signs are looked for:
 
-* the ensemble died, or no gradient was finite any more;
+* the ensemble or a part of it died, or no gradient was finite any more;
 * the cross entropy is below the entropy of the noise in the data, which no model can reach;
 * the walkers' energy leaves the data's, by more each time: the model pushes its walkers away
   faster than they can follow;
@@ -57,8 +57,8 @@ class Trouble(NamedTuple):
     """What went wrong.
 
     sign
-        Its name: ``"died"``, ``"no gradient"``, ``"below floor"``, ``"runs away"``,
-        ``"collapsed"`` or ``"held-out collapsed"``.
+        Its name: ``"died"``, ``"some died"``, ``"no gradient"``, ``"below floor"``,
+        ``"runs away"``, ``"collapsed"`` or ``"held-out collapsed"``.
     step
         The update at which it was seen.
     cause
@@ -145,12 +145,20 @@ def diagnose(chunks: Sequence[ChunkSummary], watch: Watch) -> list[Trouble]:
 
     Examples
     --------
-    >>> metrics = Metrics(*np.zeros((len(Metrics._fields), 10)))
-    >>> summary = summarize(metrics, 0)._replace(effective_sample_size=0.9, num_skipped=10)
+    >>> metrics = Metrics(*np.zeros((len(Metrics._fields), 50)))
+    >>> summary = summarize(metrics, 0)._replace(effective_sample_size=0.9, num_skipped=50)
     >>> [trouble.is_fatal for trouble in diagnose([summary], Watch(num_features=2))]
     [True]
     """
-    checks = (_died, _no_gradient, _below_floor, _runs_away, _collapsed, _held_out_collapsed)
+    checks = (
+        _died,
+        _some_died,
+        _no_gradient,
+        _below_floor,
+        _runs_away,
+        _collapsed,
+        _held_out_collapsed,
+    )
     found = (check(chunks[-watch.patience :], watch) for check in checks)
     troubles = [trouble for trouble in found if trouble is not None]
     if watch.is_weighted:
@@ -174,10 +182,25 @@ def _died(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
     )
 
 
+def _some_died(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
+    last = chunks[-1]
+    if last.num_dead == 0 or last.first_dead_step is not None:
+        return None
+    return Trouble(
+        "some died",
+        last.last_step,
+        f"{last.num_dead} walkers came to where the energy or its gradient is not finite, and "
+        f"have weight 0; {last.num_skipped} updates were skipped for it",
+        _ADVICE_STEP_SIZE,
+        is_fatal=False,
+    )
+
+
 def _no_gradient(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
     last = chunks[-1]
     num_steps = last.last_step - last.first_step
-    if last.num_skipped < num_steps:
+    # A few skipped updates are no trouble, even if the last chunk has only a few.
+    if last.num_skipped < max(num_steps, 20):
         return None
     return Trouble(
         "no gradient",
