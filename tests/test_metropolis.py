@@ -1,0 +1,156 @@
+"""Metropolis adjustment: the target is invariant, and the result is MALA."""
+
+import blackjax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gaussian_path import ULABugs, reference_ula
+from zscore import assert_biased, assert_unbiased, replicate, test_key
+
+from jarzynski_jax.energies import mixture
+from jarzynski_jax.kernels import metropolis, ula
+
+ULA = ula.build_kernel()
+MALA = metropolis.adjust(ULA)
+# Two unequal modes, three apart, in two dimensions.
+MIXTURE = {"a": jnp.array([-1.0, 0.0]), "b": jnp.array([2.0, 0.5]), "z": jnp.array(-1.0)}
+H, NUM_STEPS, NUM_CHAINS = 0.8, 8, 2000
+
+
+def logdensity(x):
+    return -mixture.energy(MIXTURE, x)
+
+
+def moments_of(x):
+    """E[x], E[x²] of each coordinate, and E[x_0 ³]."""
+    return jnp.concatenate([x.mean(0), (x**2).mean(0), (x[:, :1] ** 3).mean(0)])
+
+
+def exact_moments():
+    """By the two Gaussians of unit variance: E[x³] = m³ + 3m in each."""
+    means = np.stack([MIXTURE["a"], MIXTURE["b"]])
+    mass = np.asarray(mixture.mode_masses(MIXTURE), np.float64)
+    cube = means[:, :1] ** 3 + 3 * means[:, :1]
+    return mass @ np.concatenate([means, means**2 + 1, cube], axis=1)
+
+
+def chain_moments(key, kernel, start):
+    """Moments after a few steps of independent chains."""
+    key_start, key_steps = jax.random.split(key)
+    state = jax.vmap(lambda x: ula.init(x, logdensity))(start(key_start))
+
+    def step(state, key):
+        keys = jax.random.split(key, NUM_CHAINS)
+        return jax.vmap(lambda k, s: kernel(k, s, logdensity, H)[0])(keys, state), None
+
+    state, _ = jax.lax.scan(step, state, jax.random.split(key_steps, NUM_STEPS))
+    return moments_of(state.position)
+
+
+def exact_start(key):
+    return mixture.sample(key, MIXTURE, NUM_CHAINS)
+
+
+def adjusted(key):
+    return chain_moments(key, MALA, exact_start)
+
+
+def unadjusted(key):
+    return chain_moments(key, ULA, exact_start)
+
+
+def adjusted_with_small_noise(key):
+    kernel = metropolis.adjust(reference_ula(ULABugs(noise_factor=0.5**0.5)))
+    return chain_moments(key, kernel, exact_start)
+
+
+def test_the_target_is_invariant():
+    """Exact samples of an asymmetric mixture stay so through 8 large steps (h = 0.8).
+
+    |z| < 4.5 on five moments over 64 ensembles of 2000 chains.
+    """
+    assert_unbiased(replicate("invariant", adjusted), exact_moments())
+
+
+@pytest.mark.parametrize("broken", [unadjusted, adjusted_with_small_noise])
+def test_canary_without_a_right_adjustment_the_target_is_not_invariant(broken):
+    assert_biased(replicate("invariant", broken), exact_moments())
+
+
+@pytest.mark.parametrize("h", [0.1, 1.5])
+def test_acceptance_is_that_of_blackjax(h):
+    """The same keys give the same proposals, probabilities and decisions as BlackJAX's."""
+    theirs = blackjax.mcmc.mala.build_kernel()
+
+    @jax.jit
+    @jax.vmap
+    def both(key, x):
+        state, info = MALA(key, ula.init(x, logdensity), logdensity, h)
+        other, other_info = theirs(key, blackjax.mcmc.mala.init(x, logdensity), logdensity, h)
+        return (state.position, info), (other.position, other_info)
+
+    x = exact_start(test_key("mala start"))
+    ours, expected = both(jax.random.split(test_key("mala"), NUM_CHAINS), x)
+    rates = ours[1].acceptance_rate
+    np.testing.assert_allclose(rates, expected[1].acceptance_rate, rtol=2e-4, atol=1e-6)
+    # A decision may differ where the uniform number falls within the rounding.
+    is_same = np.asarray(ours[1].is_accepted == expected[1].is_accepted)
+    assert is_same.mean() > 0.998
+    np.testing.assert_allclose(ours[0][is_same], expected[0][is_same], rtol=1e-5, atol=1e-5)
+
+
+@jax.jit
+@jax.vmap
+def one_step(key, x):
+    state = ula.init(x, logdensity)
+    proposed, _ = ULA(jax.random.split(key)[0], state, logdensity, 1.5)
+    return state, proposed, MALA(key, state, logdensity, 1.5)
+
+
+def test_a_step_is_the_proposal_or_nothing():
+    """Every leaf of the state is the proposed one if accepted, the old one if not."""
+    keys = jax.random.split(test_key("leaves"), NUM_CHAINS)
+    old, proposed, (new, info) = one_step(keys, exact_start(test_key("leaves start")))
+    is_accepted = np.asarray(info.is_accepted)
+    assert 0.1 < is_accepted.mean() < 0.9
+    for before, candidate, after in zip(
+        *map(jax.tree.leaves, (old, proposed, new)), strict=True
+    ):
+        mask = is_accepted.reshape((-1,) + (1,) * (after.ndim - 1))
+        expected = np.where(mask, candidate, before)
+        np.testing.assert_allclose(after, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_accepted_as_often_as_it_says():
+    keys = jax.random.split(test_key("rate"), NUM_CHAINS)
+    _, _, (_, info) = one_step(keys, exact_start(test_key("rate start")))
+    assert np.all((info.acceptance_rate >= 0) & (info.acceptance_rate <= 1))
+    assert_unbiased(info.is_accepted - np.asarray(info.acceptance_rate, np.float64), 0.0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_proposal_that_is_not_finite_is_rejected(bad):
+    def broken(x):
+        return jnp.where(x[0] > 0, bad, -jnp.sum(x**2) / 2)
+
+    @jax.jit
+    @jax.vmap
+    def step(key):
+        return MALA(key, ula.init(-0.1 * jnp.ones(2), broken), broken, 0.5)
+
+    state, info = step(jax.random.split(test_key("broken"), 500))
+    assert np.all(state.position[:, 0] <= 0)
+    assert np.all(np.isfinite(state.logdensity))
+    assert 0 < np.mean(info.acceptance_rate == 0) < 1
+
+
+def test_dtype_is_kept_in_64_bit_mode(dtype):
+    x = jnp.ones(2, dtype)
+
+    def gaussian(x):
+        return -jnp.sum(x**2) / 2
+
+    state, info = MALA(jax.random.key(0), ula.init(x, gaussian), gaussian, 0.1)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype(dtype)}
+    assert info.acceptance_rate.dtype == dtype
