@@ -61,8 +61,9 @@ class Train:
     """Data drawn for each update."""
     moves: int = 1
     """Langevin moves of each walker for each update."""
-    learning_rate: float = 1.5e-3
-    """Of Adam at the start; it decays to 2 % by half a cosine."""
+    learning_rate: float | None = None
+    """Of Adam at the start; it decays to 2 % by half a cosine. 1.5e-3 if not given, and less if
+    the smallest variance is below 0.16 of the mean one, for there the walkers are slow."""
     adam_eps: float = 1e-2
     """Adam's eps. A small one blows entries of the gradient that are noise up to full size."""
     hidden: tuple[int, ...] = (128, 128)

@@ -157,7 +157,8 @@ def make_config(data: np.ndarray, **options: Any) -> Config:
     **options
         The fields of :class:`Config` but the fingerprint. ``noise`` None means 0.3 for the
         digits, and a tenth of the data's standard deviation for others; ``step_size`` None
-        means 0.22 times the smallest variance of data and noise along any direction.
+        means 0.22 times v, the smallest variance of data and noise along any direction;
+        ``learning_rate`` None means 1.5e-3, and less if v is below 0.16 of the mean variance.
 
     Returns
     -------
@@ -174,16 +175,24 @@ def make_config(data: np.ndarray, **options: Any) -> Config:
         digits = options["source"] == "digits"
         options["noise"] = 0.3 if digits else round(0.1 * float(np.std(train)), 6)
     _check_numbers(options)
+    base = gaussian.fit_gaussian_base(train, options["covariance"], options["noise"])
+    variances = _variances(base)
+    smallest = float(np.min(variances))
     if options["step_size"] is None:
-        base = gaussian.fit_gaussian_base(train, options["covariance"], options["noise"])
-        options["step_size"] = float(f"{0.22 * _smallest_variance(base):.3g}")
+        options["step_size"] = float(f"{0.22 * smallest:.3g}")
+    if options["learning_rate"] is None:
+        # The step size is set by the narrowest direction, the distance to go by the others:
+        # where they are far apart the walkers are slow, and the model has to wait for them.
+        narrowness = math.sqrt(smallest / float(np.mean(variances)))
+        options["learning_rate"] = float(f"{1.5e-3 * min(1, 2.5 * narrowness):.3g}")
     return Config(data_fingerprint=data_lib.fingerprint(data), **options)
 
 
-def _smallest_variance(base: GaussianBase) -> float:
+def _variances(base: GaussianBase) -> np.ndarray:
+    """Variances along the principal axes."""
     scale = np.asarray(base.scale)
     widths = np.linalg.svd(scale, compute_uv=False) if scale.ndim == 2 else scale
-    return float(np.min(widths)) ** 2
+    return widths**2
 
 
 def _check_numbers(options: dict[str, Any]) -> None:
