@@ -245,6 +245,8 @@ def _print_report(report: job.Report) -> None:
         f"the mixture lies {difference:.2f} ± {error:.2f} above the model's upper bound "
         "(paired over test samples)."
     )
+    if bracket.relaxed is not None:
+        print(f"Backward from samples relaxed from data: {bracket.relaxed:.2f}.")
     if is_believed:
         print(f"The two bounds are {bracket.upper - bracket.lower:.2f} nats apart.")
     for doubt in bracket.doubts:

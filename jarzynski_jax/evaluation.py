@@ -6,7 +6,7 @@ likelihood is exact, and the entropy of the noise in the data, below which no mo
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,8 @@ class Bracket(NamedTuple):
         Mean energy plus the backward estimate, the larger one if there are two.
     upper_error
         Standard error of log Z there.
+    relaxed
+        Mean energy plus the backward estimate from relaxed samples alone; None without them.
     test_error
         Standard error of the mean energy over test samples: common to both bounds.
     doubts
@@ -46,12 +48,14 @@ class Bracket(NamedTuple):
     lower_error: float
     upper: float
     upper_error: float
+    relaxed: float | None
     test_error: float
     doubts: tuple[str, ...]
 
 
-def _mean_and_error(values: np.ndarray) -> tuple[float, float]:
+def _mean_and_error(estimates: Any) -> tuple[float, float]:
     """Mean and its standard error; one value has no known error."""
+    values = np.asarray(estimates, np.float64)
     count = len(values)
     error = float(np.std(values, ddof=1) / math.sqrt(count)) if count > 1 else math.inf
     return float(np.mean(values)), error
@@ -74,7 +78,9 @@ def bracket(
     entropy_floor
         Entropy of the noise in the data, nats; None if unknown.
     tolerance
-        How far apart the bounds may be, nats.
+        How far apart the bounds may be, nats; and how far the backward estimate from relaxed
+        samples may lie below the forward one, for their shares of the modes are inherited
+        from where they were relaxed, and never quite the model's.
 
     Returns
     -------
@@ -93,15 +99,20 @@ def bracket(
     >>> bracket(np.array([4.0, 4.0]), bounds).doubts
     ('the bounds are 2.0 nats apart; more annealing steps would bring them together',)
     """
-    energy, test_error = _mean_and_error(np.asarray(energies, np.float64))
-    forward, forward_error = _mean_and_error(np.asarray(bounds.forward, np.float64))
-    starts = {"the forward run's end points": bounds.backward}
-    if bounds.backward_from_relaxed is not None:
-        starts["samples relaxed from data"] = bounds.backward_from_relaxed
+    energy, test_error = _mean_and_error(energies)
+    forward, forward_error = _mean_and_error(bounds.forward)
     backward = {
-        name: _mean_and_error(np.asarray(values, np.float64)) for name, values in starts.items()
+        "the forward run's end points": (
+            0.1,
+            *_mean_and_error(np.asarray(bounds.backward, np.float64)),
+        )
     }
-    upper, upper_error = max(backward.values())
+    relaxed = None
+    if bounds.backward_from_relaxed is not None:
+        mean, error = _mean_and_error(bounds.backward_from_relaxed)
+        backward["samples relaxed from data"] = (tolerance, mean, error)
+        relaxed = energy + mean
+    upper, upper_error = max((value, error) for _, value, error in backward.values())
     lower_value, upper_value = energy + forward, energy + upper
 
     doubts = []
@@ -115,9 +126,9 @@ def bracket(
             f"the bounds are {upper - forward:.1f} nats apart; more annealing steps would "
             "bring them together"
         )
-    for name, (value, error) in backward.items():
+    for name, (allowed, value, error) in backward.items():
         excess = forward - value
-        if excess > max(_NUM_STANDARD_ERRORS * math.hypot(error, forward_error), 0.1):
+        if excess > max(_NUM_STANDARD_ERRORS * math.hypot(error, forward_error), allowed):
             doubts.append(
                 f"the bound from {name} is {excess:.1f} nats below the one that it should be "
                 "above: these are not samples of the model, a mode is missing"
@@ -133,7 +144,13 @@ def bracket(
             "walkers; take more annealing steps"
         )
     return Bracket(
-        lower_value, forward_error, upper_value, upper_error, test_error, tuple(doubts)
+        lower_value,
+        forward_error,
+        upper_value,
+        upper_error,
+        relaxed,
+        test_error,
+        tuple(doubts),
     )
 
 

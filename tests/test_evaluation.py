@@ -42,6 +42,13 @@ def test_each_doubt_is_raised(bounds, floor, doubt):
     assert any(doubt in text for text in doubts), doubts
 
 
+def test_relaxed_samples_may_be_off_within_the_tolerance():
+    result = evaluation.bracket(ENERGIES, _bounds(relaxed=GOOD - 0.3))
+    assert result.doubts == ()
+    assert result.relaxed == pytest.approx(34.7)
+    assert evaluation.bracket(ENERGIES, _bounds(relaxed=None)).relaxed is None
+
+
 def test_the_larger_backward_bound_counts():
     result = evaluation.bracket(ENERGIES, _bounds(relaxed=GOOD + 0.3))
     assert result.upper == pytest.approx(35.3)

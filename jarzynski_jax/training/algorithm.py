@@ -167,6 +167,22 @@ class NegativeSampler(NamedTuple):
     step: SamplerStep
 
 
+def start_from_model(dynamics: Dynamics) -> SamplerInit:
+    """Start the walkers at the exact samples of the first model."""
+
+    def init(
+        rng_key: PRNGKey,
+        target: LogDensityFn,
+        positions: Position,
+        data: Position,
+        log_partition_function: Scalar,
+    ) -> Walkers:
+        del rng_key, data
+        return walkers_lib.init(positions, target, dynamics.kernel_init, log_partition_function)
+
+    return init
+
+
 def advance_and_resample(
     rng_key: PRNGKey, walkers: Walkers, logdensity_fn: LogDensityFn, dynamics: Dynamics
 ) -> tuple[Walkers, Negatives]:

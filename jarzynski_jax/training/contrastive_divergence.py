@@ -21,6 +21,7 @@ from jarzynski_jax.training.algorithm import (
     SamplerStep,
     TrainingAlgorithm,
     build_algorithm,
+    start_from_model,
 )
 from jarzynski_jax.types import EnergyFn, LogDensityFn, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers import Walkers
@@ -142,18 +143,7 @@ def unweighted(
     >>> bool(jnp.all(state.walkers.position == x))
     True
     """
-
-    def init(
-        rng_key: PRNGKey,
-        target: LogDensityFn,
-        positions: Position,
-        data: Position,
-        log_partition_function: Scalar,
-    ) -> Walkers:
-        del rng_key, data, log_partition_function
-        return walkers_lib.init(positions, target, dynamics.kernel_init)
-
-    sampler = NegativeSampler(init, _persistent_step(dynamics))
+    sampler = NegativeSampler(start_from_model(dynamics), _persistent_step(dynamics))
     return build_algorithm(energy_fn, optimizer, sampler, dynamics)
 
 

@@ -14,6 +14,7 @@ from jarzynski_jax.training.algorithm import (
     TrainingAlgorithm,
     advance_and_resample,
     build_algorithm,
+    start_from_model,
 )
 from jarzynski_jax.types import EnergyFn, LogDensityFn, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers import Walkers
@@ -60,23 +61,15 @@ def jarzynski(
     True
     """
 
-    def init(
-        rng_key: PRNGKey,
-        target: LogDensityFn,
-        positions: Position,
-        data: Position,
-        log_partition_function: Scalar,
-    ) -> Walkers:
-        del rng_key, data
-        return walkers_lib.init(positions, target, dynamics.kernel_init, log_partition_function)
-
     def step(
         rng_key: PRNGKey, walkers: Walkers, target: LogDensityFn, batch: Position
     ) -> tuple[Walkers, Negatives]:
         del batch
         return advance_and_resample(rng_key, walkers, target, dynamics)
 
-    return build_algorithm(energy_fn, optimizer, NegativeSampler(init, step), dynamics)
+    return build_algorithm(
+        energy_fn, optimizer, NegativeSampler(start_from_model(dynamics), step), dynamics
+    )
 
 
 def jarzynski_pool(
@@ -121,6 +114,7 @@ def jarzynski_pool(
     >>> state.walkers.log_weights.shape
     (500,)
     """
+    start = start_from_model(dynamics)
 
     def init(
         rng_key: PRNGKey,
@@ -129,8 +123,7 @@ def jarzynski_pool(
         data: Position,
         log_partition_function: Scalar,
     ) -> Walkers:
-        del rng_key, data
-        pool = walkers_lib.init(positions, target, dynamics.kernel_init, log_partition_function)
+        pool = start(rng_key, target, positions, data, log_partition_function)
         num_walkers = pool.log_weights.shape[0]
         if not 1 <= block_size <= num_walkers:
             raise ValueError(

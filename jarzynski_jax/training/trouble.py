@@ -243,10 +243,14 @@ def _runs_away(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
     )
 
 
+def _stays_collapsed(fractions: Sequence[float], watch: Watch) -> bool:
+    threshold = watch.min_effective_sample_size
+    return len(fractions) >= watch.patience and max(fractions) < threshold
+
+
 def _collapsed(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
     fractions = [chunk.effective_sample_size for chunk in chunks]
-    threshold = watch.min_effective_sample_size
-    if len(fractions) < watch.patience or not max(fractions) < threshold:
+    if not _stays_collapsed(fractions, watch):
         return None
     return Trouble(
         "collapsed",
@@ -260,8 +264,7 @@ def _collapsed(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
 
 def _held_out_collapsed(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
     fractions = [chunk.held_out_effective_sample_size for chunk in chunks]
-    threshold = watch.min_effective_sample_size
-    if len(fractions) < watch.patience or not max(fractions) < threshold:
+    if not _stays_collapsed(fractions, watch):
         return None
     return Trouble(
         "held-out collapsed",
