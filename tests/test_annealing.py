@@ -32,6 +32,7 @@ from jarzynski_jax.kernels import ula
 from jarzynski_jax.resampling import adaptive, systematic
 
 H = 0.1
+DYNAMICS = langevin(H)
 
 
 class Problem(NamedTuple):
@@ -61,6 +62,7 @@ def problem(base, logdensity_1, sample_1, log_z):
     )
 
 
+@cache
 def gaussian():
     """Stiffening from 1 to 2 while the centre moves from 0 to 0.7."""
     base, target = (Target(jnp.float32(k), jnp.float32(c)) for k, c in [(1, 0), (2, 0.7)])
@@ -72,6 +74,7 @@ def gaussian():
     )
 
 
+@cache
 def two_modes(a=-2.0, b=2.5, stiffness=0.25):
     """A quarter of the mass at a, the rest at b; log Z by quadrature."""
     base = Target(jnp.float32(stiffness), jnp.float32(0))
@@ -102,14 +105,21 @@ def forgetful(dynamics):
     return dynamics._replace(kernel=kernel)
 
 
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def compiled_bounds(problem, dynamics, num_steps, key, start, relaxed):
+    return log_partition_bounds(
+        key, start, problem.path, problem.log_z_0, dynamics, num_steps, relaxed
+    )
+
+
 def bounds_of(problem, key_name, num_steps, shape, dynamics, sample_1=None):
     """The three bounds less the exact log Z, as float64 arrays, and the whole result."""
     key_0, key_1, key = jax.random.split(test_key(key_name), 3)
-    result = jax.jit(
-        lambda key, start, relaxed: log_partition_bounds(
-            key, start, problem.path, problem.log_z_0, dynamics, num_steps, relaxed
-        )
-    )(key, problem.sample_0(key_0, shape), (sample_1 or problem.sample_1)(key_1, shape))
+    start, relaxed = (
+        problem.sample_0(key_0, shape),
+        (sample_1 or problem.sample_1)(key_1, shape),
+    )
+    result = compiled_bounds(problem, dynamics, num_steps, key, start, relaxed)
     estimates = (result.forward, result.backward, result.backward_from_relaxed)
     return tuple(np.asarray(log_z, np.float64) - problem.log_z for log_z in estimates), result
 
@@ -120,7 +130,7 @@ SHAPE = (NUM_REPLICATES, 700)
 @cache
 def bounds(name, num_steps):
     """The bounds with the usual dynamics."""
-    return bounds_of(PROBLEMS[name](), f"{name} {num_steps}", num_steps, SHAPE, langevin(H))
+    return bounds_of(PROBLEMS[name](), f"{name} {num_steps}", num_steps, SHAPE, DYNAMICS)
 
 
 # ---------------------------------------------------------------- unbiased
@@ -206,7 +216,7 @@ def test_canary_bounds_from_wrong_samples_cross_or_open():
             f"samples of stiffness {stiffness}",
             num_steps,
             SHAPE,
-            langevin(H),
+            DYNAMICS,
             lambda key, shape: sample(key, wrong, shape),
         )
         return backward - forward, backward
@@ -227,7 +237,7 @@ def test_a_mode_that_the_forward_run_misses_shows_in_the_relaxed_samples():
     The far mode at 14 holds three quarters of the mass, and no walker from N(0, 1) finds it.
     """
     it = two_modes(a=0.5, b=14.0, stiffness=1.0)
-    (forward, backward, relaxed), result = bounds_of(it, "far mode", 32, SHAPE, langevin(H))
+    (forward, backward, relaxed), result = bounds_of(it, "far mode", 32, SHAPE, DYNAMICS)
     assert np.max(result.end_points) < 7
     # Blind: both sides agree on the near mode's log Z.
     assert abs(np.mean(forward) + math.log(4)) < 0.05

@@ -29,6 +29,8 @@ from jarzynski_jax import walkers, weights
 from jarzynski_jax.kernels import ula
 
 KERNEL = ula.build_kernel()
+REFERENCE = reference_ula()
+step_once = jax.jit(KERNEL, static_argnums=2)
 
 
 def quartic(x):
@@ -43,17 +45,17 @@ def steep(x):
 # ---------------------------------------------------------------- one step, by definition
 
 
-def one_steps(kernel, h, shape=(3,), num=500, old=quartic, new=steep, dtype=jnp.float32):
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def step_all(kernel, old, new, keys, x, h):
+    before = jax.vmap(lambda x: ula.init(x, old))(x)
+    return before, *jax.vmap(lambda key, state: kernel(key, state, new, h))(keys, before)
+
+
+def one_steps(kernel, h, old=quartic, new=steep, dtype=jnp.float32):
     """Many single steps from random positions: states before, states after, increments."""
     key_x, key_step = jax.random.split(test_key("one step"))
-    x = jax.random.normal(key_x, (num, *shape), dtype)
-
-    @jax.jit
-    def step(keys, x):
-        before = jax.vmap(lambda x: ula.init(x, old))(x)
-        return before, *jax.vmap(lambda key, state: kernel(key, state, new, h))(keys, before)
-
-    before, after, info = step(jax.random.split(key_step, num), x)
+    x = jax.random.normal(key_x, (500, 3), dtype)
+    before, after, info = step_all(kernel, old, new, jax.random.split(key_step, 500), x, h)
     return before, after, info.log_weight_increment
 
 
@@ -61,7 +63,7 @@ def one_steps(kernel, h, shape=(3,), num=500, old=quartic, new=steep, dtype=jnp.
 def test_a_step_is_the_reference_step(h, dtype):
     """X' = X - h ∇U_old(X) + sqrt(2h) ξ, ΔA = α_old(X, X') - α_new(X', X)."""
     _, ours, increment = one_steps(KERNEL, h, dtype=dtype)
-    _, reference, expected = one_steps(reference_ula(), h, dtype=dtype)
+    _, reference, expected = one_steps(REFERENCE, h, dtype=dtype)
     tolerance = 200 * float(jnp.finfo(dtype).eps)
     np.testing.assert_allclose(
         ours.position, reference.position, rtol=tolerance, atol=tolerance
@@ -524,7 +526,7 @@ def test_no_recompilation_from_an_eager_start():
 def test_dtype_is_kept_in_64_bit_mode(of, step_size, x64):
     h = jnp.asarray(0.1, jnp.float64) if isinstance(step_size, str) else step_size
     state = ula.init({"a": jnp.ones(2, of), "b": jnp.ones((), of)}, at_pytree)
-    state, info = KERNEL(jax.random.key(0), state, at_pytree, h)
+    state, info = step_once(jax.random.key(0), state, at_pytree, h)
     for leaf in jax.tree.leaves((state, info.log_weight_increment)):
         assert leaf.dtype == of
 
@@ -548,7 +550,7 @@ def test_float32_draws_the_same_noise_in_64_bit_mode():
 
 def test_bfloat16_positions_have_float32_weights():
     state = ula.init(jnp.ones(3, jnp.bfloat16), at_pytree)
-    state, info = KERNEL(jax.random.key(0), state, at_pytree, 0.1)
+    state, info = step_once(jax.random.key(0), state, at_pytree, 0.1)
     assert state.position.dtype == jnp.bfloat16
     assert info.log_weight_increment.dtype == jnp.float32
     assert state.log_endpoint.dtype == jnp.float32
@@ -605,7 +607,8 @@ def test_a_density_that_is_not_finite_kills(bad):
 def test_is_finite_says_who_died():
     keys = jax.random.split(jax.random.key(0), 100)
     state = ula.init(jnp.zeros(2), at_pytree)
-    after, info = jax.vmap(lambda k: KERNEL(k, state, beyond_zero(jnp.nan), 0.5))(keys)
+    step = jax.jit(jax.vmap(lambda key: KERNEL(key, state, beyond_zero(jnp.nan), 0.5)))
+    after, info = step(keys)
     np.testing.assert_array_equal(info.is_finite, after.position[:, 0] <= 0)
     np.testing.assert_array_equal(info.is_finite, np.isfinite(info.log_weight_increment))
 
@@ -623,21 +626,22 @@ def test_positions_stay_finite(old):
     """A walker whose gradient or drift overflows dies where it stands, or near it."""
     state = ula.init(jnp.full(2, 3.0), old)
     for index in range(3):
-        state, info = KERNEL(jax.random.key(index), state, old, 10.0)
+        state, info = step_once(jax.random.key(index), state, old, 10.0)
         assert np.all(np.isfinite(state.position))
         assert float(info.log_weight_increment) == -np.inf
 
 
 def test_the_dead_stay_dead_until_resampled():
     """After the target heals increments are finite again, the weight stays -inf."""
+    move = jax.jit(walkers.move, static_argnums=(2, 3))
     x = jax.random.normal(jax.random.key(0), (100, 2))
     ensemble = walkers.init(x, at_pytree, ula.init)
-    ensemble, _ = walkers.move(jax.random.key(1), ensemble, beyond_zero(jnp.nan), KERNEL, 0.1)
+    ensemble, _ = move(jax.random.key(1), ensemble, beyond_zero(jnp.nan), KERNEL, 0.1)
     is_dead = np.isneginf(ensemble.log_weights)
     assert 0 < is_dead.sum() < 100
     for index in range(2, 5):
         key = jax.random.key(index)
-        ensemble, info = walkers.move(key, ensemble, at_pytree, KERNEL, 0.1)
+        ensemble, info = move(key, ensemble, at_pytree, KERNEL, 0.1)
         np.testing.assert_array_equal(np.isneginf(ensemble.log_weights), is_dead)
         assert np.all(np.isfinite(ensemble.position))
     assert np.all(info.is_finite)
