@@ -36,6 +36,7 @@ __all__ = [
     "log_partition_function",
     "move",
     "put",
+    "relocate_dead",
     "resample",
     "shadow_log_weights",
     "take",
@@ -267,6 +268,48 @@ def resample(
         info.is_resampled,
         info.is_dead,
     )
+
+
+def relocate_dead(walkers: Walkers) -> Walkers:
+    """Put dead walkers where the heaviest living one stands; their weights stay 0.
+
+    A walker of weight 0 may stand anywhere. Where it died its energy is not finite, and
+    would make any sum over all walkers NaN, however small its weight.
+
+    Parameters
+    ----------
+    walkers
+        N walkers.
+
+    Returns
+    -------
+    Walkers
+        The same ensemble, with a finite energy for every walker unless all are dead.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from jarzynski_jax import walkers
+    >>> from jarzynski_jax.kernels import ula
+    >>> ensemble = walkers.init(jnp.array([1.0, -1.0]), jnp.log, ula.init)
+    >>> ensemble = walkers.relocate_dead(ensemble)
+    >>> ensemble.position.tolist(), ensemble.log_weights.tolist()
+    ([1.0, 1.0], [0.0, -inf])
+    """
+    is_dead = ~jnp.isfinite(walkers.log_weights)
+    heaviest = jnp.argmax(walkers.log_weights)
+
+    def relocate(leaf: Array) -> Array:
+        column = is_dead.reshape(is_dead.shape + (1,) * (leaf.ndim - 1))
+        return jnp.where(column, leaf[heaviest], leaf)
+
+    state = jax.lax.cond(
+        jnp.any(is_dead),
+        lambda state: jax.tree.map(relocate, state),
+        lambda state: state,
+        walkers.state,
+    )
+    return walkers._replace(state=state)
 
 
 def log_partition_function(walkers: Walkers) -> Array:

@@ -349,7 +349,6 @@ def test_one_interface(name):
     check_steps(*compiled(name, True))
 
 
-@pytest.mark.xfail(strict=True, reason="init keeps the weak type of the parameters")
 def test_parameters_of_a_weak_type_do_not_cost_a_second_compilation():
     """``jnp.array(0.0)`` has one, and an update does not."""
     energy_fn, params, positions = harmonic()
@@ -653,19 +652,7 @@ def test_dead_walkers_are_counted_and_leave_no_trace(name, energy):
     np.testing.assert_array_equal(np.diff(params, prepend=0) != 0, ~metrics.is_skipped)
 
 
-@pytest.mark.parametrize(
-    "energy",
-    [
-        "cliff",
-        pytest.param(
-            "logarithm",
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="a dead walker in a region without a finite energy blocks all updates",
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("energy", ["cliff", "logarithm"])
 def test_training_goes_on_after_a_death(energy):
     """Only a step in which a walker dies may be skipped; it does not stand in the way later."""
     metrics, *_ = run_with_nans("jarzynski", energy)
@@ -673,7 +660,6 @@ def test_training_goes_on_after_a_death(energy):
     assert not np.any(metrics.is_skipped & (metrics.num_dead == 0))
 
 
-@pytest.mark.xfail(strict=True, reason="the gradient of the data alone is finite")
 @pytest.mark.parametrize("build", [training.jarzynski, training.unweighted])
 def test_no_update_is_made_from_data_alone(build):
     """All walkers stand where the energy is NaN, the data where it is finite."""

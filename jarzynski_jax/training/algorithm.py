@@ -190,7 +190,8 @@ def advance_and_resample(
     key_move, key_resample = jax.random.split(rng_key)
     moved, num_dead = advance(key_move, walkers, logdensity_fn, dynamics)
     resampled, info = walkers_lib.resample(key_resample, moved, dynamics.resampler)
-    return resampled, Negatives(
+    # Not before the gradient is taken: there the positions must be the kernel's.
+    return walkers_lib.relocate_dead(resampled), Negatives(
         moved.position,
         moved.log_weights,
         walkers_lib.log_partition_function(moved),
@@ -236,6 +237,8 @@ def build_algorithm(
         log_partition_function: Scalar,
         held_out_positions: Position | None = None,
     ) -> TrainingState:
+        # A weak type would not survive the first update, and the second would recompile.
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), params)
         target = logdensity_fn(params)
         held_out = None
         if held_out_positions is not None:
@@ -274,7 +277,8 @@ def build_algorithm(
             )
         gradient_fn = jax.grad(cross_entropy_surrogate, has_aux=True)
         gradient, (data_energy, walker_energy) = gradient_fn(state.params, batch, negatives)
-        params, opt_state, is_skipped = _update(optimizer, gradient, state)
+        is_dead = ~jnp.isfinite(weights.log_mean_exp(negatives.log_weights))
+        params, opt_state, is_skipped = _update(optimizer, gradient, is_dead, state)
         metrics = _metrics(
             negatives, held_out_info, data_energy, walker_energy, gradient, is_skipped
         )
@@ -284,19 +288,21 @@ def build_algorithm(
 
 
 def _update(
-    optimizer: optax.GradientTransformation, gradient: Params, state: TrainingState
+    optimizer: optax.GradientTransformation,
+    gradient: Params,
+    is_dead: Array,
+    state: TrainingState,
 ) -> tuple[Params, Any, Array]:
-    """Update the parameters, unless the gradient is not finite.
+    """Update the parameters, unless the gradient is not finite or all walkers are dead.
 
     The energy of a walker that dies in this step may poison the sum of the gradients, though
-    its weight is zero. By the next step the walker stands at a place of finite energy again,
-    still with weight zero; so skipping one update is all it takes.
+    its weight is zero. For the next step it is put at a place of finite energy, still with
+    weight zero; so skipping one update is all it takes.
     """
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    is_usable = jnp.all(
-        jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)])
-    )
+    is_finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)]
+    is_usable = jnp.all(jnp.stack(is_finite)) & ~is_dead
     params, opt_state = jax.tree.map(
         lambda new, old: jnp.where(is_usable, new, old),
         (params, opt_state),

@@ -182,7 +182,7 @@ def _persistent_step(dynamics: Dynamics) -> SamplerStep:
 def _advance_unweighted(
     rng_key: PRNGKey, walkers: Walkers, target: LogDensityFn, dynamics: Dynamics
 ) -> tuple[Walkers, Negatives]:
-    """Move walkers and forget their weights; only those that died now are left out."""
+    """Move walkers and forget their weights; those that died now become copies of a living."""
     moved, num_dead = advance(rng_key, walkers, target, dynamics)
     log_weights = jnp.where(jnp.isfinite(moved.log_weights), 0.0, -jnp.inf)
     log_weights = log_weights.astype(moved.log_weights.dtype)
@@ -195,4 +195,5 @@ def _advance_unweighted(
         jnp.array(False),
         num_dead,
     )
-    return moved._replace(log_weights=jnp.zeros_like(log_weights)), negatives
+    alive = walkers_lib.relocate_dead(moved._replace(log_weights=log_weights))
+    return alive._replace(log_weights=jnp.zeros_like(log_weights)), negatives
