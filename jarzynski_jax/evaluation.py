@@ -296,13 +296,16 @@ def _mixture_values(
     train: np.ndarray, test: np.ndarray, noise_scale: float, num_components: int, seed: int
 ) -> np.ndarray:
     from sklearn.mixture import GaussianMixture
+    from threadpoolctl import threadpool_limits
 
     # The noise is Gaussian, so it need not be sampled: it adds σ² to each covariance, which
     # is what the regularisation of the fit does at each of its steps.
     model = GaussianMixture(
         num_components, reg_covar=max(noise_scale**2, 1e-6), max_iter=300, random_state=seed
     )
-    model.fit(np.asarray(train, np.float64))
     num_test, num_copies, num_features = test.shape
-    values = -model.score_samples(np.asarray(test, np.float64).reshape(-1, num_features))
+    # The matrices are small: more threads have taken forty times as long as one.
+    with threadpool_limits(1):
+        model.fit(np.asarray(train, np.float64))
+        values = -model.score_samples(np.asarray(test, np.float64).reshape(-1, num_features))
     return values.reshape(num_test, num_copies).mean(axis=1)
