@@ -22,3 +22,10 @@ def x64():
     """JAX's 64-bit mode."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_compiled_programs():
+    """Thousands of small programs would hold gigabytes by the end of the suite."""
+    yield
+    jax.clear_caches()
