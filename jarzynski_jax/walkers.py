@@ -34,6 +34,7 @@ __all__ = [
     "draw_block",
     "init",
     "log_partition_function",
+    "log_partition_function_error",
     "move",
     "put",
     "relocate_dead",
@@ -52,11 +53,15 @@ class Walkers(NamedTuple):
         A, shape ``(N,)``; ``-inf`` for a dead walker.
     initial_log_partition_function
         log Z₀ of the density that the walkers were drawn from, a scalar.
+    roots
+        Which of the first walkers each descends from, int32, shape ``(N,)``. Walkers of one
+        root are not independent; the standard error of log Z is made of this.
     """
 
     state: Any
     log_weights: Array
     initial_log_partition_function: Array
+    roots: Array
 
     @property
     def position(self) -> Position:
@@ -131,6 +136,7 @@ def init(
         state,
         jnp.where(jnp.isfinite(state.logdensity), zeros, -jnp.inf),
         jnp.array(log_partition_function, dtype),
+        jnp.arange(num_walkers, dtype=jnp.int32),
     )
 
 
@@ -250,14 +256,15 @@ def resample(
     """
     ancestors, shadow, info = resampler(rng_key, shadow_log_weights(walkers))
     # The gather is inside a branch: most steps do not resample and must not pay for it.
-    state = jax.lax.cond(
+    state, roots = jax.lax.cond(
         info.is_resampled,
-        lambda state: jax.tree.map(lambda leaf: leaf[ancestors], state),
-        lambda state: state,
-        walkers.state,
+        lambda leaves: jax.tree.map(lambda leaf: leaf[ancestors], leaves),
+        lambda leaves: leaves,
+        (walkers.state, walkers.roots),
     )
     resampled = walkers._replace(
         state=state,
+        roots=roots,
         log_weights=jnp.where(
             info.is_resampled, shadow + state.log_endpoint, walkers.log_weights
         ),
@@ -341,6 +348,58 @@ def log_partition_function(walkers: Walkers) -> Array:
     return walkers.initial_log_partition_function + weights.log_mean_exp(walkers.log_weights)
 
 
+def log_partition_function_error(walkers: Walkers) -> Array:
+    r"""Standard error of :func:`log_partition_function`, from this one ensemble, in nats.
+
+    Walkers of one root share their past, and only the roots are independent. With
+    :math:`P_r` the sum of the normalised weights of the walkers that descend from root r,
+
+    .. math:: {\rm error}^2 = \frac{N \sum_r P_r^2 - 1}{N - 1},
+
+    the relative variance of :math:`\hat Z`: without resampling the sample variance of the
+    weights; after it, the error that was there before stays, though the weights are equal
+    again. That families grow and shrink by the chance of resampling itself counts as error
+    too: hardly with systematic resampling, more with stratified, and so much with
+    multinomial resampling that the error comes out half as large again.
+
+    Near 1 a single root is left, the walkers know nothing of their spread any more, and
+    log Z is not to be believed. And no walker knows of a mode that none has visited.
+
+    Like the estimate it belongs to, it holds for walkers that had no influence on the path
+    of targets. References: Chan and Lai, *Annals of Statistics* 41 (2013) 2877; Lee and
+    Whiteley, *Biometrika* 105 (2018) 609.
+
+    Parameters
+    ----------
+    walkers
+        N ≥ 2 walkers, all of an ensemble.
+
+    Returns
+    -------
+    Array
+        A scalar in [0, 1]; NaN if no walker is alive, or for a block of a pool, since its
+        roots are all over the pool.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from jarzynski_jax import walkers
+    >>> from jarzynski_jax.kernels import ula
+    >>> ensemble = walkers.init(jnp.ones(4), lambda x: -(x**2) / 2, ula.init)
+    >>> ensemble = ensemble._replace(log_weights=jnp.log(jnp.array([1.0, 1.0, 0.0, 0.0])))
+    >>> round(float(walkers.log_partition_function_error(ensemble)), 4)  # sqrt(1/3)
+    0.5774
+    """
+    num_walkers = walkers.log_weights.shape[0]
+    families = jax.ops.segment_sum(
+        weights.normalize(walkers.log_weights), walkers.roots, num_walkers
+    )
+    # Rounding may take the square below zero when all weights are equal.
+    square = (num_walkers * jnp.sum(jnp.square(families)) - 1) / (num_walkers - 1)
+    is_whole = jnp.max(walkers.roots) < num_walkers
+    return jnp.where(is_whole, jnp.sqrt(jnp.maximum(square, 0)), jnp.nan)
+
+
 def draw_block(rng_key: PRNGKey, num_walkers: int, block_size: int) -> Array:
     """Choose a block of walkers at random, at a cost that does not grow with the pool.
 
@@ -414,11 +473,11 @@ def take(walkers: Walkers, indices: Array) -> Walkers:
     >>> walkers.take(pool, jnp.array([1, 3])).position.tolist()
     [1.0, 3.0]
     """
-    state, log_weights = jax.tree.map(
+    state, log_weights, roots = jax.tree.map(
         lambda leaf: leaf.at[indices].get(mode="promise_in_bounds"),
-        (walkers.state, walkers.log_weights),
+        (walkers.state, walkers.log_weights, walkers.roots),
     )
-    return walkers._replace(state=state, log_weights=log_weights)
+    return walkers._replace(state=state, log_weights=log_weights, roots=roots)
 
 
 def put(walkers: Walkers, indices: Array, block: Walkers) -> Walkers:
@@ -449,14 +508,14 @@ def put(walkers: Walkers, indices: Array, block: Walkers) -> Walkers:
     >>> walkers.put(pool, indices, block).position.tolist()
     [0.0, 1.0, 2.0, 3.0]
     """
-    state, log_weights = jax.tree.map(
+    state, log_weights, roots = jax.tree.map(
         lambda pool, part: pool.at[indices].set(
             part, mode="promise_in_bounds", unique_indices=True
         ),
-        (walkers.state, walkers.log_weights),
-        (block.state, block.log_weights),
+        (walkers.state, walkers.log_weights, walkers.roots),
+        (block.state, block.log_weights, block.roots),
     )
-    return walkers._replace(state=state, log_weights=log_weights)
+    return walkers._replace(state=state, log_weights=log_weights, roots=roots)
 
 
 def _leading_axis(positions: Position) -> int:

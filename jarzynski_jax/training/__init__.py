@@ -8,6 +8,7 @@ from jarzynski_jax.training.contrastive_divergence import (
 )
 from jarzynski_jax.training.fit import FitResult, TrainingDiverged, fit
 from jarzynski_jax.training.jarzynski import jarzynski, jarzynski_pool
+from jarzynski_jax.training.score_matching import score_matching
 from jarzynski_jax.training.trouble import Trouble, Watch
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "jarzynski",
     "jarzynski_pool",
     "persistent_contrastive_divergence",
+    "score_matching",
     "unweighted",
 ]

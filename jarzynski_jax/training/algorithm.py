@@ -1,11 +1,12 @@
 r"""What all training algorithms share: gradient, optimizer, held-out ensemble, metrics.
 
-All of them descend the cross entropy :math:`H = \log Z_\theta + E_*[U_\theta]` of the data
+Most of them descend the cross entropy :math:`H = \log Z_\theta + E_*[U_\theta]` of the data
 under the model, whose gradient is (thesis, eq. 3.1.1)
 
 .. math:: \partial_\theta H = E_*[\partial_\theta U_\theta] - E_\theta[\partial_\theta U_\theta]
 
-They differ in the walkers that stand for :math:`E_\theta`, the *negative samples*.
+They differ in the walkers that stand for :math:`E_\theta`, the *negative samples*. Score
+matching needs none and descends another objective.
 """
 
 from collections.abc import Callable
@@ -25,6 +26,7 @@ __all__ = [
     "Metrics",
     "NegativeSampler",
     "Negatives",
+    "Objective",
     "TrainingAlgorithm",
     "TrainingState",
     "build_algorithm",
@@ -41,7 +43,8 @@ class TrainingState(NamedTuple):
     opt_state
         Of the optimizer.
     walkers
-        The training ensemble; weighed by the parameters *before* the last update.
+        The training ensemble; weighed by the parameters *before* the last update. None if
+        the algorithm needs no walkers.
     held_out
         The ensemble that never enters a gradient, likewise; None if there is none.
     """
@@ -49,7 +52,7 @@ class TrainingState(NamedTuple):
     step: Array
     params: Params
     opt_state: Any
-    walkers: Walkers
+    walkers: Walkers | None
     held_out: Walkers | None
 
 
@@ -57,7 +60,7 @@ class Metrics(NamedTuple):
     """What one update saw, all scalars; energies and entropies in nats.
 
     Everything refers to the parameters *before* the update. Where an algorithm has no such
-    number (weights of an unweighted walk, a held-out ensemble that is not there) it is NaN.
+    number (log Z of an unweighted walk, anything of an ensemble that is not there) it is NaN.
 
     cross_entropy
         From the held-out log Z, which is unbiased for Z, and the mini-batch.
@@ -65,6 +68,9 @@ class Metrics(NamedTuple):
         From the training walkers' log Z. *Biased*: the model reacts to these walkers.
     log_partition_function
         From the held-out ensemble.
+    log_partition_function_error
+        Its standard error, and that of ``cross_entropy``, from the held-out walkers' own
+        genealogy.
     training_log_partition_function
         From the training walkers. *Biased*, often grossly.
     data_energy
@@ -72,7 +78,7 @@ class Metrics(NamedTuple):
     walker_energy
         Weighted mean energy of the training walkers.
     gradient_norm
-        Of the cross entropy's gradient.
+        Of the gradient that was followed.
     is_skipped
         Whether the gradient was not finite, so that no update was made.
     effective_sample_size
@@ -98,6 +104,7 @@ class Metrics(NamedTuple):
     cross_entropy: Array
     training_cross_entropy: Array
     log_partition_function: Array
+    log_partition_function_error: Array
     training_log_partition_function: Array
     data_energy: Array
     walker_energy: Array
@@ -140,6 +147,7 @@ class Negatives(NamedTuple):
     position: Position
     log_weights: Array
     log_partition_function: Array
+    log_partition_function_error: Array
     shadow_effective_sample_size: Array
     is_resampled: Array
     num_dead: Array
@@ -150,6 +158,11 @@ SamplerInit: TypeAlias = Callable[[PRNGKey, LogDensityFn, Position, Position, Sc
 #: ``(rng_key, walkers, logdensity_fn, batch) -> (Walkers, Negatives)``.
 SamplerStep: TypeAlias = Callable[
     [PRNGKey, Walkers, LogDensityFn, Position], tuple[Walkers, Negatives]
+]
+#: ``(rng_key, params, batch, negatives) -> (value, (data_energy, walker_energy))``; the
+#: gradient of the value is followed, the energies are for the metrics.
+Objective: TypeAlias = Callable[
+    [PRNGKey, Params, Position, Negatives | None], tuple[Array, tuple[Array, Array]]
 ]
 
 
@@ -195,19 +208,39 @@ def advance_and_resample(
         moved.position,
         moved.log_weights,
         walkers_lib.log_partition_function(moved),
+        walkers_lib.log_partition_function_error(moved),
         info.shadow_effective_sample_size,
         info.is_resampled,
         num_dead,
     )
 
 
+def cross_entropy_surrogate(energy_fn: EnergyFn) -> Objective:
+    """Make the objective whose gradient is that of the cross entropy, eq. 3.1.1."""
+
+    def objective(
+        rng_key: PRNGKey, params: Params, batch: Position, negatives: Negatives | None
+    ) -> tuple[Array, tuple[Array, Array]]:
+        del rng_key
+        assert negatives is not None
+        energies = jax.vmap(energy_fn, (None, 0))
+        data_energy = jnp.mean(energies(params, batch))
+        walker_energy = weights.weighted_mean(
+            negatives.log_weights, energies(params, negatives.position)
+        )
+        return data_energy - walker_energy, (data_energy, walker_energy)
+
+    return objective
+
+
 def build_algorithm(
     energy_fn: EnergyFn,
     optimizer: optax.GradientTransformation,
-    sampler: NegativeSampler,
     dynamics: Dynamics,
+    objective: Objective,
+    sampler: NegativeSampler | None,
 ) -> TrainingAlgorithm:
-    """Make a training algorithm of a sampler of negatives.
+    """Make a training algorithm of an objective and a sampler of negatives.
 
     Parameters
     ----------
@@ -215,10 +248,12 @@ def build_algorithm(
         ``(params, x) -> scalar``, for one sample.
     optimizer
         Any of Optax.
-    sampler
-        Where the negative samples come from.
     dynamics
         How the held-out ensemble moves; its weights are exact whatever the sampler is.
+    objective
+        What is descended.
+    sampler
+        Where the negative samples come from; None if the objective needs none.
 
     Returns
     -------
@@ -240,45 +275,32 @@ def build_algorithm(
         # A weak type would not survive the first update, and the second would recompile.
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), params)
         target = logdensity_fn(params)
-        held_out = None
+        walkers, held_out = None, None
+        if sampler is not None:
+            walkers = sampler.init(rng_key, target, positions, data, log_partition_function)
         if held_out_positions is not None:
             held_out = walkers_lib.init(
                 held_out_positions, target, dynamics.kernel_init, log_partition_function
             )
-        return TrainingState(
-            jnp.zeros((), jnp.int32),
-            params,
-            optimizer.init(params),
-            sampler.init(rng_key, target, positions, data, log_partition_function),
-            held_out,
-        )
-
-    def cross_entropy_surrogate(
-        params: Params, batch: Position, negatives: Negatives
-    ) -> tuple[Array, tuple[Array, Array]]:
-        """Return a number whose gradient is that of the cross entropy, eq. 3.1.1."""
-        energies = jax.vmap(energy_fn, (None, 0))
-        data_energy = jnp.mean(energies(params, batch))
-        walker_energy = weights.weighted_mean(
-            negatives.log_weights, energies(params, negatives.position)
-        )
-        return data_energy - walker_energy, (data_energy, walker_energy)
+        step = jnp.zeros((), jnp.int32)
+        return TrainingState(step, params, optimizer.init(params), walkers, held_out)
 
     def step(
         rng_key: PRNGKey, state: TrainingState, batch: Position
     ) -> tuple[TrainingState, Metrics]:
-        key_training, key_held_out = jax.random.split(rng_key)
+        key_training, key_held_out, key_objective = jax.random.split(rng_key, 3)
         target = logdensity_fn(state.params)
-        walkers, negatives = sampler.step(key_training, state.walkers, target, batch)
-        held_out, held_out_info = None, None
+        walkers, negatives, held_out, held_out_info = None, None, None, None
+        if sampler is not None and state.walkers is not None:
+            walkers, negatives = sampler.step(key_training, state.walkers, target, batch)
         if state.held_out is not None:
             held_out, held_out_info = advance_and_resample(
                 key_held_out, state.held_out, target, dynamics
             )
-        gradient_fn = jax.grad(cross_entropy_surrogate, has_aux=True)
-        gradient, (data_energy, walker_energy) = gradient_fn(state.params, batch, negatives)
-        is_dead = ~jnp.isfinite(weights.log_mean_exp(negatives.log_weights))
-        params, opt_state, is_skipped = _update(optimizer, gradient, is_dead, state)
+        gradient, (data_energy, walker_energy) = jax.grad(objective, 1, has_aux=True)(
+            key_objective, state.params, batch, negatives
+        )
+        params, opt_state, is_skipped = _update(optimizer, gradient, _is_dead(negatives), state)
         metrics = _metrics(
             negatives, held_out_info, data_energy, walker_energy, gradient, is_skipped
         )
@@ -311,40 +333,46 @@ def _update(
     return params, opt_state, ~is_usable
 
 
+def _is_dead(negatives: Negatives | None) -> Array:
+    if negatives is None:
+        return jnp.array(False)
+    return ~jnp.isfinite(weights.log_mean_exp(negatives.log_weights))
+
+
 def _metrics(
-    negatives: Negatives,
+    training: Negatives | None,
     held_out: Negatives | None,
     data_energy: Array,
     walker_energy: Array,
     gradient: Params,
     is_skipped: Array,
 ) -> Metrics:
-    log_weights = negatives.log_weights
-    nan = jnp.full_like(negatives.log_partition_function, jnp.nan)
-    nothing = Negatives(None, log_weights, nan, nan, jnp.array(False), jnp.array(0))
-    log_z = nan if held_out is None else held_out.log_partition_function
-    held_out_ess = nan if held_out is None else _ess(held_out)
-    held_out = nothing if held_out is None else held_out
+    nan = jnp.full((), jnp.nan, jnp.promote_types(data_energy.dtype, jnp.float32))
+    nothing = Negatives(None, nan, nan, nan, nan, jnp.array(False), jnp.array(0))
+    seen, seen_held_out = training or nothing, held_out or nothing
+
+    def effective_sample_size(negatives: Negatives | None) -> Array:
+        return (
+            nan if negatives is None else weights.effective_sample_size(negatives.log_weights)
+        )
+
     return Metrics(
-        cross_entropy=log_z + data_energy,
-        training_cross_entropy=negatives.log_partition_function + data_energy,
-        log_partition_function=log_z,
-        training_log_partition_function=negatives.log_partition_function,
+        cross_entropy=seen_held_out.log_partition_function + data_energy,
+        training_cross_entropy=seen.log_partition_function + data_energy,
+        log_partition_function=seen_held_out.log_partition_function,
+        log_partition_function_error=seen_held_out.log_partition_function_error,
+        training_log_partition_function=seen.log_partition_function,
         data_energy=data_energy,
         walker_energy=walker_energy,
         gradient_norm=optax.tree.norm(gradient),
         is_skipped=is_skipped,
-        effective_sample_size=_ess(negatives),
-        shadow_effective_sample_size=negatives.shadow_effective_sample_size,
-        is_resampled=negatives.is_resampled,
-        num_dead=negatives.num_dead,
-        is_dead=~jnp.isfinite(weights.log_mean_exp(log_weights)),
-        held_out_effective_sample_size=held_out_ess,
-        held_out_shadow_effective_sample_size=held_out.shadow_effective_sample_size,
-        held_out_is_resampled=held_out.is_resampled,
-        held_out_num_dead=held_out.num_dead,
+        effective_sample_size=effective_sample_size(training),
+        shadow_effective_sample_size=seen.shadow_effective_sample_size,
+        is_resampled=seen.is_resampled,
+        num_dead=seen.num_dead,
+        is_dead=_is_dead(training),
+        held_out_effective_sample_size=effective_sample_size(held_out),
+        held_out_shadow_effective_sample_size=seen_held_out.shadow_effective_sample_size,
+        held_out_is_resampled=seen_held_out.is_resampled,
+        held_out_num_dead=seen_held_out.num_dead,
     )
-
-
-def _ess(negatives: Negatives) -> Array:
-    return weights.effective_sample_size(negatives.log_weights)

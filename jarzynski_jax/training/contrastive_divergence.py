@@ -21,6 +21,7 @@ from jarzynski_jax.training.algorithm import (
     SamplerStep,
     TrainingAlgorithm,
     build_algorithm,
+    cross_entropy_surrogate,
     start_from_model,
 )
 from jarzynski_jax.types import EnergyFn, LogDensityFn, Position, PRNGKey, Scalar
@@ -71,7 +72,8 @@ def contrastive_divergence(
         return _advance_unweighted(key_move, restarted, target, dynamics)
 
     sampler = NegativeSampler(_start_from_data(dynamics), step)
-    return build_algorithm(energy_fn, optimizer, sampler, dynamics)
+    objective = cross_entropy_surrogate(energy_fn)
+    return build_algorithm(energy_fn, optimizer, dynamics, objective, sampler)
 
 
 def persistent_contrastive_divergence(
@@ -107,7 +109,8 @@ def persistent_contrastive_divergence(
     True
     """
     sampler = NegativeSampler(_start_from_data(dynamics), _persistent_step(dynamics))
-    return build_algorithm(energy_fn, optimizer, sampler, dynamics)
+    objective = cross_entropy_surrogate(energy_fn)
+    return build_algorithm(energy_fn, optimizer, dynamics, objective, sampler)
 
 
 def unweighted(
@@ -144,7 +147,8 @@ def unweighted(
     True
     """
     sampler = NegativeSampler(start_from_model(dynamics), _persistent_step(dynamics))
-    return build_algorithm(energy_fn, optimizer, sampler, dynamics)
+    objective = cross_entropy_surrogate(energy_fn)
+    return build_algorithm(energy_fn, optimizer, dynamics, objective, sampler)
 
 
 def _draw(rng_key: PRNGKey, data: Position, num_samples: int) -> Position:
@@ -190,6 +194,7 @@ def _advance_unweighted(
     negatives = Negatives(
         moved.position,
         log_weights,
+        unknown,
         unknown,
         weights.effective_sample_size(log_weights),
         jnp.array(False),

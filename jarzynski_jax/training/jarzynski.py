@@ -14,6 +14,7 @@ from jarzynski_jax.training.algorithm import (
     TrainingAlgorithm,
     advance_and_resample,
     build_algorithm,
+    cross_entropy_surrogate,
     start_from_model,
 )
 from jarzynski_jax.types import EnergyFn, LogDensityFn, Position, PRNGKey, Scalar
@@ -67,9 +68,9 @@ def jarzynski(
         del batch
         return advance_and_resample(rng_key, walkers, target, dynamics)
 
-    return build_algorithm(
-        energy_fn, optimizer, NegativeSampler(start_from_model(dynamics), step), dynamics
-    )
+    objective = cross_entropy_surrogate(energy_fn)
+    sampler = NegativeSampler(start_from_model(dynamics), step)
+    return build_algorithm(energy_fn, optimizer, dynamics, objective, sampler)
 
 
 def jarzynski_pool(
@@ -143,4 +144,6 @@ def jarzynski_pool(
         )
         return walkers_lib.put(pool, indices, block), negatives
 
-    return build_algorithm(energy_fn, optimizer, NegativeSampler(init, step), dynamics)
+    objective = cross_entropy_surrogate(energy_fn)
+    sampler = NegativeSampler(init, step)
+    return build_algorithm(energy_fn, optimizer, dynamics, objective, sampler)

@@ -1,0 +1,82 @@
+"""Run many independent jobs, one core each, and keep what each found.
+
+A job is a name that a module knows how to run. What it found is in ``data/<name>.npz``; a
+job whose file is there is not run again, so a study that was interrupted goes on.
+"""
+
+import importlib
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.gaussian_mixture.settings import Settings
+
+
+class Job(NamedTuple):
+    """``module.run(name, settings)`` gives a dictionary of arrays."""
+
+    module: str
+    name: str
+
+    def path(self, folder: Path) -> Path:
+        return folder / "data" / f"{self.name}.npz"
+
+
+def prepare(folder: Path, settings: Settings) -> None:
+    """Make the folder, or see that what is in it belongs to these settings."""
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    path, text = folder / "settings.json", json.dumps(settings._asdict(), indent=1)
+    if path.exists() and path.read_text() != text:
+        raise ValueError(
+            f"{folder} holds a study with other settings (see {path}); take another folder"
+        )
+    path.write_text(text)
+
+
+def run_all(jobs: Sequence[Job], settings: Settings, folder: Path, num_processes: int) -> None:
+    """Run the jobs that have no file yet, in as many processes."""
+    left = [job for job in jobs if not job.path(folder).exists()]
+    # Workers start afresh: a process that has run JAX must not be forked.
+    context = multiprocessing.get_context("spawn")
+    is_single = num_processes < (os.cpu_count() or 1) + 1 and num_processes > 1
+    with ProcessPoolExecutor(
+        num_processes, context, initializer=_start_worker, initargs=(is_single,)
+    ) as pool:
+        futures = {pool.submit(_run, job, settings, folder): job for job in left}
+        for done, future in enumerate(as_completed(futures), 1):
+            seconds = future.result()
+            print(f"[{done}/{len(left)}] {futures[future].name}: {seconds:.0f} s", flush=True)
+
+
+def _start_worker(is_single: bool) -> None:
+    """Give each of several workers one core: side by side they are faster so."""
+    if is_single and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        number = multiprocessing.current_process()._identity[0] - 1
+        os.sched_setaffinity(0, {cores[number % len(cores)]})
+
+
+def _run(job: Job, settings: Settings, folder: Path) -> float:
+    start = time.perf_counter()
+    found = importlib.import_module(job.module).run(job.name, settings)
+    # A file is there whole or not at all.
+    part = job.path(folder).with_suffix(".part")
+    with part.open("wb") as file:
+        np.savez_compressed(file, **found)
+    part.rename(job.path(folder))
+    return time.perf_counter() - start
+
+
+def load(jobs: Sequence[Job], folder: Path) -> dict[str, dict[str, np.ndarray]]:
+    found = {}
+    for job in jobs:
+        with np.load(job.path(folder)) as arrays:
+            found[job.name] = dict(arrays)
+    return found

@@ -1,0 +1,146 @@
+"""Where it stops holding: the error of log Z against N, the speed of training, and d.
+
+The same training as in 50 dimensions, of the same path length, with one thing varied. For
+the training walkers, to which the model reacts, and as many held-out ones.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.gaussian_mixture import figures
+from benchmarks.gaussian_mixture.report import Results, Row
+from benchmarks.gaussian_mixture.runs import Sizes, stack, train
+from benchmarks.gaussian_mixture.settings import Settings
+from benchmarks.gaussian_mixture.variants import RATES, STEP_SIZE, speed
+from jarzynski_jax import training
+from jarzynski_jax.dynamics import langevin
+
+_LABELS = {
+    "walkers": "N, walkers",
+    "speed": "learning rate ∝ 1 / updates",
+    "dimension": "d, dimensions",
+}
+_SOURCES = ("training", "held_out")
+
+
+def _cases(settings: Settings) -> dict[str, Sizes]:
+    base = Sizes(
+        settings.dimension,
+        settings.num_scaling_walkers,
+        settings.num_scaling_walkers,
+        settings.num_data,
+        settings.num_scaling_updates,
+        settings.stride,
+    )
+    return {
+        **{
+            f"walkers_{number}": base._replace(num_walkers=number, num_held_out=number)
+            for number in settings.scaling_walkers
+        },
+        **{
+            f"speed_{number}": base._replace(num_updates=number)
+            for number in settings.scaling_updates
+        },
+        **{
+            f"dimension_{number}": base._replace(dimension=number)
+            for number in settings.scaling_dimensions
+        },
+    }
+
+
+def names(settings: Settings) -> list[str]:
+    return list(_cases(settings))
+
+
+def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
+    """Train once a seed; arrays of shape ``(seeds, R)``."""
+    sizes = _cases(settings)[name]
+    rates = RATES.times(speed(sizes.num_updates))
+    dynamics = langevin(STEP_SIZE)
+    train_once = jax.jit(lambda key: train(key, training.jarzynski, dynamics, rates, sizes))
+    return stack(
+        [train_once(jax.random.key(seed)) for seed in range(settings.num_scaling_seeds)]
+    )
+
+
+def _errors(runs: dict[str, np.ndarray], source: str) -> np.ndarray:
+    """Error of log Z over the last quarter of training, shape ``(seeds, R/4)``."""
+    error = runs[f"divergence_of_{source}"] - runs["divergence"]
+    return error[:, -max(1, error.shape[1] // 4) :]
+
+
+def _rms(errors: np.ndarray, seeds: np.ndarray | slice = slice(None)) -> float:
+    return float(np.sqrt(np.mean(np.square(errors[seeds]))))
+
+
+def _sweep(results: Results, kind: str) -> tuple[np.ndarray, list[dict[str, np.ndarray]]]:
+    """What was varied, ascending, and the runs."""
+    found = {
+        int(name.removeprefix(f"{kind}_")): runs
+        for name, runs in results.items()
+        if name.startswith(f"{kind}_")
+    }
+    x = np.array(sorted(found), np.float64)
+    runs = [found[int(number)] for number in x]
+    # Twice the updates are half the speed.
+    return (1 / x[::-1], runs[::-1]) if kind == "speed" else (x, runs)
+
+
+def _exponent(
+    x: np.ndarray, errors: Sequence[np.ndarray], num_resamples: int = 200
+) -> tuple[float, float]:
+    """Slope of log rms error over log x, and its standard error by the bootstrap over seeds."""
+    rng = np.random.default_rng(0)
+    num_seeds = len(errors[0])
+
+    def slope(*seeds: Any) -> float:
+        values = [_rms(error, *seeds) for error in errors]
+        return float(np.polyfit(np.log(x), np.log(values), 1)[0])
+
+    resampled = [slope(rng.integers(0, num_seeds, num_seeds)) for _ in range(num_resamples)]
+    return slope(), float(np.std(resampled))
+
+
+def draw(results: Results, folder: Path) -> None:
+    figure, axes = figures.panels(len(_LABELS), sharey=True)
+    for axis, (kind, label) in zip(axes, _LABELS.items(), strict=True):
+        x, runs = _sweep(results, kind)
+        for source, marker, style in zip(
+            _SOURCES, figures.MARKERS, figures.STYLES[::2], strict=False
+        ):
+            errors = [_errors(run, source) for run in runs]
+            exponent, error = _exponent(x, errors)
+            name = source.replace("_", "-")
+            axis.plot(
+                x,
+                [_rms(error) for error in errors],
+                marker=marker,
+                **style,
+                label=f"{name}: exponent {exponent:.2f} ± {error:.2f}",
+            )
+        axis.set(xlabel=label, xscale="log", yscale="log")
+        axis.legend(fontsize=8)
+    axes[0].set(ylabel="rms error of log Z (nats)")
+    figures.save(figure, folder, "log_z_error")
+
+
+def rows(results: Results) -> list[Row]:
+    rows = []
+    for kind, label in _LABELS.items():
+        x, runs = _sweep(results, kind)
+        for source in _SOURCES:
+            name = source.replace("_", "-")
+            errors = [_errors(run, source) for run in runs]
+            row = partial(Row, f"log Z of {name} walkers against {label}")
+            for value, error in zip(x, errors, strict=True):
+                quantity = f"mean error over the last quarter (nats) at {value:.4g}"
+                rows.append(row(quantity, "", error.mean(axis=1)))
+            exponent, uncertainty = _exponent(x, errors)
+            quantity = f"exponent of the rms error (± {uncertainty:.2f} by the bootstrap)"
+            rows.append(row(quantity, "", [exponent]))
+    return rows
