@@ -359,8 +359,8 @@ def log_partition_function_error(walkers: Walkers) -> Array:
     the relative variance of :math:`\hat Z`: without resampling the sample variance of the
     weights; after it, the error that was there before stays, though the weights are equal
     again. That families grow and shrink by the chance of resampling itself counts as error
-    too: hardly with systematic resampling, more with stratified, and so much with
-    multinomial resampling that the error comes out half as large again.
+    too: hardly with systematic resampling, more with stratified; with multinomial resampling
+    at every step the error comes out twice too large.
 
     Near 1 a single root is left, the walkers know nothing of their spread any more, and
     log Z is not to be believed. And no walker knows of a mode that none has visited.

@@ -39,7 +39,7 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
         settings.dimension,
         num_walkers=settings.num_lag_walkers,
         num_held_out=None,
-        num_data=settings.num_data,
+        num_data=settings.num_lag_walkers,
         num_updates=settings.num_lag_updates,
         stride=settings.stride,
     )

@@ -1,7 +1,8 @@
-"""Where it stops holding: the error of log Z against N, the speed of training, and d.
+"""Where it stops holding: errors of log Z and of p against N, the speed of training, and d.
 
-The same training as in 50 dimensions, of the same path length, with one thing varied. For
-the training walkers, to which the model reacts, and as many held-out ones.
+The same training as in 50 dimensions, of the same path length, with one thing varied. log Z
+as the training walkers have it, to which the model reacts, and as many held-out ones; and
+the model's p against the data's.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,11 @@ _LABELS = {
     "speed": "learning rate ∝ 1 / updates",
     "dimension": "d, dimensions",
 }
-_SOURCES = ("training", "held_out")
+_SOURCES = {
+    "training": "log Z of training walkers (nats)",
+    "held_out": "log Z of held-out walkers (nats)",
+    "mass": "p of the model",
+}
 
 
 def _cases(settings: Settings) -> dict[str, Sizes]:
@@ -33,7 +38,7 @@ def _cases(settings: Settings) -> dict[str, Sizes]:
         settings.dimension,
         settings.num_scaling_walkers,
         settings.num_scaling_walkers,
-        settings.num_data,
+        settings.num_scaling_walkers,
         settings.num_scaling_updates,
         settings.stride,
     )
@@ -69,8 +74,11 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
 
 
 def _errors(runs: dict[str, np.ndarray], source: str) -> np.ndarray:
-    """Error of log Z over the last quarter of training, shape ``(seeds, R/4)``."""
-    error = runs[f"divergence_of_{source}"] - runs["divergence"]
+    """Errors over the last quarter of training, shape ``(seeds, R/4)``."""
+    if source == "mass":
+        error = runs["mass"] - runs["mass_of_data"]
+    else:
+        error = runs[f"divergence_of_{source}"] - runs["divergence"]
     return error[:, -max(1, error.shape[1] // 4) :]
 
 
@@ -115,17 +123,16 @@ def draw(results: Results, folder: Path) -> None:
         ):
             errors = [_errors(run, source) for run in runs]
             exponent, error = _exponent(x, errors)
-            name = source.replace("_", "-")
             axis.plot(
                 x,
                 [_rms(error) for error in errors],
                 marker=marker,
                 **style,
-                label=f"{name}: exponent {exponent:.2f} ± {error:.2f}",
+                label=f"{_SOURCES[source]}: exponent {exponent:.2f} ± {error:.2f}",
             )
         axis.set(xlabel=label, xscale="log", yscale="log")
         axis.legend(fontsize=8)
-    axes[0].set(ylabel="rms error of log Z (nats)")
+    axes[0].set(ylabel="rms error over the last quarter of training")
     figures.save(figure, folder, "log_z_error")
 
 
@@ -133,12 +140,11 @@ def rows(results: Results) -> list[Row]:
     rows = []
     for kind, label in _LABELS.items():
         x, runs = _sweep(results, kind)
-        for source in _SOURCES:
-            name = source.replace("_", "-")
+        for source, name in _SOURCES.items():
             errors = [_errors(run, source) for run in runs]
-            row = partial(Row, f"log Z of {name} walkers against {label}")
+            row = partial(Row, f"{name} against {label}")
             for value, error in zip(x, errors, strict=True):
-                quantity = f"mean error over the last quarter (nats) at {value:.4g}"
+                quantity = f"mean error over the last quarter at {value:.4g}"
                 rows.append(row(quantity, "", error.mean(axis=1)))
             exponent, uncertainty = _exponent(x, errors)
             quantity = f"exponent of the rms error (± {uncertainty:.2f} by the bootstrap)"

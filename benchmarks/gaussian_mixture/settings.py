@@ -20,7 +20,8 @@ class Settings(NamedTuple):
     pool_size: int = 100_000
     num_collapse_updates: int = 10_000
     # Long training without resampling (Figure 4.5) and with three resamplers at three lags
-    # (Figure 4.6). The thesis has 1e5 walkers, 4.8e5 updates, 30 and 50 runs.
+    # (Figure 4.6), as many data as walkers. The thesis has 1e5 walkers, 4.8e5 updates, 30
+    # and 50 runs.
     num_long_walkers: int = 1_000
     num_long_updates: int = 48_000
     num_lag_seeds: int = 20
@@ -33,7 +34,7 @@ class Settings(NamedTuple):
     num_shift_seeds: int = 40
     # Bias of the time step and the translated well (§2.3, Figure 3.1).
     num_langevin_walkers: int = 100_000
-    # Where it stops holding: error of log Z against N, speed and d.
+    # Where it stops holding: errors against N, speed and d; as many data as walkers.
     num_scaling_seeds: int = 16
     num_scaling_walkers: int = 1_000
     num_scaling_updates: int = 2_000

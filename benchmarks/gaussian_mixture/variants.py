@@ -88,6 +88,7 @@ def variants(settings: Settings) -> dict[str, Variant]:
     long = sizes._replace(
         num_walkers=settings.num_long_walkers,
         num_held_out=settings.num_long_walkers,
+        num_data=settings.num_long_walkers,
         num_updates=settings.num_long_updates,
         stride=5 * settings.stride,
     )
