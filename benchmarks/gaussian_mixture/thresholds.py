@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmarks.gaussian_mixture import figures
 from benchmarks.gaussian_mixture.algorithms import final_mass_error
 from benchmarks.gaussian_mixture.report import Results, Row
-from benchmarks.gaussian_mixture.variants import THRESHOLDS, TIGHT
+from benchmarks.gaussian_mixture.variants import MAIN_THRESHOLD, THRESHOLDS
 
 
 def draw(results: Results, folder: Path) -> None:
@@ -44,9 +44,9 @@ def _rows_of_thresholds(results: Results) -> list[Row]:
 
 def _rows_of_shadow(results: Results) -> list[Row]:
     found = []
-    for name, label in (("tight_on_shadow", "shadow weight"), ("tight_on_weight", "A")):
+    for name, label in (("algorithm_3", "shadow weight"), ("algorithm_3_on_weight", "A")):
         runs = results[name]
-        row = partial(Row, f"ESS < {TIGHT:.3f} on {label}")
+        row = partial(Row, f"ESS < {MAIN_THRESHOLD:.3f} on {label}")
         training, held_out = (
             (runs[f"divergence_of_{source}"] - runs["divergence"])[:, -1]
             for source in ("training", "held_out")
