@@ -70,7 +70,16 @@ def exact_moments(path, dimension=1):
     return ratio * np.array([1.0, c[-1], c[-1] ** 2 + 1 / k[-1]])
 
 
-def run(key, path, step_size, num_walkers=2000, shape=(1,), kernel=None, resample=None):
+def run(
+    key,
+    path,
+    step_size,
+    num_walkers=2000,
+    shape=(1,),
+    kernel=None,
+    resample=None,
+    init=ula.init,
+):
     """Walkers that start as exact samples and follow the path to its end.
 
     ``resample(key, walkers) -> walkers`` follows each step.
@@ -78,9 +87,7 @@ def run(key, path, step_size, num_walkers=2000, shape=(1,), kernel=None, resampl
     kernel = kernel or ula.build_kernel()
     key_start, key_path = jax.random.split(key)
     first = target_at(path, 0)
-    ensemble = walkers.init(
-        sample(key_start, first, (num_walkers, *shape)), at(first), ula.init
-    )
+    ensemble = walkers.init(sample(key_start, first, (num_walkers, *shape)), at(first), init)
 
     def step(ensemble, key_and_target):
         key, target = key_and_target

@@ -1,5 +1,23 @@
-"""Kernels: one file each, in BlackJAX's three layers, with exact path weights."""
+"""Kernels: how one walker moves, and by how much its log-weight changes."""
 
-from jarzynski_jax.kernels import metropolis, ula
+from jarzynski_jax.kernels import (
+    bijection,
+    escorted,
+    invariant,
+    kinetic,
+    metropolis,
+    preconditioning,
+    sequence,
+    ula,
+)
 
-__all__ = ["metropolis", "ula"]
+__all__ = [
+    "bijection",
+    "escorted",
+    "invariant",
+    "kinetic",
+    "metropolis",
+    "preconditioning",
+    "sequence",
+    "ula",
+]

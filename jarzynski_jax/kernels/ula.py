@@ -18,15 +18,25 @@ targets, :math:`E[f(X_k) e^{A_k}] = (Z_k/Z_0)\, E_k[f]` (Proposition 3.3.1), if 
 started as exact samples of the first target with :math:`A_0 = 0`.
 
 At a fixed target :math:`\Delta A` is MALA's log acceptance ratio.
+
+With a preconditioner C the drift is :math:`hC\nabla\ell`, the noise
+:math:`\sqrt{2h}\,C^{1/2}\xi`, and :math:`|\nabla\ell|^2` becomes
+:math:`\nabla\ell\cdot C\nabla\ell`.
 """
 
-import operator
-from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jarzynski_jax.kernels.arithmetic import (
+    check_step_size,
+    draw_noise,
+    keep_finite,
+    scalar_product,
+    value_and_grad,
+)
+from jarzynski_jax.kernels.preconditioning import Preconditioner, apply, apply_factor
 from jarzynski_jax.types import (
     Array,
     ArrayTree,
@@ -102,7 +112,7 @@ def init(position: Position, logdensity_fn: LogDensityFn) -> ULAState:
     >>> float(state.logdensity), state.logdensity_grad.tolist()
     (-2.5, [-1.0, -2.0])
     """
-    logdensity, logdensity_grad = _value_and_grad(logdensity_fn, position)
+    logdensity, logdensity_grad = value_and_grad(logdensity_fn, position)
     dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
     return ULAState(position, logdensity, logdensity_grad, jnp.zeros((), dtype))
 
@@ -113,9 +123,11 @@ def build_kernel() -> Kernel:
     Returns
     -------
     Kernel
-        ``kernel(rng_key, state, logdensity_fn, step_size) -> (ULAState, ULAInfo)``.
-        ``logdensity_fn`` is the target after the move; ``step_size`` is h, with drift h and
-        noise sqrt(2h). It raises a ``ValueError`` if h is a number that is not positive.
+        ``kernel(rng_key, state, logdensity_fn, step_size, preconditioner=None) -> (ULAState,
+        ULAInfo)``. ``logdensity_fn`` is the target after the move; ``step_size`` is h, with
+        drift h and noise sqrt(2h); ``preconditioner`` is from
+        :func:`~jarzynski_jax.kernels.preconditioning.preconditioner`. It raises a
+        ``ValueError`` if h is a number that is not positive.
 
     Examples
     --------
@@ -128,30 +140,32 @@ def build_kernel() -> Kernel:
     """
 
     def kernel(
-        rng_key: PRNGKey, state: ULAState, logdensity_fn: LogDensityFn, step_size: Scalar
+        rng_key: PRNGKey,
+        state: ULAState,
+        logdensity_fn: LogDensityFn,
+        step_size: Scalar,
+        preconditioner: Preconditioner | None = None,
     ) -> tuple[ULAState, ULAInfo]:
-        _check_step_size(step_size)
-        proposed = _langevin_step(rng_key, state.position, state.logdensity_grad, step_size)
-        # A position that overflows stays where it was, so that one dead walker cannot poison
-        # sums over all of them; its weight is 0, so this is exact.
-        position = jax.tree.map(
-            lambda new, old: jnp.where(jnp.isfinite(new), new, old), proposed, state.position
-        )
-        logdensity, grad = _value_and_grad(logdensity_fn, position)
+        check_step_size(step_size)
+        proposed = _langevin_step(rng_key, state, step_size, preconditioner)
+        position = keep_finite(proposed, state.position)
+        logdensity, grad = value_and_grad(logdensity_fn, position)
 
         displacement = jax.tree.map(jnp.subtract, proposed, state.position)
         dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
-        dot = partial(_dot, dtype=dtype)
         quarter = jnp.asarray(step_size, dtype) / 4
+
+        def square(gradient: ArrayTree) -> Array:
+            return scalar_product(gradient, apply(preconditioner, gradient), dtype)
+
         work = (
             logdensity.astype(dtype)
             - state.logdensity.astype(dtype)
-            - (dot(displacement, grad) + dot(displacement, state.logdensity_grad)) / 2
+            - scalar_product(displacement, grad, dtype) / 2
+            - scalar_product(displacement, state.logdensity_grad, dtype) / 2
         )
-        log_endpoint = -quarter * dot(grad, grad)
-        increment = (
-            work + log_endpoint + quarter * dot(state.logdensity_grad, state.logdensity_grad)
-        )
+        log_endpoint = -quarter * square(grad)
+        increment = work + log_endpoint + quarter * square(state.logdensity_grad)
         is_finite = jnp.isfinite(increment)
         new_state = ULAState(position, logdensity, grad, jnp.where(is_finite, log_endpoint, 0))
         return new_state, ULAInfo(jnp.where(is_finite, increment, -jnp.inf), is_finite)
@@ -159,7 +173,11 @@ def build_kernel() -> Kernel:
     return kernel
 
 
-def as_top_level_api(logdensity_fn: LogDensityFn, step_size: Scalar) -> SamplingAlgorithm:
+def as_top_level_api(
+    logdensity_fn: LogDensityFn,
+    step_size: Scalar,
+    preconditioner: Preconditioner | None = None,
+) -> SamplingAlgorithm:
     """Bind the kernel to one target, as BlackJAX's samplers are.
 
     Parameters
@@ -168,6 +186,8 @@ def as_top_level_api(logdensity_fn: LogDensityFn, step_size: Scalar) -> Sampling
         The unnormalised log-density.
     step_size
         h > 0.
+    preconditioner
+        C, or None for the identity.
 
     Returns
     -------
@@ -189,51 +209,22 @@ def as_top_level_api(logdensity_fn: LogDensityFn, step_size: Scalar) -> Sampling
         return init(position, logdensity_fn)
 
     def step_fn(rng_key: PRNGKey, state: ULAState) -> tuple[ULAState, ULAInfo]:
-        return kernel(rng_key, state, logdensity_fn, step_size)
+        return kernel(rng_key, state, logdensity_fn, step_size, preconditioner)
 
     return SamplingAlgorithm(init_fn, step_fn)
 
 
-def _check_step_size(step_size: Scalar) -> None:
-    if isinstance(step_size, int | float) and not 0 < step_size < float("inf"):
-        raise ValueError(
-            f"step_size, the time step h, must be positive and finite; got {step_size}"
-        )
-
-
-def _value_and_grad(logdensity_fn: LogDensityFn, position: Position) -> tuple[Array, ArrayTree]:
-    for leaf in jax.tree.leaves(position):
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-            raise ValueError(
-                f"positions must be of floating point; got a leaf of dtype "
-                f"{jnp.result_type(leaf)}"
-            )
-    shape = jax.eval_shape(logdensity_fn, position).shape
-    if shape != ():
-        raise ValueError(
-            f"logdensity_fn must return a scalar for one walker; it returned shape {shape}"
-        )
-    return jax.value_and_grad(logdensity_fn)(position)
-
-
 def _langevin_step(
-    rng_key: PRNGKey, position: Position, grad: ArrayTree, step_size: Scalar
+    rng_key: PRNGKey, state: ULAState, step_size: Scalar, preconditioner: Preconditioner | None
 ) -> Position:
-    leaves, structure = jax.tree.flatten(position)
-    keys = [rng_key] if len(leaves) == 1 else list(jax.random.split(rng_key, len(leaves)))
-
-    def step(x: Array, gradient: Array, key: PRNGKey) -> Array:
-        x = jnp.asarray(x)
-        h = jnp.asarray(step_size, x.dtype)
-        # The last gradient of a dead walker may not be finite; it only has to stand still.
-        drift = jnp.where(jnp.isfinite(gradient), gradient, 0)
-        return x + h * drift + jnp.sqrt(2 * h) * jax.random.normal(key, x.shape, x.dtype)
-
-    return jax.tree.map(step, position, grad, jax.tree.unflatten(structure, keys))
-
-
-def _dot(left: ArrayTree, right: ArrayTree, dtype: jnp.dtype) -> Array:
-    products = jax.tree.map(
-        lambda a, b: jnp.sum(a.astype(dtype) * b.astype(dtype)), left, right
+    noise = apply_factor(preconditioner, draw_noise(rng_key, state.position))
+    # The last gradient of a dead walker may not be finite; it only has to stand still.
+    gradient = jax.tree.map(
+        lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0), state.logdensity_grad
     )
-    return jax.tree.reduce(operator.add, products)
+
+    def step(x: Array, drift: Array, noise: Array) -> Array:
+        h = jnp.asarray(step_size, jnp.result_type(x))
+        return x + h * drift + jnp.sqrt(2 * h) * noise
+
+    return jax.tree.map(step, state.position, apply(preconditioner, gradient), noise)

@@ -1,0 +1,85 @@
+"""What the kernels compute alike: noise, products, checks; positions are any pytree."""
+
+import operator
+
+import jax
+import jax.numpy as jnp
+
+from jarzynski_jax.types import Array, ArrayTree, LogDensityFn, Position, PRNGKey, Scalar
+
+__all__ = [
+    "all_finite",
+    "check_floating",
+    "check_positive",
+    "check_step_size",
+    "draw_noise",
+    "keep_finite",
+    "scalar_product",
+    "value_and_grad",
+]
+
+
+def check_step_size(step_size: Scalar) -> None:
+    """Raise a ``ValueError`` unless h is positive and finite, if its value is known."""
+    check_positive("step_size, the time step h,", step_size)
+
+
+def check_positive(name: str, value: Scalar) -> None:
+    """Raise a ``ValueError`` unless a value is positive and finite, if it is known."""
+    if isinstance(value, int | float) and not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be positive and finite; got {value}")
+
+
+def value_and_grad(logdensity_fn: LogDensityFn, position: Position) -> tuple[Array, ArrayTree]:
+    """Log-density and its gradient; raise a ``ValueError`` if they make no sense."""
+    check_floating(position)
+    shape = jax.eval_shape(logdensity_fn, position).shape
+    if shape != ():
+        raise ValueError(
+            f"logdensity_fn must return a scalar for one walker; it returned shape {shape}"
+        )
+    return jax.value_and_grad(logdensity_fn)(position)
+
+
+def check_floating(position: Position) -> None:
+    """Raise a ``ValueError`` unless all leaves are of floating point."""
+    for leaf in jax.tree.leaves(position):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            raise ValueError(
+                f"positions must be of floating point; got a leaf of dtype "
+                f"{jnp.result_type(leaf)}"
+            )
+
+
+def draw_noise(rng_key: PRNGKey, position: Position) -> Position:
+    """Independent standard normal numbers in the structure and dtypes of a position."""
+    leaves, structure = jax.tree.flatten(position)
+    keys = [rng_key] if len(leaves) == 1 else list(jax.random.split(rng_key, len(leaves)))
+    noise = [
+        jax.random.normal(key, jnp.shape(leaf), jnp.result_type(leaf))
+        for key, leaf in zip(keys, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, noise)
+
+
+def keep_finite(proposed: Position, position: Position) -> Position:
+    """Leave numbers that overflow where they were, so that no sum over walkers is poisoned.
+
+    The walker's weight is 0 then, so this is exact.
+    """
+    return jax.tree.map(
+        lambda new, old: jnp.where(jnp.isfinite(new), new, old), proposed, position
+    )
+
+
+def all_finite(tree: ArrayTree) -> Array:
+    """Whether every number of every leaf is finite."""
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+
+
+def scalar_product(left: ArrayTree, right: ArrayTree, dtype: jnp.dtype) -> Array:
+    """Sum of products over all leaves, accumulated in the dtype given."""
+    products = jax.tree.map(
+        lambda a, b: jnp.sum(a.astype(dtype) * b.astype(dtype)), left, right
+    )
+    return jax.tree.reduce(operator.add, products)

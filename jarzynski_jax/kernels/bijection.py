@@ -1,0 +1,188 @@
+r"""A deterministic invertible map as a move with an exact weight.
+
+.. math:: x' = T(x), \qquad
+    \Delta A = \ell_{\rm new}(x') - \ell_{\rm old}(x) + \log|\det \partial T/\partial x|
+
+With a map that takes the old target to the new one all increments are the constant
+:math:`\log Z_{\rm new}/Z_{\rm old}`. Between other kernels, by
+:mod:`jarzynski_jax.kernels.sequence`, it makes a stochastic normalizing flow.
+
+References: Vaikuntanathan and Jarzynski, *J. Chem. Phys.* 134 (2011) 054107; Wu, Köhler and
+Noé, *Stochastic normalizing flows*, 2020; thesis, §2.2.4.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import jax.numpy as jnp
+
+from jarzynski_jax.kernels.arithmetic import all_finite, check_floating, keep_finite
+from jarzynski_jax.types import (
+    Array,
+    ArrayTree,
+    Kernel,
+    LogDensityFn,
+    Position,
+    PRNGKey,
+    SamplingAlgorithm,
+)
+
+__all__ = [
+    "Bijection",
+    "BijectionInfo",
+    "BijectionState",
+    "as_top_level_api",
+    "build_kernel",
+    "init",
+]
+
+#: ``bijection(x) -> (y, log|det ∂y/∂x|)``, invertible, for one position.
+Bijection: TypeAlias = Callable[[Position], tuple[Position, Array]]
+
+
+class BijectionState(NamedTuple):
+    r"""One walker.
+
+    position
+        Any pytree of floating-point arrays.
+    logdensity
+        :math:`\ell(x)` under the target by which the walker was last weighed.
+    log_endpoint
+        0: all of the weight is work.
+    """
+
+    position: ArrayTree
+    logdensity: Array
+    log_endpoint: Array
+
+
+class BijectionInfo(NamedTuple):
+    r"""What one step did.
+
+    log_weight_increment
+        :math:`\Delta A`; ``-inf`` where it is not finite, never NaN.
+    is_finite
+        Whether the increment is finite. If not, the walker is dead: its weight is 0.
+    log_determinant
+        :math:`\log|\det \partial T/\partial x|`.
+    """
+
+    log_weight_increment: Array
+    is_finite: Array
+    log_determinant: Array
+
+
+def init(position: Position, logdensity_fn: LogDensityFn) -> BijectionState:
+    """Weigh one walker for the first time.
+
+    Parameters
+    ----------
+    position
+        Any pytree of floating-point arrays.
+    logdensity_fn
+        The unnormalised log-density that the walker is a sample of.
+
+    Returns
+    -------
+    BijectionState
+        The state.
+
+    Raises
+    ------
+    ValueError
+        If a leaf of the position is not of floating point.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> float(init(jnp.array([1.0, 2.0]), lambda x: -jnp.sum(x**2) / 2).logdensity)
+    -2.5
+    """
+    check_floating(position)
+    logdensity = jnp.asarray(logdensity_fn(position))
+    dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
+    return BijectionState(position, logdensity, jnp.zeros((), dtype))
+
+
+def build_kernel() -> Kernel:
+    """Build the kernel for one walker.
+
+    Returns
+    -------
+    Kernel
+        ``kernel(rng_key, state, logdensity_fn, bijection) -> (BijectionState,
+        BijectionInfo)``. ``logdensity_fn`` is the target after the move; the key is not
+        used.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> old, new = (lambda x: -(x**2) / 2), (lambda x: -2 * x**2)
+    >>> halve = lambda x: (x / 2, -jnp.log(2.0))
+    >>> _, info = build_kernel()(None, init(jnp.array(3.0), old), new, halve)
+    >>> round(float(info.log_weight_increment), 4)  # log Z_new/Z_old, for any x
+    -0.6931
+    """
+
+    def kernel(
+        rng_key: PRNGKey,
+        state: BijectionState,
+        logdensity_fn: LogDensityFn,
+        bijection: Bijection,
+    ) -> tuple[BijectionState, BijectionInfo]:
+        del rng_key
+        image, log_determinant = bijection(state.position)
+        position = keep_finite(image, state.position)
+        new_state = init(position, logdensity_fn)
+        dtype = state.log_endpoint.dtype
+        increment = (
+            new_state.logdensity.astype(dtype)
+            - state.logdensity.astype(dtype)
+            + jnp.asarray(log_determinant, dtype)
+        )
+        # Where a number of the image overflowed the density is of another place.
+        is_finite = jnp.isfinite(increment) & all_finite(image)
+        increment = jnp.where(is_finite, increment, -jnp.inf)
+        return new_state, BijectionInfo(
+            increment, is_finite, jnp.asarray(log_determinant, dtype)
+        )
+
+    return kernel
+
+
+def as_top_level_api(logdensity_fn: LogDensityFn, bijection: Bijection) -> SamplingAlgorithm:
+    """Bind the kernel to one target, as BlackJAX's samplers are.
+
+    Parameters
+    ----------
+    logdensity_fn
+        The unnormalised log-density.
+    bijection
+        ``x -> (y, log|det ∂y/∂x|)``.
+
+    Returns
+    -------
+    SamplingAlgorithm
+        ``init(position, rng_key=None)`` and ``step(rng_key, state)``.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> target = lambda x: -jnp.sum(x**2) / 2
+    >>> algorithm = as_top_level_api(target, lambda x: (-x, jnp.array(0.0)))
+    >>> state, info = algorithm.step(jax.random.key(0), algorithm.init(jnp.ones(2)))
+    >>> state.position.tolist(), float(info.log_weight_increment)
+    ([-1.0, -1.0], 0.0)
+    """
+    kernel = build_kernel()
+
+    def init_fn(position: Position, rng_key: PRNGKey | None = None) -> BijectionState:
+        del rng_key
+        return init(position, logdensity_fn)
+
+    def step_fn(
+        rng_key: PRNGKey, state: BijectionState
+    ) -> tuple[BijectionState, BijectionInfo]:
+        return kernel(rng_key, state, logdensity_fn, bijection)
+
+    return SamplingAlgorithm(init_fn, step_fn)

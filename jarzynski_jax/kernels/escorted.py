@@ -1,0 +1,285 @@
+r"""Escorted Langevin with its exact path weight: a drift that takes the density along.
+
+Beside the score :math:`s = \nabla\ell` a velocity field b drives the walkers forward, and the
+backward process against which they are weighed has -b (thesis, Proposition 4.1.1):
+
+.. math:: x' = x + h\,(b_{\rm old} + \varepsilon s_{\rm old})(x) + \sqrt{2h\varepsilon}\,\xi
+
+.. math::
+    \Delta A = \ell_{\rm new}(x') - \ell_{\rm old}(x)
+        - \tfrac{1}{2}(x' - x)\cdot\left[\tfrac1\varepsilon(b - b') + s + s'\right]
+        + \tfrac h4\left[\tfrac1\varepsilon(|b|^2 - |b'|^2) + \varepsilon(|s|^2 - |s'|^2)\right]
+        + \tfrac h2 (b\cdot s + b'\cdot s')
+
+with b, s of the old target at x and b', s' of the new one at x'. If b transports the densities,
+:math:`\partial_t\rho + \nabla\cdot(b\rho) = 0`, the weights stay 1 as h goes to 0, however fast
+the path; at any h, and with any b, they are exact. With b = 0 and :math:`\varepsilon = 1` it is
+:mod:`jarzynski_jax.kernels.ula`.
+
+With a preconditioner C the noise has the covariance :math:`2h\varepsilon C`, the score becomes
+:math:`Cs`, and b is taken as it is.
+
+References: thesis, §4.1; Vaikuntanathan and Jarzynski, *Phys. Rev. Lett.* 100 (2008) 190601.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from jarzynski_jax.kernels.arithmetic import (
+    all_finite,
+    check_positive,
+    check_step_size,
+    draw_noise,
+    keep_finite,
+    scalar_product,
+    value_and_grad,
+)
+from jarzynski_jax.kernels.preconditioning import (
+    Preconditioner,
+    apply,
+    apply_factor,
+    solve,
+)
+from jarzynski_jax.types import (
+    Array,
+    ArrayTree,
+    Kernel,
+    LogDensityFn,
+    Position,
+    PRNGKey,
+    SamplingAlgorithm,
+    Scalar,
+)
+
+__all__ = [
+    "EscortedInfo",
+    "EscortedState",
+    "VelocityFn",
+    "as_top_level_api",
+    "build_kernel",
+    "init",
+]
+
+#: ``velocity_fn(position) -> velocity``, in the structure of the position.
+VelocityFn: TypeAlias = Callable[[Position], ArrayTree]
+
+
+class EscortedState(NamedTuple):
+    r"""One walker, and what its next step needs.
+
+    position
+        Any pytree of floating-point arrays.
+    velocity
+        :math:`b(x)` of the target by which the walker was last weighed.
+    logdensity
+        :math:`\ell(x)`, likewise.
+    logdensity_grad
+        :math:`s(x) = \nabla\ell(x)`, likewise.
+    log_endpoint
+        :math:`-\frac{h\varepsilon}4 s\cdot Cs`; 0 before the first step.
+    """
+
+    position: ArrayTree
+    velocity: ArrayTree
+    logdensity: Array
+    logdensity_grad: ArrayTree
+    log_endpoint: Array
+
+
+class EscortedInfo(NamedTuple):
+    r"""What one step did.
+
+    log_weight_increment
+        :math:`\Delta A`; ``-inf`` where anything is not finite, never NaN.
+    is_finite
+        Whether the increment is finite. If not, the walker is dead: its weight is 0.
+    """
+
+    log_weight_increment: Array
+    is_finite: Array
+
+
+def init(
+    position: Position, logdensity_fn: LogDensityFn, velocity_fn: VelocityFn
+) -> EscortedState:
+    """Weigh one walker for the first time.
+
+    Parameters
+    ----------
+    position
+        Any pytree of floating-point arrays.
+    logdensity_fn
+        The unnormalised log-density that the walker is a sample of.
+    velocity_fn
+        b at the start of the path.
+
+    Returns
+    -------
+    EscortedState
+        The state.
+
+    Raises
+    ------
+    ValueError
+        If a leaf of the position is not of floating point, or the log-density not a scalar.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> state = init(jnp.array([1.0, 2.0]), lambda x: -jnp.sum(x**2) / 2, jnp.ones_like)
+    >>> float(state.logdensity), state.velocity.tolist()
+    (-2.5, [1.0, 1.0])
+    """
+    logdensity, score = value_and_grad(logdensity_fn, position)
+    dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
+    zero = jnp.zeros((), dtype)
+    return EscortedState(position, velocity_fn(position), logdensity, score, zero)
+
+
+def build_kernel() -> Kernel:
+    """Build the kernel for one walker.
+
+    Returns
+    -------
+    Kernel
+        ``kernel(rng_key, state, logdensity_fn, velocity_fn, step_size, diffusion,
+        preconditioner=None) -> (EscortedState, EscortedInfo)``. ``logdensity_fn`` and
+        ``velocity_fn`` are those after the move; ``step_size`` is h, in units of the path's
+        time; ``diffusion`` is ε. It raises a ``ValueError`` if a number is not positive.
+
+    Examples
+    --------
+    A well that moves at the speed 1, and walkers that are taken along:
+
+    >>> import jax, jax.numpy as jnp
+    >>> well = lambda centre: lambda x: -((x - centre) ** 2) / 2
+    >>> state = init(jnp.array(0.3), well(0.0), jnp.ones_like)
+    >>> key = jax.random.key(0)
+    >>> state, info = build_kernel()(key, state, well(0.1), jnp.ones_like, 0.1, 1.0)
+    >>> bool(info.is_finite)
+    True
+    """
+
+    def kernel(
+        rng_key: PRNGKey,
+        state: EscortedState,
+        logdensity_fn: LogDensityFn,
+        velocity_fn: VelocityFn,
+        step_size: Scalar,
+        diffusion: Scalar,
+        preconditioner: Preconditioner | None = None,
+    ) -> tuple[EscortedState, EscortedInfo]:
+        check_step_size(step_size)
+        check_positive("diffusion, ε,", diffusion)
+        proposed = _escorted_step(rng_key, state, step_size, diffusion, preconditioner)
+        position = keep_finite(proposed, state.position)
+        logdensity, score = value_and_grad(logdensity_fn, position)
+        velocity = velocity_fn(position)
+
+        dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
+        h, epsilon = jnp.asarray(step_size, dtype), jnp.asarray(diffusion, dtype)
+        displacement = jax.tree.map(jnp.subtract, proposed, state.position)
+        gap = jax.tree.map(jnp.subtract, state.velocity, velocity)
+
+        def dot(left: ArrayTree, right: ArrayTree) -> Array:
+            return scalar_product(left, right, dtype)
+
+        def speed(velocity: ArrayTree) -> Array:
+            return dot(velocity, solve(preconditioner, velocity))
+
+        def square(score: ArrayTree) -> Array:
+            return dot(score, apply(preconditioner, score))
+
+        log_endpoint = -h * epsilon / 4 * square(score)
+        increment = (
+            logdensity.astype(dtype)
+            - state.logdensity.astype(dtype)
+            - dot(displacement, solve(preconditioner, gap)) / (2 * epsilon)
+            - (dot(displacement, state.logdensity_grad) + dot(displacement, score)) / 2
+            + h / (4 * epsilon) * (speed(state.velocity) - speed(velocity))
+            + log_endpoint
+            + h * epsilon / 4 * square(state.logdensity_grad)
+            + h / 2 * (dot(state.velocity, state.logdensity_grad) + dot(velocity, score))
+        )
+        is_finite = jnp.isfinite(increment) & all_finite(proposed)
+        log_endpoint = jnp.where(is_finite, log_endpoint, 0)
+        new_state = EscortedState(position, velocity, logdensity, score, log_endpoint)
+        return new_state, EscortedInfo(jnp.where(is_finite, increment, -jnp.inf), is_finite)
+
+    return kernel
+
+
+def as_top_level_api(
+    logdensity_fn: LogDensityFn,
+    velocity_fn: VelocityFn,
+    step_size: Scalar,
+    diffusion: Scalar,
+    preconditioner: Preconditioner | None = None,
+) -> SamplingAlgorithm:
+    """Bind the kernel to one target, as BlackJAX's samplers are.
+
+    Parameters
+    ----------
+    logdensity_fn
+        The unnormalised log-density.
+    velocity_fn
+        b; at a fixed target it should transport the density into itself, or be zero.
+    step_size
+        h > 0.
+    diffusion
+        ε > 0.
+    preconditioner
+        C, or None for the identity.
+
+    Returns
+    -------
+    SamplingAlgorithm
+        ``init(position, rng_key=None)`` and ``step(rng_key, state)``.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> target = lambda x: -jnp.sum(x**2) / 2
+    >>> rotation = lambda x: jnp.array([-x[1], x[0]])  # leaves the target as it is
+    >>> algorithm = as_top_level_api(target, rotation, 0.1, 1.0)
+    >>> state, info = algorithm.step(jax.random.key(0), algorithm.init(jnp.zeros(2)))
+    >>> state.position.shape
+    (2,)
+    """
+    kernel = build_kernel()
+
+    def init_fn(position: Position, rng_key: PRNGKey | None = None) -> EscortedState:
+        del rng_key
+        return init(position, logdensity_fn, velocity_fn)
+
+    def step_fn(rng_key: PRNGKey, state: EscortedState) -> tuple[EscortedState, EscortedInfo]:
+        args = (velocity_fn, step_size, diffusion, preconditioner)
+        return kernel(rng_key, state, logdensity_fn, *args)
+
+    return SamplingAlgorithm(init_fn, step_fn)
+
+
+def _escorted_step(
+    rng_key: PRNGKey,
+    state: EscortedState,
+    step_size: Scalar,
+    diffusion: Scalar,
+    preconditioner: Preconditioner | None,
+) -> Position:
+    noise = apply_factor(preconditioner, draw_noise(rng_key, state.position))
+    # The last drift of a dead walker may not be finite; it only has to stand still.
+    score, velocity = jax.tree.map(
+        lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0),
+        (state.logdensity_grad, state.velocity),
+    )
+
+    def step(x: Array, velocity: Array, score: Array, noise: Array) -> Array:
+        dtype = jnp.result_type(x)
+        h, epsilon = jnp.asarray(step_size, dtype), jnp.asarray(diffusion, dtype)
+        return x + h * (velocity + epsilon * score) + jnp.sqrt(2 * h * epsilon) * noise
+
+    score = apply(preconditioner, score)
+    return jax.tree.map(step, state.position, velocity, score, noise)

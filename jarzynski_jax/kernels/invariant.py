@@ -1,0 +1,199 @@
+r"""Any Markov kernel that leaves its target invariant, as a move with an exact weight.
+
+When the target changes from :math:`\ell_{\rm old}` to :math:`\ell_{\rm new}` the walker is
+weighed where it stands, before it moves,
+
+.. math:: \Delta A = \ell_{\rm new}(x) - \ell_{\rm old}(x),
+
+and then moves by a kernel under which :math:`e^{\ell_{\rm new}}` is invariant: MALA, HMC, NUTS,
+a random walk. Along a path this is annealed importance sampling.
+
+References: Neal, *Statistics and Computing* 11 (2001) 125; thesis, §3.3.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jarzynski_jax.kernels.arithmetic import check_floating
+from jarzynski_jax.types import (
+    Array,
+    ArrayTree,
+    Kernel,
+    LogDensityFn,
+    Position,
+    PRNGKey,
+    SamplingAlgorithm,
+)
+
+__all__ = ["InvariantInfo", "InvariantState", "as_top_level_api", "build_kernel", "init"]
+
+#: ``init(position, logdensity_fn) -> state``, as BlackJAX's kernels have it.
+MCMCInit = Callable[[Position, LogDensityFn], Any]
+#: ``kernel(rng_key, state, logdensity_fn, *args) -> (state, info)``, likewise.
+MCMCKernel = Callable[..., tuple[Any, Any]]
+
+
+class InvariantState(NamedTuple):
+    r"""One walker.
+
+    position
+        Any pytree of floating-point arrays.
+    logdensity
+        :math:`\ell(x)` under the target by which the walker was last weighed.
+    log_endpoint
+        0: all of the weight is work.
+    """
+
+    position: ArrayTree
+    logdensity: Array
+    log_endpoint: Array
+
+
+class InvariantInfo(NamedTuple):
+    r"""What one step did.
+
+    log_weight_increment
+        :math:`\Delta A`; ``-inf`` where a density is not finite, never NaN.
+    is_finite
+        Whether the increment is finite. If not, the walker is dead: its weight is 0.
+    mcmc_info
+        The info of the Markov kernel.
+    """
+
+    log_weight_increment: Array
+    is_finite: Array
+    mcmc_info: Any
+
+
+def init(position: Position, logdensity_fn: LogDensityFn) -> InvariantState:
+    """Weigh one walker for the first time.
+
+    Parameters
+    ----------
+    position
+        Any pytree of floating-point arrays.
+    logdensity_fn
+        The unnormalised log-density that the walker is a sample of.
+
+    Returns
+    -------
+    InvariantState
+        The state.
+
+    Raises
+    ------
+    ValueError
+        If a leaf of the position is not of floating point.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> float(init(jnp.array([1.0, 2.0]), lambda x: -jnp.sum(x**2) / 2).logdensity)
+    -2.5
+    """
+    check_floating(position)
+    return _state(position, logdensity_fn(position))
+
+
+def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
+    """Build the kernel for one walker from a Markov kernel with BlackJAX's signatures.
+
+    Parameters
+    ----------
+    mcmc_init
+        ``init(position, logdensity_fn) -> state``, e.g. ``blackjax.hmc.init``.
+    mcmc_kernel
+        ``kernel(rng_key, state, logdensity_fn, *args) -> (state, info)``, which leaves the
+        target invariant, e.g. ``blackjax.hmc.build_kernel()``. Its state must have the fields
+        ``position`` and ``logdensity``, the latter of the whole target.
+
+    Returns
+    -------
+    Kernel
+        ``kernel(rng_key, state, logdensity_fn, *args) -> (InvariantState, InvariantInfo)``.
+        It raises a ``ValueError`` if the Markov kernel's state lacks a field.
+
+    Examples
+    --------
+    >>> import blackjax, jax, jax.numpy as jnp
+    >>> kernel = build_kernel(blackjax.mala.init, blackjax.mala.build_kernel())
+    >>> old, new = (lambda x: -(x**2) / 2), (lambda x: -(x**2))
+    >>> state, info = kernel(jax.random.key(0), init(jnp.array(1.0), old), new, 0.1)
+    >>> float(info.log_weight_increment)
+    -0.5
+    """
+
+    def kernel(
+        rng_key: PRNGKey, state: InvariantState, logdensity_fn: LogDensityFn, *args: Any
+    ) -> tuple[InvariantState, InvariantInfo]:
+        mcmc_state = mcmc_init(state.position, logdensity_fn)
+        for field in ("position", "logdensity"):
+            if not hasattr(mcmc_state, field):
+                raise ValueError(
+                    f"the state of the Markov kernel must have the field {field!r}; "
+                    f"got {type(mcmc_state).__name__} with the fields "
+                    f"{getattr(mcmc_state, '_fields', ())}"
+                )
+        dtype = state.log_endpoint.dtype
+        increment = mcmc_state.logdensity.astype(dtype) - state.logdensity.astype(dtype)
+        is_finite = jnp.isfinite(increment)
+        moved, mcmc_info = mcmc_kernel(rng_key, mcmc_state, logdensity_fn, *args)
+        new_state = _state(moved.position, moved.logdensity)
+        increment = jnp.where(is_finite, increment, -jnp.inf)
+        return new_state, InvariantInfo(increment, is_finite, mcmc_info)
+
+    return kernel
+
+
+def as_top_level_api(
+    logdensity_fn: LogDensityFn, mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel, *args: Any
+) -> SamplingAlgorithm:
+    """Bind the kernel to one target, as BlackJAX's samplers are.
+
+    Parameters
+    ----------
+    logdensity_fn
+        The unnormalised log-density.
+    mcmc_init
+        As for :func:`build_kernel`.
+    mcmc_kernel
+        As for :func:`build_kernel`.
+    *args
+        What else the Markov kernel takes.
+
+    Returns
+    -------
+    SamplingAlgorithm
+        ``init(position, rng_key=None)`` and ``step(rng_key, state)``.
+
+    Examples
+    --------
+    >>> import blackjax, jax, jax.numpy as jnp
+    >>> mala = blackjax.mala
+    >>> target = lambda x: -jnp.sum(x**2) / 2
+    >>> algorithm = as_top_level_api(target, mala.init, mala.build_kernel(), 0.1)
+    >>> state, info = algorithm.step(jax.random.key(0), algorithm.init(jnp.zeros(2)))
+    >>> float(info.log_weight_increment)
+    0.0
+    """
+    kernel = build_kernel(mcmc_init, mcmc_kernel)
+
+    def init_fn(position: Position, rng_key: PRNGKey | None = None) -> InvariantState:
+        del rng_key
+        return init(position, logdensity_fn)
+
+    def step_fn(
+        rng_key: PRNGKey, state: InvariantState
+    ) -> tuple[InvariantState, InvariantInfo]:
+        return kernel(rng_key, state, logdensity_fn, *args)
+
+    return SamplingAlgorithm(init_fn, step_fn)
+
+
+def _state(position: Position, logdensity: Array) -> InvariantState:
+    logdensity = jnp.asarray(logdensity)
+    dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
+    return InvariantState(jax.tree.map(jnp.asarray, position), logdensity, jnp.zeros((), dtype))

@@ -1,0 +1,276 @@
+r"""Kinetic (underdamped) Langevin with its exact path weight, momenta included.
+
+The target is extended by velocities, :math:`e^{\ell(x)} N(v; 0, 1)`, and one step of size h
+with friction :math:`\gamma` is the splitting OBABO: with :math:`c = e^{-\gamma h/2}`,
+
+.. math::
+    v_1 &= c v + \sqrt{1 - c^2}\,\xi_1 \\
+    v_{1/2} &= v_1 + \tfrac h2 \nabla\ell_{\rm old}(x), \quad x' = x + h v_{1/2}, \quad
+    v_2 = v_{1/2} + \tfrac h2 \nabla\ell_{\rm new}(x') \\
+    v' &= c v_2 + \sqrt{1 - c^2}\,\xi_2
+
+The O steps have detailed balance with :math:`N(v; 0, 1)` and change no weight. The middle line
+preserves volume and is undone by itself, with velocities reversed and the targets exchanged. So
+the log-weight changes by minus the change of energy over the middle line,
+
+.. math:: \Delta A = \ell_{\rm new}(x') - \tfrac12|v_2|^2 - \ell_{\rm old}(x) + \tfrac12|v_1|^2.
+
+One value-and-gradient a step. With infinite friction it is unadjusted Langevin with the step
+size :math:`h^2/2`, weights included. The endpoint factor is
+:math:`-\frac{h^2}8 |\nabla\ell(x)|^2`: for a Gaussian the middle line conserves
+:math:`\frac12|v|^2 + U - \frac{h^2}8|\nabla U|^2` exactly.
+
+With a preconditioner C velocities are :math:`C^{1/2}` times unit ones: x' moves by
+:math:`hC^{1/2}v` and v by :math:`\frac h2 C^{\top/2}\nabla\ell`, a mass matrix :math:`C^{-1}`.
+
+References: Bussi and Parrinello, *Phys. Rev. E* 75 (2007) 056707; Sivak, Chodera and Crooks,
+*Phys. Rev. X* 3 (2013) 011007; thesis, Remark 4.1.2.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jarzynski_jax.kernels.arithmetic import (
+    all_finite,
+    check_step_size,
+    draw_noise,
+    keep_finite,
+    scalar_product,
+    value_and_grad,
+)
+from jarzynski_jax.kernels.preconditioning import (
+    Preconditioner,
+    apply_factor,
+    apply_transposed_factor,
+)
+from jarzynski_jax.types import (
+    Array,
+    ArrayTree,
+    Kernel,
+    LogDensityFn,
+    Position,
+    PRNGKey,
+    SamplingAlgorithm,
+    Scalar,
+)
+
+__all__ = ["KineticInfo", "KineticState", "as_top_level_api", "build_kernel", "init"]
+
+
+class KineticState(NamedTuple):
+    r"""One walker, and what its next step needs.
+
+    position
+        Any pytree of floating-point arrays.
+    velocity
+        In the structure of the position, of unit variance at equilibrium.
+    is_at_rest
+        Whether no velocity was drawn yet; the first step draws it afresh.
+    logdensity
+        :math:`\ell(x)` under the target by which the walker was last weighed.
+    logdensity_grad
+        :math:`\nabla\ell(x)`, likewise.
+    log_endpoint
+        :math:`-\frac{h^2}8 \nabla\ell\cdot C\nabla\ell`; 0 before the first step.
+    """
+
+    position: ArrayTree
+    velocity: ArrayTree
+    is_at_rest: Array
+    logdensity: Array
+    logdensity_grad: ArrayTree
+    log_endpoint: Array
+
+
+class KineticInfo(NamedTuple):
+    r"""What one step did.
+
+    log_weight_increment
+        :math:`\Delta A`; ``-inf`` where a density, a gradient or a position is not finite,
+        never NaN.
+    is_finite
+        Whether the increment is finite. If not, the walker is dead: its weight is 0.
+    """
+
+    log_weight_increment: Array
+    is_finite: Array
+
+
+def init(position: Position, logdensity_fn: LogDensityFn) -> KineticState:
+    """Weigh one walker for the first time; its velocity is drawn by its first step.
+
+    Parameters
+    ----------
+    position
+        Any pytree of floating-point arrays.
+    logdensity_fn
+        The unnormalised log-density that the walker is a sample of.
+
+    Returns
+    -------
+    KineticState
+        The state, at rest.
+
+    Raises
+    ------
+    ValueError
+        If a leaf of the position is not of floating point, or the log-density not a scalar.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> state = init(jnp.array([1.0, 2.0]), lambda x: -jnp.sum(x**2) / 2)
+    >>> bool(state.is_at_rest), state.logdensity_grad.tolist()
+    (True, [-1.0, -2.0])
+    """
+    logdensity, logdensity_grad = value_and_grad(logdensity_fn, position)
+    dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
+    velocity = jax.tree.map(jnp.zeros_like, position)
+    return KineticState(
+        position,
+        velocity,
+        jnp.array(True),
+        logdensity,
+        logdensity_grad,
+        jnp.zeros((), dtype),
+    )
+
+
+def build_kernel() -> Kernel:
+    """Build the kernel for one walker.
+
+    Returns
+    -------
+    Kernel
+        ``kernel(rng_key, state, logdensity_fn, step_size, friction, preconditioner=None) ->
+        (KineticState, KineticInfo)``. ``logdensity_fn`` is the target after the move;
+        ``step_size`` is h, in units of the square root of a variance; ``friction`` is γ, a
+        rate in units of 1/h. It raises a ``ValueError`` if a number is not positive.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> old, new = (lambda x: -(x**2) / 2), (lambda x: -(x**2))
+    >>> state = init(jnp.array(1.0), old)
+    >>> state, info = build_kernel()(jax.random.key(0), state, new, 0.3, 1.0)
+    >>> bool(info.is_finite), bool(state.is_at_rest)
+    (True, False)
+    """
+
+    def kernel(
+        rng_key: PRNGKey,
+        state: KineticState,
+        logdensity_fn: LogDensityFn,
+        step_size: Scalar,
+        friction: Scalar,
+        preconditioner: Preconditioner | None = None,
+    ) -> tuple[KineticState, KineticInfo]:
+        check_step_size(step_size)
+        if isinstance(friction, int | float) and not friction > 0:
+            raise ValueError(f"friction must be positive, or infinite; got {friction}")
+        key_before, key_after = jax.random.split(rng_key)
+        damping = jnp.exp(-jnp.asarray(friction) * step_size / 2)
+        # A velocity that was never drawn must not be kept: all of it is drawn now.
+        first_damping = jnp.where(state.is_at_rest, 0, damping)
+        before = _refresh(key_before, state.velocity, first_damping)
+
+        # The last gradient of a dead walker may not be finite; it only has to stand still.
+        gradient = jax.tree.map(
+            lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0), state.logdensity_grad
+        )
+        half = _step(before, apply_transposed_factor(preconditioner, gradient), step_size / 2)
+        proposed = _step(state.position, apply_factor(preconditioner, half), step_size)
+        position = keep_finite(proposed, state.position)
+        logdensity, grad = value_and_grad(logdensity_fn, position)
+        force = apply_transposed_factor(preconditioner, grad)
+        after = _step(half, force, step_size / 2)
+
+        dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
+        increment = (
+            logdensity.astype(dtype)
+            - state.logdensity.astype(dtype)
+            - _difference_of_squares(after, before, dtype) / 2
+        )
+        is_finite = jnp.isfinite(increment) & all_finite(proposed)
+        log_endpoint = -jnp.square(jnp.asarray(step_size, dtype)) / 8
+        log_endpoint = log_endpoint * scalar_product(force, force, dtype)
+        velocity = keep_finite(_refresh(key_after, after, damping), before)
+        new_state = KineticState(
+            position,
+            velocity,
+            jnp.array(False),
+            logdensity,
+            grad,
+            jnp.where(is_finite, log_endpoint, 0),
+        )
+        return new_state, KineticInfo(jnp.where(is_finite, increment, -jnp.inf), is_finite)
+
+    return kernel
+
+
+def as_top_level_api(
+    logdensity_fn: LogDensityFn,
+    step_size: Scalar,
+    friction: Scalar,
+    preconditioner: Preconditioner | None = None,
+) -> SamplingAlgorithm:
+    """Bind the kernel to one target, as BlackJAX's samplers are.
+
+    Parameters
+    ----------
+    logdensity_fn
+        The unnormalised log-density.
+    step_size
+        h > 0.
+    friction
+        γ > 0.
+    preconditioner
+        C, or None for the identity.
+
+    Returns
+    -------
+    SamplingAlgorithm
+        ``init(position, rng_key=None)`` and ``step(rng_key, state)``.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> algorithm = as_top_level_api(lambda x: -jnp.sum(x**2) / 2, 0.3, friction=1.0)
+    >>> state, info = algorithm.step(jax.random.key(0), algorithm.init(jnp.zeros(2)))
+    >>> state.velocity.shape
+    (2,)
+    """
+    kernel = build_kernel()
+
+    def init_fn(position: Position, rng_key: PRNGKey | None = None) -> KineticState:
+        del rng_key
+        return init(position, logdensity_fn)
+
+    def step_fn(rng_key: PRNGKey, state: KineticState) -> tuple[KineticState, KineticInfo]:
+        return kernel(rng_key, state, logdensity_fn, step_size, friction, preconditioner)
+
+    return SamplingAlgorithm(init_fn, step_fn)
+
+
+def _difference_of_squares(left: ArrayTree, right: ArrayTree, dtype: jnp.dtype) -> Array:
+    """|a|² - |b|² as (a - b)·(a + b): no cancellation of large numbers."""
+    difference = jax.tree.map(jnp.subtract, left, right)
+    return scalar_product(difference, jax.tree.map(jnp.add, left, right), dtype)
+
+
+def _step(x: ArrayTree, rate: ArrayTree, step_size: Scalar) -> ArrayTree:
+    return jax.tree.map(
+        lambda x, rate: x + jnp.asarray(step_size, jnp.result_type(x)) * rate, x, rate
+    )
+
+
+def _refresh(rng_key: PRNGKey, velocity: ArrayTree, damping: Array) -> ArrayTree:
+    """The O step, v → c v + sqrt(1 - c²) ξ, exact for the velocities' Gaussian."""
+
+    def refresh(v: Array, noise: Array) -> Array:
+        c = damping.astype(v.dtype)
+        return c * v + jnp.sqrt(1 - jnp.square(c)) * noise
+
+    return jax.tree.map(refresh, velocity, draw_noise(rng_key, velocity))

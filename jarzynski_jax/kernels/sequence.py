@@ -1,0 +1,223 @@
+r"""A sequence of kernels is a kernel: the moves follow each other, the increments add.
+
+The first stage goes from the old target to the new one, the others stay at the new one. So
+bijections with Langevin between them are a stochastic normalizing flow, and a few moves of one
+kernel mix with those of another. Where a stage needs what the one before does not carry, such
+as a gradient, it is evaluated; XLA shares what was evaluated there already.
+
+Reference: Wu, Köhler and Noé, *Stochastic normalizing flows*, NeurIPS 2020.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jarzynski_jax.types import (
+    Array,
+    ArrayTree,
+    Kernel,
+    KernelInit,
+    LogDensityFn,
+    Position,
+    PRNGKey,
+    SamplingAlgorithm,
+)
+
+__all__ = [
+    "SequenceInfo",
+    "SequenceState",
+    "Stage",
+    "as_top_level_api",
+    "build_init",
+    "build_kernel",
+]
+
+
+class Stage(NamedTuple):
+    """One kernel of a sequence.
+
+    init
+        ``(position, logdensity_fn) -> state``, for one walker.
+    kernel
+        ``(rng_key, state, logdensity_fn, *args) -> (state, info)``, for one walker.
+    args
+        What else the kernel takes.
+    """
+
+    init: KernelInit
+    kernel: Kernel
+    args: tuple[Any, ...] = ()
+
+
+class SequenceState(NamedTuple):
+    """One walker between two runs of the sequence.
+
+    first
+        The state of the first stage's kernel, at the walker's position.
+    log_endpoint
+        That of the last stage, whose move ended there.
+    """
+
+    first: Any
+    log_endpoint: Array
+
+    @property
+    def position(self) -> ArrayTree:
+        """Where the walker stands."""
+        return self.first.position
+
+    @property
+    def logdensity(self) -> Array:
+        """The log-density there under the target by which it was last weighed."""
+        return self.first.logdensity
+
+
+class SequenceInfo(NamedTuple):
+    """What one run of the sequence did.
+
+    log_weight_increment
+        The sum over the stages; ``-inf`` if the walker died in one of them.
+    is_finite
+        Whether it is finite.
+    stages
+        The infos of the stages.
+    """
+
+    log_weight_increment: Array
+    is_finite: Array
+    stages: tuple[Any, ...]
+
+
+def build_init(stages: Sequence[Stage]) -> KernelInit:
+    """Build the function that weighs one walker for the first time.
+
+    Parameters
+    ----------
+    stages
+        The kernels, in the order of their moves.
+
+    Returns
+    -------
+    KernelInit
+        ``init(position, logdensity_fn) -> SequenceState``.
+
+    Raises
+    ------
+    ValueError
+        If there is no stage.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from jarzynski_jax.kernels import ula
+    >>> init = build_init([Stage(ula.init, ula.build_kernel(), (0.1,))])
+    >>> float(init(jnp.array(2.0), lambda x: -(x**2) / 2).logdensity)
+    -2.0
+    """
+    _check(stages)
+
+    def init(position: Position, logdensity_fn: LogDensityFn) -> SequenceState:
+        first = stages[0].init(position, logdensity_fn)
+        return SequenceState(first, first.log_endpoint)
+
+    return init
+
+
+def build_kernel(stages: Sequence[Stage]) -> Kernel:
+    """Build the kernel for one walker.
+
+    Parameters
+    ----------
+    stages
+        The kernels, in the order of their moves. A later stage that does not start at rest
+        (the velocities of :mod:`~jarzynski_jax.kernels.kinetic`) starts afresh.
+
+    Returns
+    -------
+    Kernel
+        ``kernel(rng_key, state, logdensity_fn) -> (SequenceState, SequenceInfo)``.
+
+    Raises
+    ------
+    ValueError
+        If there is no stage.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from jarzynski_jax.kernels import bijection, ula
+    >>> halve = lambda x: (x / 2, -jnp.log(2.0))
+    >>> stages = [
+    ...     Stage(bijection.init, bijection.build_kernel(), (halve,)),
+    ...     Stage(ula.init, ula.build_kernel(), (0.05,)),
+    ... ]
+    >>> old, new = (lambda x: -(x**2) / 2), (lambda x: -2 * x**2)
+    >>> state = build_init(stages)(jnp.array(1.0), old)
+    >>> state, info = build_kernel(stages)(jax.random.key(0), state, new)
+    >>> len(info.stages)
+    2
+    """
+    _check(stages)
+
+    def kernel(
+        rng_key: PRNGKey, state: SequenceState, logdensity_fn: LogDensityFn
+    ) -> tuple[SequenceState, SequenceInfo]:
+        current, infos = state.first, []
+        keys = jax.random.split(rng_key, len(stages))
+        for index, (key, stage) in enumerate(zip(keys, stages, strict=True)):
+            if index > 0:
+                current = stage.init(current.position, logdensity_fn)
+            current, info = stage.kernel(key, current, logdensity_fn, *stage.args)
+            infos.append(info)
+        log_endpoint = current.log_endpoint
+        if len(stages) > 1:
+            current = stages[0].init(current.position, logdensity_fn)
+        increment = sum(info.log_weight_increment for info in infos)
+        info = SequenceInfo(increment, jnp.isfinite(increment), tuple(infos))
+        return SequenceState(current, log_endpoint), info
+
+    return kernel
+
+
+def as_top_level_api(logdensity_fn: LogDensityFn, stages: Sequence[Stage]) -> SamplingAlgorithm:
+    """Bind the sequence to one target, as BlackJAX's samplers are.
+
+    Parameters
+    ----------
+    logdensity_fn
+        The unnormalised log-density.
+    stages
+        The kernels, in the order of their moves.
+
+    Returns
+    -------
+    SamplingAlgorithm
+        ``init(position, rng_key=None)`` and ``step(rng_key, state)``.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from jarzynski_jax.kernels import ula
+    >>> stages = [Stage(ula.init, ula.build_kernel(), (h,)) for h in (0.01, 0.1)]
+    >>> algorithm = as_top_level_api(lambda x: -jnp.sum(x**2) / 2, stages)
+    >>> state, info = algorithm.step(jax.random.key(0), algorithm.init(jnp.zeros(2)))
+    >>> state.position.shape
+    (2,)
+    """
+    start, kernel = build_init(stages), build_kernel(stages)
+
+    def init_fn(position: Position, rng_key: PRNGKey | None = None) -> SequenceState:
+        del rng_key
+        return start(position, logdensity_fn)
+
+    def step_fn(rng_key: PRNGKey, state: SequenceState) -> tuple[SequenceState, SequenceInfo]:
+        return kernel(rng_key, state, logdensity_fn)
+
+    return SamplingAlgorithm(init_fn, step_fn)
+
+
+def _check(stages: Sequence[Stage]) -> None:
+    if not stages:
+        raise ValueError("a sequence of kernels must have at least one stage; got none")
