@@ -14,9 +14,8 @@ References: Neal, *Annealed importance sampling*, 2001; Grosse, Ghahramani and A
 *Sandwiching the marginal likelihood using bidirectional Monte Carlo*, 2015.
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +23,7 @@ import jax.numpy as jnp
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.dynamics import Dynamics, advance
 from jarzynski_jax.kernels import metropolis
+from jarzynski_jax.paths import Path, check_ends, check_times
 from jarzynski_jax.resampling import from_log_weights, systematic
 from jarzynski_jax.types import Array, LogDensityFn, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers import Walkers
@@ -31,39 +31,10 @@ from jarzynski_jax.walkers import Walkers
 __all__ = [
     "AnnealingInfo",
     "LogPartitionBounds",
-    "Path",
     "anneal",
-    "geometric_path",
     "log_partition_bounds",
     "relax",
 ]
-
-#: ``path(t) -> logdensity_fn``, for t from 0 (the first density) to 1 (the last).
-Path: TypeAlias = Callable[[Scalar], LogDensityFn]
-
-
-def geometric_path(logdensity_0: LogDensityFn, logdensity_1: LogDensityFn) -> Path:
-    r"""Interpolate log-densities, :math:`\ell_t = (1 - t)\,\ell_0 + t\,\ell_1`.
-
-    Parameters
-    ----------
-    logdensity_0
-        The density at t = 0.
-    logdensity_1
-        The density at t = 1.
-
-    Returns
-    -------
-    Path
-        ``path(t) -> logdensity_fn``.
-
-    Examples
-    --------
-    >>> path = geometric_path(lambda x: -x, lambda x: -3 * x)
-    >>> path(0.5)(1.0)
-    -2.0
-    """
-    return lambda t: lambda x: (1 - t) * logdensity_0(x) + t * logdensity_1(x)
 
 
 class AnnealingInfo(NamedTuple):
@@ -99,8 +70,8 @@ def anneal(
     path
         ``path(t) -> logdensity_fn``.
     times
-        The path's parameter after each step, shape ``(K,)``. Forward they end at 1, backward
-        at 0.
+        The path's parameter after each step, shape ``(K,)``, ascending or descending in
+        [0, 1]. Forward they end at 1, backward at 0.
     dynamics
         How the walkers move and resample.
 
@@ -112,13 +83,14 @@ def anneal(
     Raises
     ------
     ValueError
-        If ``times`` is not of shape ``(K,)``, K ≥ 1.
+        If ``times`` is not of shape ``(K,)``, K ≥ 1, not monotone or outside [0, 1].
 
     Examples
     --------
     >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax import walkers
     >>> from jarzynski_jax.dynamics import langevin
+    >>> from jarzynski_jax.paths import geometric_path
     >>> path = geometric_path(lambda x: -(x**2) / 2, lambda x: -2 * x**2)
     >>> dynamics = langevin(0.05)
     >>> x = jax.random.normal(jax.random.key(0), (1000,))
@@ -128,9 +100,7 @@ def anneal(
     >>> float(abs(walkers.log_partition_function(end) + jnp.log(2))) < 0.1
     True
     """
-    times = jnp.asarray(times)
-    if times.ndim != 1 or times.shape[0] == 0:
-        raise ValueError(f"times must have shape (K,) with K ≥ 1; got shape {times.shape}")
+    times = check_times(times)
 
     def step(walkers: Walkers, inputs: tuple[PRNGKey, Array]) -> tuple[Walkers, AnnealingInfo]:
         key, time = inputs
@@ -263,12 +233,13 @@ def log_partition_bounds(
     Raises
     ------
     ValueError
-        If ``num_steps`` is below one.
+        If ``num_steps`` is below one, or an end of the path makes no sense.
 
     Examples
     --------
     >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax.dynamics import langevin
+    >>> from jarzynski_jax.paths import geometric_path
     >>> path = geometric_path(lambda x: -(x**2) / 2, lambda x: -2 * x**2)
     >>> x = jax.random.normal(jax.random.key(0), (2, 500))
     >>> bounds = log_partition_bounds(jax.random.key(1), x, path, 0.0, langevin(0.05), 100)
@@ -277,6 +248,7 @@ def log_partition_bounds(
     """
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1; got {num_steps}")
+    check_ends(path, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), positions))
     num_replicates = jax.tree.leaves(positions)[0].shape[0]
     upward = jnp.arange(1, num_steps + 1) / num_steps
     downward = jnp.arange(num_steps - 1, -1, -1) / num_steps

@@ -25,10 +25,11 @@ from zscore import (
 )
 
 from jarzynski_jax import walkers
-from jarzynski_jax.annealing import anneal, geometric_path, log_partition_bounds, relax
+from jarzynski_jax.annealing import anneal, log_partition_bounds, relax
 from jarzynski_jax.dynamics import langevin
 from jarzynski_jax.energies import mixture
 from jarzynski_jax.kernels import ula
+from jarzynski_jax.paths import geometric_path
 from jarzynski_jax.resampling import adaptive, systematic
 
 H = 0.1

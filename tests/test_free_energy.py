@@ -12,7 +12,7 @@ from gaussian_path import at
 from pymbar import other_estimators as pymbar
 from zscore import assert_biased, assert_unbiased, replicate, test_key
 
-from jarzynski_jax import annealing, free_energy, walkers
+from jarzynski_jax import annealing, free_energy, paths, walkers
 from jarzynski_jax.dynamics import langevin
 from jarzynski_jax.kernels import ula
 from jarzynski_jax.resampling import adaptive, systematic
@@ -119,7 +119,7 @@ def test_langevin_work():
 def test_reverse_runs_from_other_samples_are_caught():
     """From a density that is not the last one: the bounds cross."""
     key_forward, key_reverse, key_start = jax.random.split(test_key("wrong start"), 3)
-    path = annealing.geometric_path(
+    path = paths.geometric_path(
         at(gaussian_path.Target(3.0, 1.0)), at(gaussian_path.Target(1.0, 0.0))
     )
     dynamics = langevin(0.05, resampler=adaptive(systematic, 0.0))

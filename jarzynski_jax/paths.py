@@ -1,0 +1,168 @@
+r"""Paths of densities from one that can be sampled to one that is wanted.
+
+A path takes a time t from 0 to 1 to a log-density. Any function does; these are the usual ones.
+A schedule is the times at which the walkers stop on the way.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jarzynski_jax.types import Array, LogDensityFn, Position, Scalar
+
+__all__ = ["Path", "check_ends", "check_times", "geometric_path", "tempering_path"]
+
+#: ``path(t) -> logdensity_fn``, for t from 0 (the first density) to 1 (the last).
+Path: TypeAlias = Callable[[Scalar], LogDensityFn]
+
+
+def geometric_path(logdensity_0: LogDensityFn, logdensity_1: LogDensityFn) -> Path:
+    r"""Interpolate log-densities, :math:`\ell_t = (1 - t)\,\ell_0 + t\,\ell_1`.
+
+    Parameters
+    ----------
+    logdensity_0
+        The density at t = 0.
+    logdensity_1
+        The density at t = 1, finite wherever the first one is.
+
+    Returns
+    -------
+    Path
+        ``path(t) -> logdensity_fn``.
+
+    Examples
+    --------
+    >>> path = geometric_path(lambda x: -x, lambda x: -3 * x)
+    >>> float(path(0.5)(1.0))
+    -2.0
+    """
+    return lambda t: lambda x: _times(1 - t, logdensity_0, x) + _times(t, logdensity_1, x)
+
+
+def tempering_path(log_prior: LogDensityFn, log_likelihood: LogDensityFn) -> Path:
+    r"""Switch a likelihood on, :math:`\ell_t = \log\pi + t \log L`, from prior to posterior.
+
+    From a normalised prior, log Z at t = 1 is the log evidence.
+
+    Parameters
+    ----------
+    log_prior
+        Log-density of the prior.
+    log_likelihood
+        Log-likelihood.
+
+    Returns
+    -------
+    Path
+        ``path(t) -> logdensity_fn``.
+
+    Examples
+    --------
+    >>> path = tempering_path(lambda x: -x, lambda x: -2 * x)
+    >>> float(path(0.5)(1.0))
+    -2.0
+    """
+    return lambda t: lambda x: log_prior(x) + _times(t, log_likelihood, x)
+
+
+def _times(factor: Scalar, logdensity_fn: LogDensityFn, x: Position) -> Array:
+    """Multiply; a density to the power 0 is 1, even where it is zero."""
+    logdensity = logdensity_fn(x)
+    return jnp.where(factor == 0, jnp.zeros_like(logdensity), factor * logdensity)
+
+
+def check_times(times: Array) -> Array:
+    """Check a schedule, as far as its values are known.
+
+    Parameters
+    ----------
+    times
+        Shape ``(K,)``, K ≥ 1, ascending or descending, in [0, 1].
+
+    Returns
+    -------
+    Array
+        The times.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another, or a value that is not traced breaks the rule.
+
+    Examples
+    --------
+    >>> check_times([0.5, 1.0, 1.5])
+    Traceback (most recent call last):
+        ...
+    ValueError: times must be in [0, 1]; got values from 0.5 to 1.5
+    """
+    times = jnp.asarray(times)
+    if times.ndim != 1 or times.shape[0] == 0:
+        raise ValueError(f"times must have shape (K,) with K ≥ 1; got shape {times.shape}")
+    if isinstance(times, jax.core.Tracer):
+        return times
+    values = np.asarray(times)
+    if not np.all((values >= 0) & (values <= 1)):  # NaN is neither
+        raise ValueError(
+            f"times must be in [0, 1]; got values from {values.min()} to {values.max()}"
+        )
+    signs = np.sign(np.diff(values))
+    moves = signs.nonzero()[0]
+    turns = moves[1:][signs[moves[1:]] != signs[moves[:-1]]]
+    if turns.size:
+        index = int(turns[0])
+        before, at, after = (f"{float(t):.7g}" for t in values[[0, index, index + 1]])
+        raise ValueError(
+            "times must only go up or only down; "
+            f"from {before} they come to times[{index}] = {at}, then to {after}"
+        )
+    return times
+
+
+def check_ends(path: Path, positions: Position) -> None:
+    """Check that both ends of a path make sense where its walkers start.
+
+    A density may be zero at some positions, where walkers die; NaN and infinite densities, and
+    one that is zero everywhere, are mistakes.
+
+    Parameters
+    ----------
+    path
+        ``path(t) -> logdensity_fn``.
+    positions
+        Samples of ``path(0)``, every leaf with leading axis N; not looked at if traced.
+
+    Raises
+    ------
+    ValueError
+        If a density is NaN or infinite at a position, or zero at all of them.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> path = geometric_path(lambda x: -(x**2), lambda x: jnp.log(x))
+    >>> check_ends(path, jnp.array([-1.0, 1.0]))
+    Traceback (most recent call last):
+        ...
+    ValueError: the path's log-density at t = 1 is NaN or +inf at 1 of 2 positions
+    """
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(positions)):
+        return
+    for time in (0.0, 1.0):
+        with jax.ensure_compile_time_eval():
+            logdensity = jax.vmap(path(time))(positions)
+        if isinstance(logdensity, jax.core.Tracer):  # of parameters, say
+            return
+        values = np.asarray(logdensity)
+        is_wrong = np.isnan(values) | np.isposinf(values)
+        if np.any(is_wrong):
+            raise ValueError(
+                f"the path's log-density at t = {time:g} is NaN or +inf at "
+                f"{np.sum(is_wrong)} of {is_wrong.size} positions"
+            )
+        if np.all(np.isneginf(values)):
+            raise ValueError(f"the path's density at t = {time:g} is zero at all positions")
