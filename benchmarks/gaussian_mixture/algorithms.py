@@ -40,7 +40,7 @@ def _draw_training(results: Results, folder: Path) -> None:
         figures.plot_mean_and_range(right, update, runs["divergence"], style, label)
     main = results["algorithm_3"]
     every = max(1, len(main["update"][0]) // 20)
-    right.plot(
+    (crosses,) = right.plot(
         main["update"][0][::every],
         main["divergence_of_held_out"].mean(axis=0)[::every],
         "x",
@@ -52,7 +52,7 @@ def _draw_training(results: Results, folder: Path) -> None:
     middle.set(xlabel="update", ylabel="|a - a*| and, lower, |b - b*|", yscale="log")
     right.set(xlabel="update", ylabel="KL divergence (nats)", yscale="log", ylim=(1e-3, 40))
     left.legend(fontsize=8)
-    right.legend(fontsize=8)
+    right.legend(handles=[crosses], fontsize=8)
     figures.save(figure, folder, "figure_4_1_and_4_2_algorithms")
 
 
