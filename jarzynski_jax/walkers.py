@@ -360,7 +360,7 @@ def log_partition_function_error(walkers: Walkers) -> Array:
     weights; after it, the error that was there before stays, though the weights are equal
     again. That families grow and shrink by the chance of resampling itself counts as error
     too: hardly with systematic resampling, more with stratified; with multinomial resampling
-    at every step the error comes out twice too large.
+    the error comes out up to twice too large.
 
     Near 1 a single root is left, the walkers know nothing of their spread any more, and
     log Z is not to be believed. And no walker knows of a mode that none has visited.
@@ -377,8 +377,8 @@ def log_partition_function_error(walkers: Walkers) -> Array:
     Returns
     -------
     Array
-        A scalar in [0, 1]; NaN if no walker is alive, or for a block of a pool, since its
-        roots are all over the pool.
+        A scalar in [0, 1]; NaN if no walker is alive. Not for a block of a pool, whose roots
+        are all over the pool: NaN where that shows.
 
     Examples
     --------

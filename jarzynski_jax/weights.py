@@ -15,6 +15,7 @@ from jarzynski_jax.types import Array
 
 __all__ = [
     "as_log_weights",
+    "conditional_effective_sample_size",
     "effective_sample_size",
     "log_mean_exp",
     "normalize",
@@ -133,6 +134,54 @@ def effective_sample_size(log_weights: Array) -> Array:
     shifted = jnp.exp(log_weights - peak)
     ess = jnp.square(jnp.sum(shifted)) / (shifted.shape[0] * jnp.sum(jnp.square(shifted)))
     return jnp.where(jnp.isneginf(peak), jnp.zeros_like(ess), ess)
+
+
+def conditional_effective_sample_size(log_weights: Array, log_increments: Array) -> Array:
+    r"""Share of a weighted ensemble that would survive a further increment of its weights.
+
+    :math:`(\sum p_i w_i)^2 / \sum p_i w_i^2` with :math:`p = {\rm softmax}(A)` and
+    :math:`w = e^{\Delta A}`: 1 if all increments are equal, whatever the weights are now.
+    Zhou, Johansen and Aston, *J. Comput. Graph. Stat.* 25 (2016) 701.
+
+    Parameters
+    ----------
+    log_weights
+        :math:`A_i`, shape ``(N,)``.
+    log_increments
+        :math:`\Delta A_i`, shape ``(N,)``; NaN is taken as death, a weight of 0.
+
+    Returns
+    -------
+    Array
+        A scalar in [0, 1]; 0 if nothing would survive.
+
+    Raises
+    ------
+    ValueError
+        If the shapes are not the same ``(N,)``.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> log_weights = jnp.array([0.0, 0.0, -jnp.inf])
+    >>> increments = jnp.array([3.0, 3.0, jnp.nan])
+    >>> round(float(conditional_effective_sample_size(log_weights, increments)), 6)
+    1.0
+    """
+    log_weights = as_log_weights(log_weights)
+    increments = as_log_weights(log_increments)
+    if increments.shape != log_weights.shape:
+        raise ValueError(
+            f"log_increments must have shape {log_weights.shape}, one number a walker; "
+            f"got shape {increments.shape}"
+        )
+    share = normalize(log_weights)
+    is_alive = (share > 0) & (increments > -jnp.inf)  # NaN is not greater
+    peak = jnp.max(jnp.where(is_alive, increments, -jnp.inf))
+    peak = jnp.where(jnp.isneginf(peak), 0, peak)
+    survival = jnp.where(is_alive, jnp.exp(increments - peak), 0)
+    mean, square = jnp.sum(share * survival), jnp.sum(share * jnp.square(survival))
+    return jnp.where(square > 0, jnp.square(mean) / square, jnp.zeros_like(square))
 
 
 def perplexity(log_weights: Array) -> Array:

@@ -106,8 +106,9 @@ def test_dtype_is_kept_in_64_bit_mode(of, x64):
     ensemble = walkers.init(x, gaussian, ula.init, np.float64(1.0))
     ensemble, info = move(jax.random.key(0), ensemble, gaussian, KERNEL, 0.1)
     ensemble, _ = resample(jax.random.key(1), ensemble, ALWAYS)
-    for leaf in jax.tree.leaves((ensemble, info.log_weight_increment)):
-        assert leaf.dtype == of
+    leaves = jax.tree.leaves((ensemble._replace(roots=None), info.log_weight_increment))
+    assert all(leaf.dtype == of for leaf in leaves)
+    assert ensemble.roots.dtype == jnp.int32
     assert walkers.log_partition_function(ensemble).dtype == of
 
 

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +15,15 @@ LABELS = {
     "pcd": "PCD",
     "cd": "CD",
     "unweighted": "unweighted",
-    "score_matching": "score matching",
+    "score_matching": "score matching (Hutchinson)",
+}
+_VARIANTS = {
+    "algorithm_3_on_weight": "Algorithm 3, resampled on A",
+    "pool_late": "pool, ESS < 0.5",
 }
 _SOURCES = {
     "mass": "model, exactly",
+    # Of a pool as each walker was weighed when it was last touched.
     "mass_of_training": "training walkers",
     "mass_of_held_out": "held-out walkers",
 }
@@ -30,7 +36,7 @@ def draw(results: Results, folder: Path) -> None:
 
 
 def _draw_training(results: Results, folder: Path) -> None:
-    figure, (left, middle, right) = figures.panels(3)
+    figure, (left, middle, right, last) = figures.panels(4)
     for (name, label), style in zip(LABELS.items(), figures.STYLES, strict=False):
         runs = results[name]
         update = runs["update"][0]
@@ -53,7 +59,21 @@ def _draw_training(results: Results, folder: Path) -> None:
     right.set(xlabel="update", ylabel="KL divergence (nats)", yscale="log", ylim=(1e-3, 40))
     left.legend(fontsize=8)
     right.legend(handles=[crosses], fontsize=8)
+    _draw_deviations(main, last)
     figures.save(figure, folder, "figure_4_1_and_4_2_algorithms")
+
+
+def _draw_deviations(runs: dict[str, np.ndarray], axis: Any) -> None:
+    """Where the KL divergence has gone below the noise of the data, its error has not."""
+    update, errors = runs["update"][0], 2 * runs["divergence_error"].mean(axis=0)
+    axis.fill_between(update, -errors, errors, color="0.88", label="± 2 standard errors")
+    for name, style in (("held_out", figures.STYLES[0]), ("training", figures.STYLES[3])):
+        deviations = runs[f"divergence_of_{name}"] - runs["divergence"]
+        for deviation in deviations:
+            axis.plot(update, deviation, **style)
+        axis.lines[-1].set_label(f"from {name.replace('_', '-')} weights, five seeds")
+    axis.set(xlabel="update", ylabel="KL from weights - exact KL (nats)", title="Algorithm 3")
+    axis.legend(fontsize=8)
 
 
 def _draw_collapse(results: Results, folder: Path) -> None:
@@ -95,9 +115,10 @@ def rows(results: Results) -> list[Row]:
 
 def _rows_of_weighted(results: Results) -> list[Row]:
     found = []
-    for name in ("algorithm_3", "pool", "pool_late"):
+    labels = {**LABELS, **_VARIANTS}
+    for name in ("algorithm_3", "algorithm_3_on_weight", "pool", "pool_late"):
         runs = results[name]
-        row = partial(Row, f"4.1, 4.2: {LABELS.get(name, 'pool, ESS < 0.5')}")
+        row = partial(Row, f"4.1, 4.2: {labels[name]}")
         error = final_mass_error(runs)
         difference = runs["divergence_of_held_out"] - runs["divergence"]
         distance = np.abs(difference).max(axis=1)
@@ -115,7 +136,7 @@ def _rows_of_weighted(results: Results) -> list[Row]:
 
 
 def final_mass_error(runs: dict[str, np.ndarray]) -> np.ndarray:
-    """p - p_data after the last update, one a seed."""
+    """p - p_data before the last update, one a seed."""
     return (runs["mass"] - runs["mass_of_data"])[:, -1]
 
 
@@ -162,6 +183,11 @@ def _rows_of_collapse(results: Results) -> list[Row]:
         row("times p goes between below 0.01 and above 0.99", "≥ 2", crossings, holds),
         row(f"{what} (nats)", "fails", np.abs(difference).max(axis=1)),
         row(f"{what} (own standard errors)", "fails", in_errors),
+        row(
+            "own standard error, median over training (nats)",
+            "",
+            np.median(runs["divergence_error"], axis=1),
+        ),
     ]
 
 

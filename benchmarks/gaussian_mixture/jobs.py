@@ -1,7 +1,8 @@
 """Run many independent jobs, one core each, and keep what each found.
 
 A job is a name that a module knows how to run. What it found is in ``data/<name>.npz``; a
-job whose file is there is not run again, so a study that was interrupted goes on.
+job whose file is there is not run again, so a study that was interrupted goes on. The files
+belong to the settings, not to the code: after a change of the code take another folder.
 """
 
 import importlib
@@ -45,9 +46,9 @@ def run_all(jobs: Sequence[Job], settings: Settings, folder: Path, num_processes
     left = [job for job in jobs if not job.path(folder).exists()]
     # Workers start afresh: a process that has run JAX must not be forked.
     context = multiprocessing.get_context("spawn")
-    is_single = num_processes < (os.cpu_count() or 1) + 1 and num_processes > 1
+    has_core_each = 1 < num_processes <= (os.cpu_count() or 1)
     with ProcessPoolExecutor(
-        num_processes, context, initializer=_start_worker, initargs=(is_single,)
+        num_processes, context, initializer=_start_worker, initargs=(has_core_each,)
     ) as pool:
         futures = {pool.submit(_run, job, settings, folder): job for job in left}
         for done, future in enumerate(as_completed(futures), 1):
@@ -55,9 +56,9 @@ def run_all(jobs: Sequence[Job], settings: Settings, folder: Path, num_processes
             print(f"[{done}/{len(left)}] {futures[future].name}: {seconds:.0f} s", flush=True)
 
 
-def _start_worker(is_single: bool) -> None:
+def _start_worker(has_core_each: bool) -> None:
     """Give each of several workers one core: side by side they are faster so."""
-    if is_single and hasattr(os, "sched_setaffinity"):
+    if has_core_each and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         number = multiprocessing.current_process()._identity[0] - 1
         os.sched_setaffinity(0, {cores[number % len(cores)]})

@@ -183,18 +183,20 @@ def _is_consistent(values: np.ndarray, expected: float) -> bool:
 def _rows_of_well(results: Results) -> list[Row]:
     found = results["translated_well"]
     time = SNAPSHOTS[-1]
-    # Walkers at x' = x - h (x - vt): their mean lags by v (1 - (1 - h)^k), less the step of
-    # the well that they have not seen.
+    # With x' = x - h (x - v t_old) the mean falls behind by v (1 - (1 - h)^k) after k steps.
     num_steps = round(time / WELL_STEP_SIZE)
     lag = SPEED * (1 - (1 - WELL_STEP_SIZE) ** num_steps)
     row = partial(Row, f"3.1: well moved to {SPEED * time:g}")
     unweighted, weighted = found["unweighted_mean"][:, -1], found["weighted_mean"][:, -1]
     log_z = found["log_partition_function"][:, -1]
     ess = found["effective_sample_size"][:, -1]
-    behind = SPEED * time - lag
+    mean = SPEED * time - lag
     return [
         row(
-            "mean, unweighted", f"{behind:.4g}", unweighted, _is_consistent(unweighted, behind)
+            "mean, unweighted",
+            f"{mean:.4g}",
+            unweighted,
+            _is_consistent(unweighted, mean),
         ),
         row("mean, weighted", f"{time:g}", weighted, _is_consistent(weighted, SPEED * time)),
         row("log Z/Z₀ (nats)", "0", log_z, _is_consistent(log_z, 0.0)),

@@ -51,7 +51,6 @@ class Record(NamedTuple):
     divergence_of_training: Array
     divergence_of_held_out: Array
     divergence_error: Array
-    log_partition_function: Array
     effective_sample_size: Array
     shadow_effective_sample_size: Array
     num_resampled: Array
@@ -96,7 +95,8 @@ def train(
         return (new_state, state.params), metrics
 
     def record(state: TrainingState, keys: PRNGKey) -> tuple[TrainingState, Record]:
-        # The walkers of the new state are still weighed by the parameters before it.
+        # The walkers of the new state are still weighed by the parameters before it (of a
+        # pool only those touched last: the others by older ones).
         (state, params), metrics = jax.lax.scan(update, (state, state.params), keys)
         last = jax.tree.map(lambda leaf: leaf[-1], metrics)
         log_z = mixture.log_partition_function(params)
@@ -113,7 +113,6 @@ def train(
             divergence_of_training=last.training_log_partition_function + excess,
             divergence_of_held_out=last.log_partition_function + excess,
             divergence_error=last.log_partition_function_error,
-            log_partition_function=log_z,
             effective_sample_size=last.effective_sample_size,
             shadow_effective_sample_size=jnp.min(metrics.shadow_effective_sample_size),
             num_resampled=jnp.sum(metrics.is_resampled),

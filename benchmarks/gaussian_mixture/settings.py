@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Settings(NamedTuple):
-    """Sizes; the defaults are the thesis' own but for the figures 4.5 and 4.6.
+    """Sizes; the defaults are the thesis' own of §4.3.1 but for its Figures 4.5 and 4.6.
 
     ``num_updates`` stands for one path length: with fewer than the thesis' 8000 updates the
     learning rates grow in proportion.
@@ -34,7 +34,7 @@ class Settings(NamedTuple):
     num_shift_seeds: int = 40
     # Bias of the time step and the translated well (§2.3, Figure 3.1).
     num_langevin_walkers: int = 100_000
-    # Where it stops holding: errors against N, speed and d; as many data as walkers.
+    # Where it stops holding: errors against N, speed and d; a thousand data.
     num_scaling_seeds: int = 16
     num_scaling_walkers: int = 1_000
     num_scaling_updates: int = 2_000
@@ -46,7 +46,6 @@ class Settings(NamedTuple):
 STANDARD = Settings()
 
 THESIS = STANDARD._replace(
-    num_data=100_000,
     num_long_walkers=100_000,
     num_long_updates=480_000,
     num_lag_seeds=50,

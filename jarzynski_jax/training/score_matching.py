@@ -26,7 +26,7 @@ def score_matching(
     dynamics: Dynamics,
     num_probes: int | None = None,
 ) -> TrainingAlgorithm:
-    r"""Train on the Fisher divergence (thesis, eq. 2.2.38 and 3.1.7).
+    r"""Train on the Fisher divergence (thesis, eq. 3.1.7; its eq. 2.2.38 lacks a half).
 
     .. math:: L(\theta) = E_*\left[\tfrac12 |\nabla U_\theta|^2 - \Delta U_\theta\right]
               = \tfrac12 E_* |\nabla U_\theta + \nabla \log\rho_*|^2 - {\rm const}

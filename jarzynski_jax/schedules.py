@@ -1,0 +1,158 @@
+r"""Schedules that are found by the walkers themselves.
+
+The next time on the path is the furthest at which the walkers, where they stand now, would not
+lose more than a wanted share of themselves, by the conditional effective sample size. Since the
+schedule then depends on the walkers, their estimate of Z is consistent but no longer unbiased.
+Anneal fresh walkers with the schedule found (:func:`jarzynski_jax.annealing.anneal`), and it is
+unbiased again.
+
+Reference: Zhou, Johansen and Aston, *J. Comput. Graph. Stat.* 25 (2016) 701.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jarzynski_jax import walkers as walkers_lib
+from jarzynski_jax.dynamics import Dynamics, advance
+from jarzynski_jax.paths import Path
+from jarzynski_jax.types import Array, PRNGKey
+from jarzynski_jax.walkers import Walkers
+from jarzynski_jax.weights import conditional_effective_sample_size
+
+__all__ = ["AdaptiveInfo", "anneal_adaptively"]
+
+# Halvings of the interval that is left: single precision has no more.
+_NUM_BISECTIONS = 24
+
+
+class AdaptiveInfo(NamedTuple):
+    """The schedule found.
+
+    times
+        The path's parameter after each step, shape ``(max_steps,)``; after the last step taken
+        it stays where it was.
+    num_steps
+        How many steps were taken.
+    is_complete
+        Whether the end of the path, t = 1, was reached. If not, the walkers are weighed by a
+        density on the way: take more steps, or a lower threshold.
+    conditional_effective_sample_size
+        Of each step, as predicted where the walkers stood, shape ``(max_steps,)``.
+    """
+
+    times: Array
+    num_steps: Array
+    is_complete: Array
+    conditional_effective_sample_size: Array
+
+
+def anneal_adaptively(
+    rng_key: PRNGKey,
+    walkers: Walkers,
+    path: Path,
+    dynamics: Dynamics,
+    threshold: float,
+    max_steps: int,
+) -> tuple[Walkers, AdaptiveInfo]:
+    """Take walkers along a path in steps of equal loss.
+
+    Their estimate of Z is **consistent, not unbiased**. For an unbiased one anneal fresh
+    walkers along ``info.times[: info.num_steps]``.
+
+    Parameters
+    ----------
+    rng_key
+        A key of ``jax.random``.
+    walkers
+        N walkers, weighed by ``path(0)``.
+    path
+        ``path(t) -> logdensity_fn``.
+    dynamics
+        How the walkers move and resample.
+    threshold
+        The conditional effective sample size that a step should keep, a fraction between 0
+        and 1: 0.99 for many small steps.
+    max_steps
+        How many steps to take at most.
+
+    Returns
+    -------
+    tuple[Walkers, AdaptiveInfo]
+        The walkers, weighed by the density at ``info.times[info.num_steps - 1]``, and the
+        schedule.
+
+    Raises
+    ------
+    ValueError
+        If the threshold is not between 0 and 1, or ``max_steps`` below one.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from jarzynski_jax import walkers
+    >>> from jarzynski_jax.dynamics import langevin
+    >>> from jarzynski_jax.paths import geometric_path
+    >>> path = geometric_path(lambda x: -(x**2) / 2, lambda x: -8 * x**2)
+    >>> dynamics = langevin(0.02)
+    >>> x = jax.random.normal(jax.random.key(0), (500,))
+    >>> start = walkers.init(x, path(0.0), dynamics.kernel_init)
+    >>> _, info = anneal_adaptively(jax.random.key(1), start, path, dynamics, 0.99, 100)
+    >>> bool(info.is_complete), float(info.times[-1])
+    (True, 1.0)
+    """
+    if not 0 < threshold < 1:
+        raise ValueError(
+            f"threshold, the conditional effective sample size to keep, must be between 0 and "
+            f"1; got {threshold}"
+        )
+    if max_steps < 1:
+        raise ValueError(f"max_steps must be at least 1; got {max_steps}")
+
+    def is_on_the_way(carry: tuple) -> Array:
+        _, index, time, *_ = carry
+        return (index < max_steps) & (time < 1)
+
+    def step(carry: tuple) -> tuple:
+        walkers, index, time, times, kept = carry
+        key_move, key_resample = jax.random.split(jax.random.fold_in(rng_key, index))
+        time, share = _next_time(walkers, path, time, threshold)
+        walkers, _ = advance(key_move, walkers, path(time), dynamics)
+        walkers, _ = walkers_lib.resample(key_resample, walkers, dynamics.resampler)
+        times = jnp.where(jnp.arange(max_steps) >= index, time, times)
+        return walkers, index + 1, time, times, kept.at[index].set(share)
+
+    dtype = walkers.log_weights.dtype
+    start = (
+        walkers,
+        jnp.zeros((), jnp.int32),
+        jnp.zeros((), dtype),
+        jnp.zeros(max_steps, dtype),
+        jnp.ones(max_steps, dtype),
+    )
+    walkers, num_steps, time, times, kept = jax.lax.while_loop(is_on_the_way, step, start)
+    return walkers, AdaptiveInfo(times, num_steps, time >= 1, kept)
+
+
+def _next_time(
+    walkers: Walkers, path: Path, time: Array, threshold: float
+) -> tuple[Array, Array]:
+    """Find the furthest time with the share wanted, by bisection; and the share there."""
+
+    def share_at(later: Array) -> Array:
+        new = jax.vmap(path(later))(walkers.position)
+        increments = (new - walkers.state.logdensity).astype(walkers.log_weights.dtype)
+        return conditional_effective_sample_size(walkers.log_weights, increments)
+
+    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = (low + high) / 2
+        is_kept = share_at(middle) >= threshold
+        return jnp.where(is_kept, middle, low), jnp.where(is_kept, high, middle)
+
+    end = jnp.ones_like(time)
+    low, high = jax.lax.fori_loop(0, _NUM_BISECTIONS, halve, (time, end))
+    # The upper end is always beyond where the walkers are, so that they never stand still.
+    found = jnp.where(share_at(end) >= threshold, end, jnp.where(low > time, low, high))
+    return found, share_at(found)

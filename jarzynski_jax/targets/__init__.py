@@ -1,0 +1,23 @@
+"""Targets with a known log Z, for tests and benchmarks."""
+
+from jarzynski_jax.targets.gaussians import (
+    forty_modes,
+    funnel,
+    gaussian,
+    gaussian_mixture,
+    two_modes,
+)
+from jarzynski_jax.targets.target import Target, product
+from jarzynski_jax.targets.wells import double_well, many_well
+
+__all__ = [
+    "Target",
+    "double_well",
+    "forty_modes",
+    "funnel",
+    "gaussian",
+    "gaussian_mixture",
+    "many_well",
+    "product",
+    "two_modes",
+]

@@ -1,0 +1,126 @@
+"""Targets: their log Z by quadrature or by their own samples, and what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from zscore import assert_biased, assert_unbiased, replicate
+
+from jarzynski_jax import targets
+
+TARGETS = {
+    "gaussian": targets.gaussian([1.0, 0.25, 4.0]),
+    "two modes": targets.two_modes(3, distance=5.0),
+    "forty modes": targets.forty_modes(),
+    "funnel": targets.funnel(4, 1.5),
+    "double well": targets.double_well(),
+    "many well": targets.many_well(4),
+    "product": targets.product([targets.double_well(-1.0), targets.gaussian([2.0])]),
+}
+CENTRES = {
+    "gaussian": jnp.zeros(3),
+    "two modes": jnp.array([2.5, 0.0, 0.0]),
+    "funnel": jnp.zeros(4),
+    "double well": jnp.array([1.7]),
+    "product": jnp.array([-1.7, 0.0]),
+}
+each_target = pytest.mark.parametrize("name", TARGETS)
+
+
+def reciprocal(name, offset=0.0):
+    """Mean over samples of Z q(x) e^{-ℓ(x)}, with q a normalised density inside the target.
+
+    By the reciprocal identity its expectation is 1 whatever q is: here a Gaussian about a
+    place of high density, narrower than the target there.
+    """
+    target = TARGETS[name]
+    centre, width = CENTRES[name], 0.5
+
+    def mean(key):
+        x = target.sample(key, 50_000)
+        squares = jnp.sum(jnp.square((x - centre) / width), axis=1) / 2
+        log_q = -squares - target.dimension * jnp.log(width * jnp.sqrt(2 * jnp.pi))
+        log_p = jax.vmap(target.logdensity_fn)(x) - target.log_partition_function - offset
+        return jnp.mean(jnp.exp(log_q - log_p))
+
+    return replicate(f"target {name}", mean)
+
+
+@pytest.mark.parametrize("name", ["two modes", "funnel", "double well", "product", "gaussian"])
+def test_samples_density_and_partition_function_agree(name):
+    assert_unbiased(reciprocal(name), 1.0)
+
+
+def test_canary_another_partition_function_is_caught():
+    assert_biased(reciprocal("double well", offset=0.1), 1.0)
+
+
+@pytest.mark.parametrize("tilt", [-1.0, 0.0, 0.5])
+def test_double_well_by_quadrature(tilt):
+    target = targets.double_well(tilt)
+    density = lambda x: np.exp(-(x**4) + 6 * x**2 + tilt * x)  # noqa: E731
+    assert target.log_partition_function == pytest.approx(np.log(quad(density, -5, 5)[0]), 1e-9)
+    x = jnp.array([1.3])
+    assert float(target.logdensity_fn(x)) == pytest.approx(np.log(density(1.3)), rel=1e-5)
+
+
+def test_funnel_in_two_dimensions_by_quadrature():
+    target = targets.funnel(2, 1.0)
+    grid = jnp.linspace(-8, 8, 1201)
+    # In the coordinate u = y e^{-x/2} the funnel is a Gaussian.
+    neck, scaled = jnp.meshgrid(grid, grid, indexing="ij")
+    points = jnp.stack([neck, scaled * jnp.exp(neck / 2)], axis=-1).reshape(-1, 2)
+    density = jnp.exp(jax.vmap(target.logdensity_fn)(points) + points[:, 0] / 2)
+    assert float(jnp.sum(density) * (grid[1] - grid[0]) ** 2) == pytest.approx(1, abs=1e-4)
+
+
+def test_many_well_is_a_sum_of_wells():
+    target = targets.many_well(32)
+    expected = 16 * (targets.double_well().log_partition_function + np.log(2 * np.pi) / 2)
+    assert target.log_partition_function == pytest.approx(expected)
+    shares = (target.sample(jax.random.key(0), 20_000)[:, ::2] > 0).mean(axis=0)
+    one = float(jnp.mean(targets.double_well().sample(jax.random.key(1), 100_000) > 0))
+    np.testing.assert_allclose(shares, one, atol=0.02)
+
+
+def test_masses_of_two_modes():
+    x = targets.two_modes(2).sample(jax.random.key(0), 40_000)
+    assert float(jnp.mean(x[:, 0] < 0)) == pytest.approx(0.25, abs=0.01)
+
+
+@each_target
+def test_shapes_gradients_and_dtypes(name):
+    target = TARGETS[name]
+    x = target.sample(jax.random.key(0), 5)
+    assert x.shape == (5, target.dimension)
+    values, gradients = jax.vmap(jax.value_and_grad(target.logdensity_fn))(x)
+    assert values.dtype == x.dtype == jnp.float32
+    assert bool(jnp.all(jnp.isfinite(values)) & jnp.all(jnp.isfinite(gradients)))
+
+
+def test_a_product_without_samples_has_none():
+    bare = targets.Target(lambda x: -jnp.sum(x**2), 0.0, 1, None)
+    assert targets.product([bare, targets.double_well()]).sample is None
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: targets.gaussian([1.0, -1.0]), "positive"),
+        (lambda: targets.gaussian([]), "positive"),
+        (lambda: targets.gaussian_mixture(np.zeros(3), 1.0), r"\(3,\)"),
+        (lambda: targets.gaussian_mixture(np.zeros((2, 1)), 0.0), "scale"),
+        (lambda: targets.gaussian_mixture(np.zeros((2, 1)), 1.0, np.array([1, 1])), "sum one"),
+        (lambda: targets.two_modes(0), "dimension.*0"),
+        (lambda: targets.two_modes(2, mass=1.0), "mass.*1.0"),
+        (lambda: targets.funnel(1), "2 dimensions; got 1"),
+        (lambda: targets.funnel(3, -1.0), "scale.*-1.0"),
+        (lambda: targets.double_well(3.0), "tilt.*3.0"),
+        (lambda: targets.many_well(3), "even.*3"),
+        (lambda: targets.product([]), "at least one"),
+    ],
+)
+def test_bad_input_is_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
