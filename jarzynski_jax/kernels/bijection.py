@@ -36,7 +36,8 @@ __all__ = [
     "init",
 ]
 
-#: ``bijection(x) -> (y, log|det ∂y/∂x|)``, invertible, for one position.
+#: ``bijection(x) -> (y, log|det ∂y/∂x|)``, invertible, for one position; flowjax's
+#: ``transform_and_log_det``, say.
 Bijection: TypeAlias = Callable[[Position], tuple[Position, Array]]
 
 
