@@ -180,8 +180,8 @@ def solve(preconditioner: Preconditioner | None, vector: ArrayTree) -> ArrayTree
     Examples
     --------
     >>> import jax.numpy as jnp
-    >>> solve(preconditioner(jnp.array([4.0, 8.0])), jnp.ones(2)).tolist()
-    [0.25, 0.125]
+    >>> solve(preconditioner(jnp.array([4.0, 16.0])), jnp.ones(2)).tolist()
+    [0.25, 0.0625]
     """
     if preconditioner is None:
         return vector

@@ -23,7 +23,7 @@ def _tabulate(tilt: float) -> tuple[float, np.ndarray]:
     logdensity = -(_GRID**4) + 6 * _GRID**2 + tilt * _GRID
     peak = logdensity.max()
     cumulative = np.cumsum(np.exp(logdensity - peak))
-    log_z = peak + math.log(cumulative[-1] * (_GRID[1] - _GRID[0]))
+    log_z = float(peak + math.log(cumulative[-1] * (_GRID[1] - _GRID[0])))
     return log_z, cumulative / cumulative[-1]
 
 
