@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.kernels import ula
+from jarzynski_jax.kernels.arithmetic import check_step_size
 from jarzynski_jax.resampling import AdaptiveResampler, adaptive, systematic
 from jarzynski_jax.types import Array, Kernel, KernelInit, LogDensityFn, PRNGKey, Scalar
 from jarzynski_jax.walkers import Walkers
@@ -72,10 +73,7 @@ def langevin(
     >>> langevin(step_size=0.02).num_moves
     1
     """
-    if isinstance(step_size, int | float) and not 0 < step_size < float("inf"):
-        raise ValueError(
-            f"step_size, the time step h, must be positive and finite; got {step_size}"
-        )
+    check_step_size(step_size)
     if num_moves < 1:
         raise ValueError(f"num_moves must be at least 1; got {num_moves}")
     return Dynamics(ula.init, ula.build_kernel(), (step_size,), num_moves, resampler)

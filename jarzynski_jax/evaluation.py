@@ -102,10 +102,7 @@ def bracket(
     energy, test_error = _mean_and_error(energies)
     forward, forward_error = _mean_and_error(bounds.forward)
     backward = {
-        "the forward run's end points": (
-            0.1,
-            *_mean_and_error(np.asarray(bounds.backward, np.float64)),
-        )
+        "the forward run's end points": (0.1, *_mean_and_error(bounds.backward)),
     }
     relaxed = None
     if bounds.backward_from_relaxed is not None:

@@ -21,7 +21,12 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 
 from jarzynski_jax.types import Array
-from jarzynski_jax.weights import effective_sample_size
+from jarzynski_jax.weights import (
+    effective_sample_size,
+    log_mean_exp,
+    normalize,
+    relative_error,
+)
 
 __all__ = [
     "Bounds",
@@ -86,11 +91,7 @@ def exponential_average(work: Array) -> Estimate:
     2.0
     """
     work = _as_work(work, "work")
-    size = work.shape[0]
-    log_sum = logsumexp(-work)
-    share = jnp.exp(-work - log_sum)
-    variance = (size * jnp.sum(jnp.square(share)) - 1) / (size - 1)
-    return Estimate(jnp.log(size) - log_sum, jnp.sqrt(jnp.maximum(variance, 0)))
+    return Estimate(-log_mean_exp(-work), relative_error(normalize(-work)))
 
 
 def cumulant_expansion(work: Array) -> Estimate:
@@ -371,8 +372,12 @@ def overlap(forward_work: Array, reverse_work: Array) -> Array:
     True
     """
     forward_work, reverse_work = _as_pair(forward_work, reverse_work)
-    sizes = forward_work.shape[0], reverse_work.shape[0]
     difference = bennett_acceptance_ratio(forward_work, reverse_work).value
+    return _overlap_at(difference, forward_work, reverse_work)
+
+
+def _overlap_at(difference: Array, forward_work: Array, reverse_work: Array) -> Array:
+    sizes = forward_work.shape[0], reverse_work.shape[0]
     logit = jnp.log(sizes[0]) - jnp.log(sizes[1]) - difference
     logit = logit + jnp.concatenate([forward_work, -reverse_work])
     common = jnp.sum(jax.nn.sigmoid(logit) * jax.nn.sigmoid(-logit))
@@ -448,15 +453,16 @@ def estimate(forward_work: Array, reverse_work: Array) -> FreeEnergy:
     'overlap'
     """
     forward_work, reverse_work = _as_pair(forward_work, reverse_work)
+    bar = bennett_acceptance_ratio(forward_work, reverse_work)
     bounds = two_sided_bounds(forward_work, reverse_work)
     found = FreeEnergy(
-        bennett_acceptance_ratio(forward_work, reverse_work),
+        bar,
         bounds.upper,
         bounds.lower,
         gaussian_crossing(forward_work, reverse_work),
         cumulant_expansion(forward_work),
         bounds,
-        overlap(forward_work, reverse_work),
+        _overlap_at(bar.value, forward_work, reverse_work),
         effective_sample_size(-forward_work),
         effective_sample_size(-reverse_work),
         (),

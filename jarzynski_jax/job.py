@@ -18,14 +18,20 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jarzynski_jax import annealing, checkpoint, evaluation, plotting, resampling, training
+from jarzynski_jax import (
+    annealing,
+    checkpoint,
+    evaluation,
+    paths,
+    plotting,
+    resampling,
+    training,
+)
 from jarzynski_jax import data as data_lib
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.dynamics import Dynamics, langevin
 from jarzynski_jax.energies import MLP, GaussianBase, OnGaussianBase, functional
 from jarzynski_jax.energies import gaussian_base as gaussian
-from jarzynski_jax.paths import Path as DensityPath
-from jarzynski_jax.paths import geometric_path
 from jarzynski_jax.training.algorithm import TrainingAlgorithm, TrainingState
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
 
@@ -527,8 +533,8 @@ def check_annealing(settings: Annealing) -> None:
             raise ValueError(f"annealing {name} must be at least 1; got {value}")
 
 
-def _path(model: _Model, params: Params) -> DensityPath:
-    return geometric_path(
+def _path(model: _Model, params: Params) -> paths.Path:
+    return paths.geometric_path(
         lambda x: -gaussian.energy(model.base, x), lambda x: -model.energy_fn(params, x)
     )
 

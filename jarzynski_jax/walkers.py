@@ -394,10 +394,8 @@ def log_partition_function_error(walkers: Walkers) -> Array:
     families = jax.ops.segment_sum(
         weights.normalize(walkers.log_weights), walkers.roots, num_walkers
     )
-    # Rounding may take the square below zero when all weights are equal.
-    square = (num_walkers * jnp.sum(jnp.square(families)) - 1) / (num_walkers - 1)
     is_whole = jnp.max(walkers.roots) < num_walkers
-    return jnp.where(is_whole, jnp.sqrt(jnp.maximum(square, 0)), jnp.nan)
+    return jnp.where(is_whole, weights.relative_error(families), jnp.nan)
 
 
 def draw_block(rng_key: PRNGKey, num_walkers: int, block_size: int) -> Array:

@@ -20,6 +20,7 @@ __all__ = [
     "log_mean_exp",
     "normalize",
     "perplexity",
+    "relative_error",
     "weighted_mean",
 ]
 
@@ -212,6 +213,34 @@ def perplexity(log_weights: Array) -> Array:
     entropy = jnp.sum(jax.scipy.special.entr(weights))
     fraction = jnp.exp(entropy) / weights.shape[0]
     return jnp.where(jnp.isneginf(jnp.max(log_weights)), jnp.zeros_like(fraction), fraction)
+
+
+def relative_error(shares: Array) -> Array:
+    r"""Relative standard error of a mean weight, of N independent shares of it.
+
+    :math:`\sqrt{(N\sum_i p_i^2 - 1)/(N - 1)}`: the sample standard deviation of the weights
+    over their mean and :math:`\sqrt N`; of the logarithm of the mean, the error itself.
+
+    Parameters
+    ----------
+    shares
+        :math:`p_i`, of sum one, shape ``(N,)``, N ≥ 2.
+
+    Returns
+    -------
+    Array
+        A scalar in [0, 1]; 1 if one share is all.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> float(relative_error(jnp.array([1.0, 0.0, 0.0])))
+    1.0
+    """
+    size = shares.shape[0]
+    square = (size * jnp.sum(jnp.square(shares)) - 1) / (size - 1)
+    # Rounding may take the square below zero when all shares are equal.
+    return jnp.sqrt(jnp.maximum(square, 0))
 
 
 def weighted_mean(log_weights: Array, values: Any) -> Any:

@@ -13,6 +13,7 @@ __all__ = [
     "check_positive",
     "check_step_size",
     "draw_noise",
+    "drop_non_finite",
     "keep_finite",
     "scalar_product",
     "value_and_grad",
@@ -70,6 +71,11 @@ def keep_finite(proposed: Position, position: Position) -> Position:
     return jax.tree.map(
         lambda new, old: jnp.where(jnp.isfinite(new), new, old), proposed, position
     )
+
+
+def drop_non_finite(drift: ArrayTree) -> ArrayTree:
+    """Put 0 for what is not finite: a dead walker's last drift; it only has to stand still."""
+    return jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0), drift)
 
 
 def all_finite(tree: ArrayTree) -> Array:

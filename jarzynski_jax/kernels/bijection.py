@@ -16,10 +16,11 @@ from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 
-from jarzynski_jax.kernels.arithmetic import all_finite, check_floating, keep_finite
+from jarzynski_jax.kernels.arithmetic import all_finite, keep_finite
+from jarzynski_jax.kernels.binding import bind
+from jarzynski_jax.kernels.density_state import DensityState, init
 from jarzynski_jax.types import (
     Array,
-    ArrayTree,
     Kernel,
     LogDensityFn,
     Position,
@@ -30,7 +31,6 @@ from jarzynski_jax.types import (
 __all__ = [
     "Bijection",
     "BijectionInfo",
-    "BijectionState",
     "as_top_level_api",
     "build_kernel",
     "init",
@@ -39,22 +39,6 @@ __all__ = [
 #: ``bijection(x) -> (y, log|det ∂y/∂x|)``, invertible, for one position; flowjax's
 #: ``transform_and_log_det``, say.
 Bijection: TypeAlias = Callable[[Position], tuple[Position, Array]]
-
-
-class BijectionState(NamedTuple):
-    r"""One walker.
-
-    position
-        Any pytree of floating-point arrays.
-    logdensity
-        :math:`\ell(x)` under the target by which the walker was last weighed.
-    log_endpoint
-        0: all of the weight is work.
-    """
-
-    position: ArrayTree
-    logdensity: Array
-    log_endpoint: Array
 
 
 class BijectionInfo(NamedTuple):
@@ -73,45 +57,13 @@ class BijectionInfo(NamedTuple):
     log_determinant: Array
 
 
-def init(position: Position, logdensity_fn: LogDensityFn) -> BijectionState:
-    """Weigh one walker for the first time.
-
-    Parameters
-    ----------
-    position
-        Any pytree of floating-point arrays.
-    logdensity_fn
-        The unnormalised log-density that the walker is a sample of.
-
-    Returns
-    -------
-    BijectionState
-        The state.
-
-    Raises
-    ------
-    ValueError
-        If a leaf of the position is not of floating point.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp
-    >>> float(init(jnp.array([1.0, 2.0]), lambda x: -jnp.sum(x**2) / 2).logdensity)
-    -2.5
-    """
-    check_floating(position)
-    logdensity = jnp.asarray(logdensity_fn(position))
-    dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
-    return BijectionState(position, logdensity, jnp.zeros((), dtype))
-
-
 def build_kernel() -> Kernel:
     """Build the kernel for one walker.
 
     Returns
     -------
     Kernel
-        ``kernel(rng_key, state, logdensity_fn, bijection) -> (BijectionState,
+        ``kernel(rng_key, state, logdensity_fn, bijection) -> (DensityState,
         BijectionInfo)``. ``logdensity_fn`` is the target after the move; the key is not
         used.
 
@@ -127,10 +79,10 @@ def build_kernel() -> Kernel:
 
     def kernel(
         rng_key: PRNGKey,
-        state: BijectionState,
+        state: DensityState,
         logdensity_fn: LogDensityFn,
         bijection: Bijection,
-    ) -> tuple[BijectionState, BijectionInfo]:
+    ) -> tuple[DensityState, BijectionInfo]:
         del rng_key
         image, log_determinant = bijection(state.position)
         position = keep_finite(image, state.position)
@@ -175,15 +127,4 @@ def as_top_level_api(logdensity_fn: LogDensityFn, bijection: Bijection) -> Sampl
     >>> state.position.tolist(), float(info.log_weight_increment)
     ([-1.0, -1.0], 0.0)
     """
-    kernel = build_kernel()
-
-    def init_fn(position: Position, rng_key: PRNGKey | None = None) -> BijectionState:
-        del rng_key
-        return init(position, logdensity_fn)
-
-    def step_fn(
-        rng_key: PRNGKey, state: BijectionState
-    ) -> tuple[BijectionState, BijectionInfo]:
-        return kernel(rng_key, state, logdensity_fn, bijection)
-
-    return SamplingAlgorithm(init_fn, step_fn)
+    return bind(init, build_kernel(), logdensity_fn, bijection)

@@ -23,6 +23,7 @@ References: thesis, §4.1; Vaikuntanathan and Jarzynski, *Phys. Rev. Lett.* 100 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -33,10 +34,12 @@ from jarzynski_jax.kernels.arithmetic import (
     check_positive,
     check_step_size,
     draw_noise,
+    drop_non_finite,
     keep_finite,
     scalar_product,
     value_and_grad,
 )
+from jarzynski_jax.kernels.binding import bind
 from jarzynski_jax.kernels.preconditioning import (
     Preconditioner,
     apply,
@@ -182,13 +185,11 @@ def build_kernel() -> Kernel:
         dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
         h, epsilon = jnp.asarray(step_size, dtype), jnp.asarray(diffusion, dtype)
         displacement = jax.tree.map(jnp.subtract, proposed, state.position)
-        gap = jax.tree.map(jnp.subtract, state.velocity, velocity)
+        forces = solve(preconditioner, state.velocity), solve(preconditioner, velocity)
+        gap = jax.tree.map(jnp.subtract, *forces)
 
         def dot(left: ArrayTree, right: ArrayTree) -> Array:
             return scalar_product(left, right, dtype)
-
-        def speed(velocity: ArrayTree) -> Array:
-            return dot(velocity, solve(preconditioner, velocity))
 
         def square(score: ArrayTree) -> Array:
             return dot(score, apply(preconditioner, score))
@@ -197,9 +198,9 @@ def build_kernel() -> Kernel:
         increment = (
             logdensity.astype(dtype)
             - state.logdensity.astype(dtype)
-            - dot(displacement, solve(preconditioner, gap)) / (2 * epsilon)
+            - dot(displacement, gap) / (2 * epsilon)
             - (dot(displacement, state.logdensity_grad) + dot(displacement, score)) / 2
-            + h / (4 * epsilon) * (speed(state.velocity) - speed(velocity))
+            + h / (4 * epsilon) * (dot(state.velocity, forces[0]) - dot(velocity, forces[1]))
             + log_endpoint
             + h * epsilon / 4 * square(state.logdensity_grad)
             + h / 2 * (dot(state.velocity, state.logdensity_grad) + dot(velocity, score))
@@ -249,17 +250,9 @@ def as_top_level_api(
     >>> state.position.shape
     (2,)
     """
-    kernel = build_kernel()
-
-    def init_fn(position: Position, rng_key: PRNGKey | None = None) -> EscortedState:
-        del rng_key
-        return init(position, logdensity_fn, velocity_fn)
-
-    def step_fn(rng_key: PRNGKey, state: EscortedState) -> tuple[EscortedState, EscortedInfo]:
-        args = (velocity_fn, step_size, diffusion, preconditioner)
-        return kernel(rng_key, state, logdensity_fn, *args)
-
-    return SamplingAlgorithm(init_fn, step_fn)
+    start = partial(init, velocity_fn=velocity_fn)
+    args = (velocity_fn, step_size, diffusion, preconditioner)
+    return bind(start, build_kernel(), logdensity_fn, *args)
 
 
 def _escorted_step(
@@ -270,11 +263,7 @@ def _escorted_step(
     preconditioner: Preconditioner | None,
 ) -> Position:
     noise = apply_factor(preconditioner, draw_noise(rng_key, state.position))
-    # The last drift of a dead walker may not be finite; it only has to stand still.
-    score, velocity = jax.tree.map(
-        lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0),
-        (state.logdensity_grad, state.velocity),
-    )
+    score, velocity = drop_non_finite((state.logdensity_grad, state.velocity))
 
     def step(x: Array, velocity: Array, score: Array, noise: Array) -> Array:
         dtype = jnp.result_type(x)

@@ -14,13 +14,12 @@ References: Neal, *Statistics and Computing* 11 (2001) 125; thesis, §3.3.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
-from jarzynski_jax.kernels.arithmetic import check_floating
+from jarzynski_jax.kernels.binding import bind
+from jarzynski_jax.kernels.density_state import DensityState, init, without_endpoint
 from jarzynski_jax.types import (
     Array,
-    ArrayTree,
     Kernel,
     LogDensityFn,
     Position,
@@ -28,28 +27,12 @@ from jarzynski_jax.types import (
     SamplingAlgorithm,
 )
 
-__all__ = ["InvariantInfo", "InvariantState", "as_top_level_api", "build_kernel", "init"]
+__all__ = ["InvariantInfo", "as_top_level_api", "build_kernel", "init"]
 
 #: ``init(position, logdensity_fn) -> state``, as BlackJAX's kernels have it.
 MCMCInit = Callable[[Position, LogDensityFn], Any]
 #: ``kernel(rng_key, state, logdensity_fn, *args) -> (state, info)``, likewise.
 MCMCKernel = Callable[..., tuple[Any, Any]]
-
-
-class InvariantState(NamedTuple):
-    r"""One walker.
-
-    position
-        Any pytree of floating-point arrays.
-    logdensity
-        :math:`\ell(x)` under the target by which the walker was last weighed.
-    log_endpoint
-        0: all of the weight is work.
-    """
-
-    position: ArrayTree
-    logdensity: Array
-    log_endpoint: Array
 
 
 class InvariantInfo(NamedTuple):
@@ -68,36 +51,6 @@ class InvariantInfo(NamedTuple):
     mcmc_info: Any
 
 
-def init(position: Position, logdensity_fn: LogDensityFn) -> InvariantState:
-    """Weigh one walker for the first time.
-
-    Parameters
-    ----------
-    position
-        Any pytree of floating-point arrays.
-    logdensity_fn
-        The unnormalised log-density that the walker is a sample of.
-
-    Returns
-    -------
-    InvariantState
-        The state.
-
-    Raises
-    ------
-    ValueError
-        If a leaf of the position is not of floating point.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp
-    >>> float(init(jnp.array([1.0, 2.0]), lambda x: -jnp.sum(x**2) / 2).logdensity)
-    -2.5
-    """
-    check_floating(position)
-    return _state(position, logdensity_fn(position))
-
-
 def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
     """Build the kernel for one walker from a Markov kernel with BlackJAX's signatures.
 
@@ -113,7 +66,7 @@ def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
     Returns
     -------
     Kernel
-        ``kernel(rng_key, state, logdensity_fn, *args) -> (InvariantState, InvariantInfo)``.
+        ``kernel(rng_key, state, logdensity_fn, *args) -> (DensityState, InvariantInfo)``.
         It raises a ``ValueError`` if the Markov kernel's state lacks a field.
 
     Examples
@@ -127,8 +80,8 @@ def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
     """
 
     def kernel(
-        rng_key: PRNGKey, state: InvariantState, logdensity_fn: LogDensityFn, *args: Any
-    ) -> tuple[InvariantState, InvariantInfo]:
+        rng_key: PRNGKey, state: DensityState, logdensity_fn: LogDensityFn, *args: Any
+    ) -> tuple[DensityState, InvariantInfo]:
         mcmc_state = mcmc_init(state.position, logdensity_fn)
         for field in ("position", "logdensity"):
             if not hasattr(mcmc_state, field):
@@ -141,7 +94,7 @@ def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
         increment = mcmc_state.logdensity.astype(dtype) - state.logdensity.astype(dtype)
         is_finite = jnp.isfinite(increment)
         moved, mcmc_info = mcmc_kernel(rng_key, mcmc_state, logdensity_fn, *args)
-        new_state = _state(moved.position, moved.logdensity)
+        new_state = without_endpoint(moved.position, moved.logdensity)
         increment = jnp.where(is_finite, increment, -jnp.inf)
         return new_state, InvariantInfo(increment, is_finite, mcmc_info)
 
@@ -179,21 +132,4 @@ def as_top_level_api(
     >>> float(info.log_weight_increment)
     0.0
     """
-    kernel = build_kernel(mcmc_init, mcmc_kernel)
-
-    def init_fn(position: Position, rng_key: PRNGKey | None = None) -> InvariantState:
-        del rng_key
-        return init(position, logdensity_fn)
-
-    def step_fn(
-        rng_key: PRNGKey, state: InvariantState
-    ) -> tuple[InvariantState, InvariantInfo]:
-        return kernel(rng_key, state, logdensity_fn, *args)
-
-    return SamplingAlgorithm(init_fn, step_fn)
-
-
-def _state(position: Position, logdensity: Array) -> InvariantState:
-    logdensity = jnp.asarray(logdensity)
-    dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
-    return InvariantState(jax.tree.map(jnp.asarray, position), logdensity, jnp.zeros((), dtype))
+    return bind(init, build_kernel(mcmc_init, mcmc_kernel), logdensity_fn, *args)

@@ -36,10 +36,12 @@ from jarzynski_jax.kernels.arithmetic import (
     all_finite,
     check_step_size,
     draw_noise,
+    drop_non_finite,
     keep_finite,
     scalar_product,
     value_and_grad,
 )
+from jarzynski_jax.kernels.binding import bind
 from jarzynski_jax.kernels.preconditioning import (
     Preconditioner,
     apply_factor,
@@ -176,10 +178,7 @@ def build_kernel() -> Kernel:
         first_damping = jnp.where(state.is_at_rest, 0, damping)
         before = _refresh(key_before, state.velocity, first_damping)
 
-        # The last gradient of a dead walker may not be finite; it only has to stand still.
-        gradient = jax.tree.map(
-            lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0), state.logdensity_grad
-        )
+        gradient = drop_non_finite(state.logdensity_grad)
         half = _step(before, apply_transposed_factor(preconditioner, gradient), step_size / 2)
         proposed = _step(state.position, apply_factor(preconditioner, half), step_size)
         position = keep_finite(proposed, state.position)
@@ -242,16 +241,8 @@ def as_top_level_api(
     >>> state.velocity.shape
     (2,)
     """
-    kernel = build_kernel()
-
-    def init_fn(position: Position, rng_key: PRNGKey | None = None) -> KineticState:
-        del rng_key
-        return init(position, logdensity_fn)
-
-    def step_fn(rng_key: PRNGKey, state: KineticState) -> tuple[KineticState, KineticInfo]:
-        return kernel(rng_key, state, logdensity_fn, step_size, friction, preconditioner)
-
-    return SamplingAlgorithm(init_fn, step_fn)
+    args = (step_size, friction, preconditioner)
+    return bind(init, build_kernel(), logdensity_fn, *args)
 
 
 def _difference_of_squares(left: ArrayTree, right: ArrayTree, dtype: jnp.dtype) -> Array:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jarzynski_jax.kernels.binding import bind
 from jarzynski_jax.types import (
     Array,
     ArrayTree,
@@ -206,16 +207,7 @@ def as_top_level_api(logdensity_fn: LogDensityFn, stages: Sequence[Stage]) -> Sa
     >>> state.position.shape
     (2,)
     """
-    start, kernel = build_init(stages), build_kernel(stages)
-
-    def init_fn(position: Position, rng_key: PRNGKey | None = None) -> SequenceState:
-        del rng_key
-        return start(position, logdensity_fn)
-
-    def step_fn(rng_key: PRNGKey, state: SequenceState) -> tuple[SequenceState, SequenceInfo]:
-        return kernel(rng_key, state, logdensity_fn)
-
-    return SamplingAlgorithm(init_fn, step_fn)
+    return bind(build_init(stages), build_kernel(stages), logdensity_fn)
 
 
 def _check(stages: Sequence[Stage]) -> None:

@@ -32,10 +32,12 @@ import jax.numpy as jnp
 from jarzynski_jax.kernels.arithmetic import (
     check_step_size,
     draw_noise,
+    drop_non_finite,
     keep_finite,
     scalar_product,
     value_and_grad,
 )
+from jarzynski_jax.kernels.binding import bind
 from jarzynski_jax.kernels.preconditioning import Preconditioner, apply, apply_factor
 from jarzynski_jax.types import (
     Array,
@@ -202,26 +204,14 @@ def as_top_level_api(
     >>> state.position.shape
     (2,)
     """
-    kernel = build_kernel()
-
-    def init_fn(position: Position, rng_key: PRNGKey | None = None) -> ULAState:
-        del rng_key
-        return init(position, logdensity_fn)
-
-    def step_fn(rng_key: PRNGKey, state: ULAState) -> tuple[ULAState, ULAInfo]:
-        return kernel(rng_key, state, logdensity_fn, step_size, preconditioner)
-
-    return SamplingAlgorithm(init_fn, step_fn)
+    return bind(init, build_kernel(), logdensity_fn, step_size, preconditioner)
 
 
 def _langevin_step(
     rng_key: PRNGKey, state: ULAState, step_size: Scalar, preconditioner: Preconditioner | None
 ) -> Position:
     noise = apply_factor(preconditioner, draw_noise(rng_key, state.position))
-    # The last gradient of a dead walker may not be finite; it only has to stand still.
-    gradient = jax.tree.map(
-        lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0), state.logdensity_grad
-    )
+    gradient = drop_non_finite(state.logdensity_grad)
 
     def step(x: Array, drift: Array, noise: Array) -> Array:
         h = jnp.asarray(step_size, jnp.result_type(x))

@@ -1,0 +1,82 @@
+"""The state of kernels that need no gradient from one move to the next."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from jarzynski_jax.kernels.arithmetic import check_floating
+from jarzynski_jax.types import Array, ArrayTree, LogDensityFn, Position
+
+__all__ = ["DensityState", "init", "without_endpoint"]
+
+
+class DensityState(NamedTuple):
+    r"""One walker.
+
+    position
+        Any pytree of floating-point arrays.
+    logdensity
+        :math:`\ell(x)` under the target by which the walker was last weighed.
+    log_endpoint
+        0: all of the weight is work.
+    """
+
+    position: ArrayTree
+    logdensity: Array
+    log_endpoint: Array
+
+
+def init(position: Position, logdensity_fn: LogDensityFn) -> DensityState:
+    """Weigh one walker for the first time.
+
+    Parameters
+    ----------
+    position
+        Any pytree of floating-point arrays.
+    logdensity_fn
+        The unnormalised log-density that the walker is a sample of.
+
+    Returns
+    -------
+    DensityState
+        The state.
+
+    Raises
+    ------
+    ValueError
+        If a leaf of the position is not of floating point.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> float(init(jnp.array([1.0, 2.0]), lambda x: -jnp.sum(x**2) / 2).logdensity)
+    -2.5
+    """
+    check_floating(position)
+    return without_endpoint(position, logdensity_fn(position))
+
+
+def without_endpoint(position: Position, logdensity: Array) -> DensityState:
+    """Make a state of a position and the log-density there, which is known already.
+
+    Parameters
+    ----------
+    position
+        Any pytree of floating-point arrays.
+    logdensity
+        A scalar.
+
+    Returns
+    -------
+    DensityState
+        The state.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> float(without_endpoint(jnp.zeros(2), jnp.array(-3.0)).log_endpoint)
+    0.0
+    """
+    logdensity = jnp.asarray(logdensity)
+    dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
+    return DensityState(position, logdensity, jnp.zeros((), dtype))
