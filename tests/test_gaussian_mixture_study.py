@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from zscore import assert_unbiased, replicate
 
-from benchmarks.gaussian_mixture import divergences, jobs, line, model, scaling
+from benchmarks import jobs
+from benchmarks.gaussian_mixture import divergences, line, model, scaling
 from benchmarks.gaussian_mixture.report import Row, write_tables
 from benchmarks.gaussian_mixture.settings import QUICK, STANDARD
 from jarzynski_jax import walkers

@@ -11,10 +11,10 @@ from typing import Annotated
 
 import tyro
 
+from benchmarks import jobs
 from benchmarks.gaussian_mixture import (
     algorithms,
     divergences,
-    jobs,
     lags,
     langevin_bias,
     line,
@@ -23,9 +23,9 @@ from benchmarks.gaussian_mixture import (
     thresholds,
     variants,
 )
-from benchmarks.gaussian_mixture.jobs import Job
 from benchmarks.gaussian_mixture.report import write_tables
 from benchmarks.gaussian_mixture.settings import QUICK, STANDARD, THESIS, Settings
+from benchmarks.jobs import Job
 
 _RUN = (variants, lags, line, divergences, langevin_bias, scaling)
 _SHOWN = (

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.gaussian_mixture import figures
+from benchmarks import drawing
 from benchmarks.gaussian_mixture.report import Results, Row
 
 LABELS = {
@@ -36,14 +36,14 @@ def draw(results: Results, folder: Path) -> None:
 
 
 def _draw_training(results: Results, folder: Path) -> None:
-    figure, (left, middle, right, last) = figures.panels(4)
-    for (name, label), style in zip(LABELS.items(), figures.STYLES, strict=False):
+    figure, (left, middle, right, last) = drawing.panels(4)
+    for (name, label), style in zip(LABELS.items(), drawing.STYLES, strict=False):
         runs = results[name]
         update = runs["update"][0]
-        figures.plot_mean_and_range(left, update, runs["mass"], style, label)
+        drawing.plot_mean_and_range(left, update, runs["mass"], style, label)
         middle.plot(update, runs["distance_a"].mean(axis=0), **style, label=label)
         middle.plot(update, runs["distance_b"].mean(axis=0), **style)
-        figures.plot_mean_and_range(right, update, runs["divergence"], style, label)
+        drawing.plot_mean_and_range(right, update, runs["divergence"], style, label)
     main = results["algorithm_3"]
     every = max(1, len(main["update"][0]) // 20)
     (crosses,) = right.plot(
@@ -60,47 +60,47 @@ def _draw_training(results: Results, folder: Path) -> None:
     left.legend(fontsize=8)
     right.legend(handles=[crosses], fontsize=8)
     _draw_deviations(main, last)
-    figures.save(figure, folder, "figure_4_1_and_4_2_algorithms")
+    drawing.save(figure, folder, "figure_4_1_and_4_2_algorithms")
 
 
 def _draw_deviations(runs: dict[str, np.ndarray], axis: Any) -> None:
     """Where the KL divergence has gone below the noise of the data, its error has not."""
     update, errors = runs["update"][0], 2 * runs["divergence_error"].mean(axis=0)
     axis.fill_between(update, -errors, errors, color="0.88", label="± 2 standard errors")
-    for name, style in (("held_out", figures.STYLES[0]), ("training", figures.STYLES[3])):
+    for name, style in (("held_out", drawing.STYLES[0]), ("training", drawing.STYLES[3])):
         deviations = runs[f"divergence_of_{name}"] - runs["divergence"]
         for deviation in deviations:
             axis.plot(update, deviation, **style)
-        axis.lines[-1].set_label(f"from {name.replace('_', '-')} weights, five seeds")
+        axis.lines[-1].set_label(f"from {name.replace('_', '-')} weights, one line a seed")
     axis.set(xlabel="update", ylabel="KL from weights - exact KL (nats)", title="Algorithm 3")
     axis.legend(fontsize=8)
 
 
 def _draw_collapse(results: Results, folder: Path) -> None:
     runs = results["collapse"]
-    figure, axes = figures.panels(1, len(runs["mass"]), sharex=True, squeeze=False)
+    figure, axes = drawing.panels(1, len(runs["mass"]), sharex=True, squeeze=False)
     for axis, mass in zip(axes[:, 0], runs["mass"], strict=True):
         axis.plot(runs["update"][0], mass, color="0.0", linewidth=1)
         axis.set(ylabel="p", ylim=(-0.05, 1.05))
     axes[0, 0].set_title("PCD, γ_z = 5, h = 0.2; one panel a seed")
     axes[-1, 0].set(xlabel="update")
     figure.set_figheight(1.6 * len(runs["mass"]) + 0.6)
-    figures.save(figure, folder, "figure_4_4_collapse")
+    drawing.save(figure, folder, "figure_4_4_collapse")
 
 
 def _draw_masses(results: Results, folder: Path) -> None:
     shown = ("algorithm_3", "pool", "pcd")
-    figure, axes = figures.panels(len(shown), sharey=True)
+    figure, axes = drawing.panels(len(shown), sharey=True)
     for axis, name in zip(axes, shown, strict=True):
         runs = results[name]
-        for (field, source), style in zip(_SOURCES.items(), figures.STYLES, strict=False):
-            figures.plot_mean_and_range(axis, runs["update"][0], runs[field], style, source)
+        for (field, source), style in zip(_SOURCES.items(), drawing.STYLES, strict=False):
+            drawing.plot_mean_and_range(axis, runs["update"][0], runs[field], style, source)
         data = runs["mass_of_data"].mean()
         axis.axhline(data, color="0.0", linewidth=0.6, label="data")
         axis.set(xlabel="update", title=LABELS[name], ylim=(-0.02, 0.6))
     axes[0].set(ylabel="mass of the mode at a")
     axes[0].legend(fontsize=8)
-    figures.save(figure, folder, "masses")
+    drawing.save(figure, folder, "masses")
 
 
 def rows(results: Results) -> list[Row]:

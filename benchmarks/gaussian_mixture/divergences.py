@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.gaussian_mixture import figures
+from benchmarks import drawing
 from benchmarks.gaussian_mixture.report import Results, Row
 from benchmarks.gaussian_mixture.settings import Settings
 from jarzynski_jax.energies import mixture
@@ -85,7 +85,7 @@ def _run(settings: Settings) -> dict[str, np.ndarray]:
 
 def draw(results: Results, folder: Path) -> None:
     found = results["divergences"]
-    figure, axes = figures.panels(2)
+    figure, axes = drawing.panels(2)
     for axis, name, label in zip(
         axes,
         ("kullback_leibler", "fisher"),
@@ -93,12 +93,12 @@ def draw(results: Results, folder: Path) -> None:
         strict=True,
     ):
         for index, num_samples in enumerate(NUM_SAMPLES):
-            runs, style = found[name][:, index], figures.STYLES[index + 1]
-            figures.plot_mean_and_range(axis, LOG_ODDS, runs, style, f"{num_samples} samples")
-        axis.plot(LOG_ODDS, found[f"exact_{name}"], **figures.STYLES[0], label="quadrature")
+            runs, style = found[name][:, index], drawing.STYLES[index + 1]
+            drawing.plot_mean_and_range(axis, LOG_ODDS, runs, style, f"{num_samples} samples")
+        axis.plot(LOG_ODDS, found[f"exact_{name}"], **drawing.STYLES[0], label="quadrature")
         axis.set(xlabel="z, log-odds of the modes of ρ₂", ylabel=label)
         axis.legend(fontsize=8)
-    figures.save(figure, folder, "figure_2_4_divergences")
+    drawing.save(figure, folder, "figure_2_4_divergences")
 
 
 def rows(results: Results) -> list[Row]:

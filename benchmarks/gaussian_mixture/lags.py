@@ -8,13 +8,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.gaussian_mixture import figures
+from benchmarks import drawing
 from benchmarks.gaussian_mixture.report import Results, Row
-from benchmarks.gaussian_mixture.runs import Sizes, stack, train
+from benchmarks.gaussian_mixture.runs import Sizes, never_resampled, stack, train
 from benchmarks.gaussian_mixture.settings import Settings
 from benchmarks.gaussian_mixture.variants import RATES, STEP_SIZE, speed
 from jarzynski_jax import training, walkers
-from jarzynski_jax.dynamics import Dynamics, langevin
+from jarzynski_jax.dynamics import Dynamics
 from jarzynski_jax.resampling import (
     Resampler,
     adaptive,
@@ -44,7 +44,7 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
         stride=settings.stride,
     )
     rates = RATES.times(speed(settings.num_lag_updates))
-    never = langevin(STEP_SIZE, resampler=adaptive(systematic, 0.0))
+    never = never_resampled(STEP_SIZE)
 
     @jax.jit
     def train_once(rng_key: PRNGKey, lag: Array) -> Any:
@@ -84,12 +84,12 @@ def resampled_every(
 
 
 def draw(results: Results, folder: Path) -> None:
-    figure, axes = figures.panels(3, 2, sharex=True, sharey="row")
+    figure, axes = drawing.panels(3, 2, sharex=True, sharey="row")
     for column, scheme in enumerate(SCHEMES):
         runs = results[f"lag_{scheme}"]
         num_seeds = runs["mass"].shape[1]
         for index, lag in enumerate(runs["lags"]):
-            update, style = runs["update"][0, 0], figures.STYLES[index]
+            update, style = runs["update"][0, 0], drawing.STYLES[index]
             mean, deviation = (
                 runs["mass"][index].mean(axis=0),
                 runs["mass"][index].std(axis=0, ddof=1),
@@ -103,7 +103,7 @@ def draw(results: Results, folder: Path) -> None:
     axes[0, 0].set(ylabel="p, mass of the mode at a")
     axes[1, 0].set(ylabel=f"standard error of p over {num_seeds} seeds")
     axes[0, 0].legend(fontsize=8)
-    figures.save(figure, folder, "figure_4_6_resamplers")
+    drawing.save(figure, folder, "figure_4_6_resamplers")
 
 
 def _spread(runs: dict[str, np.ndarray], index: int) -> np.ndarray:

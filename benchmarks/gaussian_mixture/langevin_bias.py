@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.gaussian_mixture import figures
+from benchmarks import drawing
 from benchmarks.gaussian_mixture.report import Results, Row
+from benchmarks.gaussian_mixture.runs import never_resampled
 from benchmarks.gaussian_mixture.settings import Settings
 from jarzynski_jax import walkers, weights
-from jarzynski_jax.dynamics import advance, langevin
-from jarzynski_jax.resampling import adaptive, systematic
+from jarzynski_jax.dynamics import advance
 from jarzynski_jax.types import Array, PRNGKey
 from jarzynski_jax.walkers import Walkers
 
@@ -42,17 +42,13 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
     return {field: np.stack([np.asarray(found[field]) for found in runs]) for field in runs[0]}
 
 
-def _never_resampled(step_size: Array | float) -> dict:
-    return {"step_size": step_size, "resampler": adaptive(systematic, 0.0)}
-
-
 def _equilibrium(rng_key: PRNGKey, num_walkers: int) -> dict[str, Array]:
     """Variances at a fixed target, from exact samples, without and with weights."""
 
     def at_step_size(inputs: tuple[PRNGKey, Array]) -> dict[str, Array]:
         key, step_size = inputs
         key_start, key_path = jax.random.split(key)
-        dynamics = langevin(**_never_resampled(step_size))
+        dynamics = never_resampled(step_size)
         well = _well(0.0)
         x = jax.random.normal(key_start, (num_walkers,))
         ensemble = walkers.init(x, well, dynamics.kernel_init)
@@ -79,7 +75,7 @@ def _well(centre: Array | float) -> Callable[[Array], Array]:
 def _translation(rng_key: PRNGKey, num_walkers: int) -> dict[str, Array]:
     """Walkers behind a moving well: means and histograms, without and with weights."""
     key_start, key_path = jax.random.split(rng_key)
-    dynamics = langevin(**_never_resampled(WELL_STEP_SIZE))
+    dynamics = never_resampled(WELL_STEP_SIZE)
     start = jax.random.normal(key_start, (num_walkers,))
     ensemble = walkers.init(start, _well(0.0), dynamics.kernel_init)
     num_steps = round(SNAPSHOTS[-1] / WELL_STEP_SIZE)
@@ -118,9 +114,9 @@ def draw(results: Results, folder: Path) -> None:
 
 
 def _draw_bias(found: dict[str, np.ndarray], folder: Path) -> None:
-    figure, (left, right) = figures.panels(2)
+    figure, (left, right) = drawing.panels(2)
     h = np.linspace(0, 0.85, 100)
-    left.plot(h, 1 / (1 - h / 2), **figures.STYLES[2], label="eq. 2.3.16: 1/(1 - h/2)")
+    left.plot(h, 1 / (1 - h / 2), **drawing.STYLES[2], label="eq. 2.3.16: 1/(1 - h/2)")
     left.axhline(1, color="0.0", linewidth=0.8, label="target: 1")
     for name, marker in (("unweighted", "s"), ("weighted", "o")):
         mean, spread = found[name].mean(axis=0), found[name].std(axis=0, ddof=1)
@@ -131,23 +127,23 @@ def _draw_bias(found: dict[str, np.ndarray], folder: Path) -> None:
     left.set(xlabel="h (variance of the target)", ylabel="variance of the walkers")
     right.set(xlabel="h (variance of the target)", ylabel="ESS (fraction of N)", ylim=(0, 1))
     left.legend(fontsize=8)
-    figures.save(figure, folder, "example_3_bias_of_the_time_step")
+    drawing.save(figure, folder, "example_3_bias_of_the_time_step")
 
 
 def _draw_well(found: dict[str, np.ndarray], folder: Path) -> None:
-    figure, axes = figures.panels(len(SNAPSHOTS), sharey=True)
+    figure, axes = drawing.panels(len(SNAPSHOTS), sharey=True)
     centres = (BINS[1:] + BINS[:-1]) / 2
     for axis, time in zip(axes, SNAPSHOTS, strict=True):
         index = round(time / WELL_STEP_SIZE)
-        for name, style in (("unweighted", figures.STYLES[1]), ("weighted", figures.STYLES[0])):
+        for name, style in (("unweighted", drawing.STYLES[1]), ("weighted", drawing.STYLES[0])):
             axis.step(centres, found[f"{name}_density"][0, index], where="mid", **style)
             axis.lines[-1].set_label(f"{name} walkers")
         exact = np.exp(-np.square(centres - SPEED * time) / 2) / math.sqrt(2 * math.pi)
-        axis.plot(centres, exact, **figures.STYLES[3], label="target")
+        axis.plot(centres, exact, **drawing.STYLES[3], label="target")
         axis.set(xlabel="x", title=f"t = {time:g}")
     axes[0].set(ylabel="density")
     axes[0].legend(fontsize=8)
-    figures.save(figure, folder, "figure_3_1_translated_well")
+    drawing.save(figure, folder, "figure_3_1_translated_well")
 
 
 def rows(results: Results) -> list[Row]:

@@ -15,14 +15,13 @@ import numpy as np
 import optax
 from scipy.integrate import solve_ivp
 
-from benchmarks.gaussian_mixture import figures
+from benchmarks import drawing
 from benchmarks.gaussian_mixture.model import TARGET_MASS
 from benchmarks.gaussian_mixture.report import Results, Row
+from benchmarks.gaussian_mixture.runs import never_resampled
 from benchmarks.gaussian_mixture.settings import Settings
 from jarzynski_jax import training
-from jarzynski_jax.dynamics import langevin
 from jarzynski_jax.energies import mixture
-from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.types import Array, Params, PRNGKey
 
 STEP_SIZE = 0.05
@@ -73,17 +72,20 @@ def _ideal(t: float, z: np.ndarray, q_star: float, q_start: float) -> np.ndarray
 
 
 class Case(NamedTuple):
-    """An algorithm and the equation that it should follow."""
+    """An algorithm, the equation that it should follow, and where its walkers start."""
 
     label: str
     build: Callable
     equation: Callable
+    starts_at_data: bool = False
 
 
 CASES = {
     "jarzynski": Case("Jarzynski", training.jarzynski, _jarzynski),
     "unweighted": Case("unweighted", training.unweighted, _unweighted),
-    "pcd": Case("PCD from all data", training.persistent_contrastive_divergence, _nothing),
+    # Not random members of the data are its first walkers but all, as in eq. 4.2.10: it is the
+    # unweighted walk, started at the data.
+    "pcd": Case("PCD from all data", training.unweighted, _nothing, starts_at_data=True),
     "cd": Case("CD", training.contrastive_divergence, _nothing),
     "score_matching": Case("score matching", training.score_matching, _nothing),
     "hutchinson": Case(  # in one dimension it is the exact Laplacian
@@ -101,19 +103,19 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
     name = name.removeprefix("line_")
     if name == "shift":
         # Few walkers, so that the shift is large; no resampling, as in the equation.
-        build, num_seeds, num_walkers = (
-            training.jarzynski,
+        case, num_seeds, num_walkers = (
+            CASES["jarzynski"],
             settings.num_shift_seeds,
             settings.num_line_walkers // 10,
         )
     else:
-        build, num_seeds, num_walkers = (
-            CASES[name].build,
+        case, num_seeds, num_walkers = (
+            CASES[name],
             settings.num_seeds,
             settings.num_line_walkers,
         )
     simulate_once = jax.jit(
-        lambda key: _simulate(key, build, num_walkers, settings.num_line_updates)
+        lambda key: _simulate(key, case, num_walkers, settings.num_line_updates)
     )
     runs = [simulate_once(jax.random.key(seed)) for seed in range(num_seeds)]
     fields = ("z", "q_star", "q_start")
@@ -124,22 +126,15 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
 
 
 def _simulate(
-    rng_key: PRNGKey, build: Callable, num_walkers: int, num_updates: int
+    rng_key: PRNGKey, case: Case, num_walkers: int, num_updates: int
 ) -> tuple[Array, Array, Array]:
     key_data, key_start, key_init, key_steps = jax.random.split(rng_key, 4)
     data = mixture.sample(key_data, {**_MODES, "z": jnp.array(Z_STAR)}, num_walkers)
     z = jnp.array(0.0)
     start = mixture.sample(key_start, {**_MODES, "z": z}, num_walkers)
-    never = langevin(STEP_SIZE, resampler=adaptive(systematic, 0.0))
-    algorithm = build(energy, optax.sgd(RATE), never)
+    algorithm = case.build(energy, optax.sgd(RATE), never_resampled(STEP_SIZE))
     log_z = mixture.log_partition_function({**_MODES, "z": z})
-    state = algorithm.init(key_init, z, start, data, log_z)
-    if build is training.persistent_contrastive_divergence:
-        # Not random members of the data but all of them, as in eq. 4.2.10: the walkers of
-        # the unweighted walk started at the data.
-        state = training.unweighted(energy, optax.sgd(RATE), never).init(
-            key_init, z, data, data, log_z
-        )
+    state = algorithm.init(key_init, z, data if case.starts_at_data else start, data, log_z)
 
     def update(state: Any, keys: PRNGKey) -> tuple[Any, Array]:
         z = state.params
@@ -173,23 +168,23 @@ def _solve(equation: Callable, runs: dict[str, np.ndarray], until: float) -> np.
 
 
 def draw(results: Results, folder: Path) -> None:
-    figure, axes = figures.panels(3, 2)
+    figure, axes = drawing.panels(3, 2)
     _draw_learning(results, axes[0, 0])
     _draw_long(results["line_unweighted"], axes[0, 1])
     _draw_shift(results["line_shift"], axes[0, 2])
     for axis, name in zip(axes[1], ("pcd", "cd", "score_matching"), strict=True):
         _draw_no_learning(results, axis, name)
-    figures.save(figure, folder, "section_4_2_one_dimension")
+    drawing.save(figure, folder, "section_4_2_one_dimension")
 
 
 def _draw_learning(results: Results, axis: Any) -> None:
     runs = results["line_jarzynski"]
     time = _time(runs)
-    figures.plot_mean_and_range(axis, time, runs["z"], figures.STYLES[1], "simulated")
+    drawing.plot_mean_and_range(axis, time, runs["z"], drawing.STYLES[1], "simulated")
     equation = _solve(_jarzynski, runs, time[-1]).mean(axis=0)
-    axis.plot(time, equation, **figures.STYLES[2], label="eq. 4.2.12")
+    axis.plot(time, equation, **drawing.STYLES[2], label="eq. 4.2.12")
     ideal = _solve(_ideal, runs, time[-1])[0]
-    axis.plot(time, ideal, **figures.STYLES[3], label="eq. 4.2.19, ideal")
+    axis.plot(time, ideal, **drawing.STYLES[3], label="eq. 4.2.19, ideal")
     axis.axhline(Z_STAR, color="0.0", linewidth=0.6, label="z*")
     axis.set(xlabel="time (updates × learning rate)", ylabel="z", title="Jarzynski")
     axis.legend(fontsize=8)
@@ -200,7 +195,7 @@ def _draw_long(runs: dict[str, np.ndarray], axis: Any) -> None:
     for z in runs["z"]:
         axis.plot(time, z, color="0.55", linewidth=1)
     drift = _solve(_unweighted, runs, time[-1]).mean(axis=0)
-    axis.plot(time, drift, **figures.STYLES[2], label="eq. 4.2.9: linear drift")
+    axis.plot(time, drift, **drawing.STYLES[2], label="eq. 4.2.9: linear drift")
     axis.set(xlabel="time (updates × learning rate)", ylabel="z", title="unweighted, long")
     axis.set(ylim=(1.3 * runs["z"].min(), 1.3 * max(runs["z"].max(), 1.0)))
     axis.legend(fontsize=8)
@@ -218,12 +213,12 @@ def _draw_shift(runs: dict[str, np.ndarray], axis: Any) -> None:
 
 def _draw_no_learning(results: Results, axis: Any, name: str) -> None:
     runs = results[f"line_{name}"]
-    figures.plot_mean_and_range(axis, _time(runs), runs["z"], figures.STYLES[1], "simulated")
+    drawing.plot_mean_and_range(axis, _time(runs), runs["z"], drawing.STYLES[1], "simulated")
     if name == "score_matching":
         other = results["line_hutchinson"]
         mean = other["z"].mean(axis=0)
-        axis.plot(_time(other), mean, **figures.STYLES[3], label="Hutchinson")
-    axis.axhline(0, **figures.STYLES[2], label="no learning: z = 0")
+        axis.plot(_time(other), mean, **drawing.STYLES[3], label="Hutchinson")
+    axis.axhline(0, **drawing.STYLES[2], label="no learning: z = 0")
     axis.axhline(Z_STAR, color="0.0", linewidth=0.6, label="z*")
     axis.set(xlabel="time (updates × learning rate)", ylabel="z", title=CASES[name].label)
     axis.set(ylim=(-1.3, 0.5))

@@ -3,22 +3,22 @@
 from functools import partial
 from pathlib import Path
 
-from benchmarks.gaussian_mixture import figures
+from benchmarks import drawing
 from benchmarks.gaussian_mixture.report import Results, Row
 
 _LABELS = {"no_resampling": "rates × h", "no_resampling_fast": "rates not × h"}
 
 
 def draw(results: Results, folder: Path) -> None:
-    figure, (left, right) = figures.panels(2)
-    for (name, label), style in zip(_LABELS.items(), figures.STYLES[::2], strict=False):
+    figure, (left, right) = drawing.panels(2)
+    for (name, label), style in zip(_LABELS.items(), drawing.STYLES[::2], strict=False):
         runs = results[name]
         update, thin = runs["update"][0], {**style, "color": "0.6"}
-        figures.plot_mean_and_range(left, update, runs["mass"], style, f"model, {label}")
+        drawing.plot_mean_and_range(left, update, runs["mass"], style, f"model, {label}")
         of_training = runs["mass_of_training"].mean(axis=0)
         left.plot(update, of_training, **thin, label=f"training walkers, {label}")
         ess = runs["shadow_effective_sample_size"]
-        figures.plot_mean_and_range(right, update, ess, style, f"training, {label}")
+        drawing.plot_mean_and_range(right, update, ess, style, f"training, {label}")
         held_out = runs["held_out_shadow_effective_sample_size"].mean(axis=0)
         right.plot(update, held_out, **thin, label=f"held-out, {label}")
     data = results["no_resampling"]["mass_of_data"].mean()
@@ -27,7 +27,7 @@ def draw(results: Results, folder: Path) -> None:
     right.set(xlabel="update", ylabel="shadow ESS (fraction of N)", ylim=(0, 1.02))
     left.legend(fontsize=8)
     right.legend(fontsize=8)
-    figures.save(figure, folder, "figure_4_5_no_resampling")
+    drawing.save(figure, folder, "figure_4_5_no_resampling")
 
 
 def rows(results: Results) -> list[Row]:

@@ -10,10 +10,11 @@ import numpy as np
 
 from benchmarks.gaussian_mixture import model
 from benchmarks.gaussian_mixture.model import Rates
-from jarzynski_jax.dynamics import Dynamics
+from jarzynski_jax.dynamics import Dynamics, langevin
 from jarzynski_jax.energies import mixture
+from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.training import Metrics, TrainingAlgorithm, TrainingState
-from jarzynski_jax.types import Array, PRNGKey
+from jarzynski_jax.types import Array, PRNGKey, Scalar
 from jarzynski_jax.walkers import Walkers
 
 
@@ -51,7 +52,6 @@ class Record(NamedTuple):
     divergence_of_training: Array
     divergence_of_held_out: Array
     divergence_error: Array
-    effective_sample_size: Array
     shadow_effective_sample_size: Array
     num_resampled: Array
     held_out_shadow_effective_sample_size: Array
@@ -60,6 +60,11 @@ class Record(NamedTuple):
 
 #: ``(energy_fn, optimizer, dynamics) -> TrainingAlgorithm``, as all of them are built.
 Build = Callable[..., TrainingAlgorithm]
+
+
+def never_resampled(step_size: Scalar) -> Dynamics:
+    """Langevin walkers that keep all of their weight."""
+    return langevin(step_size, resampler=adaptive(systematic, 0.0))
 
 
 def train(
@@ -113,7 +118,6 @@ def train(
             divergence_of_training=last.training_log_partition_function + excess,
             divergence_of_held_out=last.log_partition_function + excess,
             divergence_error=last.log_partition_function_error,
-            effective_sample_size=last.effective_sample_size,
             shadow_effective_sample_size=jnp.min(metrics.shadow_effective_sample_size),
             num_resampled=jnp.sum(metrics.is_resampled),
             held_out_shadow_effective_sample_size=jnp.min(

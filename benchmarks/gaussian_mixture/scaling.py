@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.gaussian_mixture import figures
+from benchmarks import drawing
 from benchmarks.gaussian_mixture.report import Results, Row
 from benchmarks.gaussian_mixture.runs import Sizes, stack, train
 from benchmarks.gaussian_mixture.settings import Settings
@@ -115,11 +115,11 @@ def _exponent(
 
 
 def draw(results: Results, folder: Path) -> None:
-    figure, axes = figures.panels(len(_LABELS), sharey=True)
+    figure, axes = drawing.panels(len(_LABELS), sharey=True)
     for axis, (kind, label) in zip(axes, _LABELS.items(), strict=True):
         x, runs = _sweep(results, kind)
         for source, marker, style in zip(
-            _SOURCES, figures.MARKERS, figures.STYLES[::2], strict=False
+            _SOURCES, drawing.MARKERS, drawing.STYLES[::2], strict=False
         ):
             errors = [_errors(run, source) for run in runs]
             exponent, error = _exponent(x, errors)
@@ -134,7 +134,7 @@ def draw(results: Results, folder: Path) -> None:
         axis.legend(fontsize=7)
     axes[0].set(ylim=(5e-3, 100))  # room for the legends
     axes[0].set(ylabel="rms error over the last quarter of training")
-    figures.save(figure, folder, "log_z_error")
+    drawing.save(figure, folder, "log_z_error")
 
 
 def rows(results: Results) -> list[Row]:

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.gaussian_mixture import figures
+from benchmarks import drawing
 from benchmarks.gaussian_mixture.algorithms import final_mass_error
 from benchmarks.gaussian_mixture.report import Results, Row
 from benchmarks.gaussian_mixture.variants import MAIN_THRESHOLD, THRESHOLDS
 
 
 def draw(results: Results, folder: Path) -> None:
-    figure, (left, middle, right) = figures.panels(3)
-    for (c, threshold), style in zip(THRESHOLDS.items(), figures.STYLES, strict=False):
+    figure, (left, middle, right) = drawing.panels(3)
+    for (c, threshold), style in zip(THRESHOLDS.items(), drawing.STYLES, strict=False):
         runs = results[f"threshold_{threshold:.2f}"]
         update, label = runs["update"][0], f"c = {c}: ESS < {threshold:.2f}"
         left.plot(update, runs["mass"].mean(axis=0), **style, label=label)
@@ -23,7 +23,7 @@ def draw(results: Results, folder: Path) -> None:
     middle.set(xlabel="update", ylabel="KL divergence (nats)", yscale="log")
     right.set(xlabel="update", ylabel="shadow ESS, fraction of N (seed 0)", ylim=(0, 1.02))
     left.legend(fontsize=8)
-    figures.save(figure, folder, "figure_4_2_and_4_3_thresholds")
+    drawing.save(figure, folder, "figure_4_2_and_4_3_thresholds")
 
 
 def rows(results: Results) -> list[Row]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.gaussian_mixture.model import Rates
-from benchmarks.gaussian_mixture.runs import Build, Sizes, stack, train
+from benchmarks.gaussian_mixture.runs import Build, Sizes, never_resampled, stack, train
 from benchmarks.gaussian_mixture.settings import Settings
 from jarzynski_jax import training
 from jarzynski_jax.dynamics import Dynamics, langevin
@@ -84,7 +84,7 @@ def variants(settings: Settings) -> dict[str, Variant]:
         sizes._replace(num_updates=settings.num_collapse_updates),
     )
 
-    never = langevin(STEP_SIZE, resampler=adaptive(systematic, 0.0))
+    never = never_resampled(STEP_SIZE)
     long = sizes._replace(
         num_walkers=settings.num_long_walkers,
         num_held_out=settings.num_long_walkers,

@@ -2,22 +2,22 @@
 
 A job is a name that a module knows how to run. What it found is in ``data/<name>.npz``; a
 job whose file is there is not run again, so a study that was interrupted goes on. The files
-belong to the settings, not to the code: after a change of the code take another folder.
+belong to the settings (any NamedTuple of plain values), not to the code: after a change of the
+code take another folder.
 """
 
 import importlib
 import json
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-
-from benchmarks.gaussian_mixture.settings import Settings
 
 
 class Job(NamedTuple):
@@ -30,7 +30,7 @@ class Job(NamedTuple):
         return folder / "data" / f"{self.name}.npz"
 
 
-def prepare(folder: Path, settings: Settings) -> None:
+def prepare(folder: Path, settings: Any) -> None:
     """Make the folder, or see that what is in it belongs to these settings."""
     (folder / "data").mkdir(parents=True, exist_ok=True)
     path, text = folder / "settings.json", json.dumps(settings._asdict(), indent=1)
@@ -41,7 +41,7 @@ def prepare(folder: Path, settings: Settings) -> None:
     path.write_text(text)
 
 
-def run_all(jobs: Sequence[Job], settings: Settings, folder: Path, num_processes: int) -> None:
+def run_all(jobs: Sequence[Job], settings: Any, folder: Path, num_processes: int) -> None:
     """Run the jobs that have no file yet, in as many processes."""
     left = [job for job in jobs if not job.path(folder).exists()]
     # Workers start afresh: a process that has run JAX must not be forked.
@@ -58,13 +58,21 @@ def run_all(jobs: Sequence[Job], settings: Settings, folder: Path, num_processes
 
 def _start_worker(has_core_each: bool) -> None:
     """Give each of several workers one core: side by side they are faster so."""
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     if has_core_each and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         number = multiprocessing.current_process()._identity[0] - 1
         os.sched_setaffinity(0, {cores[number % len(cores)]})
 
 
-def _run(job: Job, settings: Settings, folder: Path) -> float:
+def _end_with_parent(parent: int) -> None:
+    """A study that is killed must not leave workers that go on for hours."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _run(job: Job, settings: Any, folder: Path) -> float:
     start = time.perf_counter()
     found = importlib.import_module(job.module).run(job.name, settings)
     # A file is there whole or not at all.
