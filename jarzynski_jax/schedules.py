@@ -21,7 +21,7 @@ from jarzynski_jax.types import Array, PRNGKey
 from jarzynski_jax.walkers import Walkers
 from jarzynski_jax.weights import conditional_effective_sample_size
 
-__all__ = ["AdaptiveInfo", "anneal_adaptively"]
+__all__ = ["AdaptiveInfo", "anneal_adaptively", "refine"]
 
 # Halvings of the interval that is left: single precision has no more.
 _NUM_BISECTIONS = 24
@@ -133,6 +133,46 @@ def anneal_adaptively(
     )
     walkers, num_steps, time, times, kept = jax.lax.while_loop(is_on_the_way, step, start)
     return walkers, AdaptiveInfo(times, num_steps, time >= 1, kept)
+
+
+def refine(info: AdaptiveInfo, num_steps: int) -> Array:
+    """Spread another number of steps over a schedule that was found.
+
+    A schedule found by few walkers with few steps shows where the path needs its steps; this
+    puts as many there as can be paid for, in proportion.
+
+    Parameters
+    ----------
+    info
+        The schedule found. If it is not complete, the last step goes all the way to t = 1.
+    num_steps
+        How many steps are wanted.
+
+    Returns
+    -------
+    Array
+        Times of shape ``(num_steps,)``, ascending, the last one 1.
+
+    Raises
+    ------
+    ValueError
+        If ``num_steps`` is below one.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> found = AdaptiveInfo(
+    ...     jnp.array([0.2, 1.0, 1.0]), jnp.array(2), jnp.array(True), jnp.full(3, 0.9)
+    ... )
+    >>> [round(t, 2) for t in refine(found, 4).tolist()]
+    [0.1, 0.2, 0.6, 1.0]
+    """
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1; got {num_steps}")
+    found = jnp.concatenate([jnp.zeros(1, info.times.dtype), info.times])
+    wanted = jnp.arange(1, num_steps + 1) / num_steps * info.num_steps
+    times = jnp.interp(wanted, jnp.arange(found.shape[0], dtype=found.dtype), found)
+    return times.at[-1].set(1.0)
 
 
 def _next_time(

@@ -12,7 +12,7 @@ from zscore import assert_unbiased, replicate
 from jarzynski_jax import annealing, walkers
 from jarzynski_jax.dynamics import langevin
 from jarzynski_jax.paths import geometric_path
-from jarzynski_jax.schedules import anneal_adaptively
+from jarzynski_jax.schedules import anneal_adaptively, refine
 from jarzynski_jax.weights import conditional_effective_sample_size
 
 D = 4
@@ -116,3 +116,27 @@ def test_conditional_effective_sample_size_of_the_dead():
 def test_bad_input_is_refused(threshold, max_steps, message):
     with pytest.raises(ValueError, match=message):
         anneal_adaptively(jax.random.key(0), None, PATH, DYNAMICS, threshold, max_steps)
+
+
+def test_refined_schedule_keeps_the_shape():
+    """Ten times as many steps, as dense where it was dense."""
+    _, info = adapt(jax.random.key(0), threshold=0.9)
+    num_found = int(info.num_steps)
+    times = refine(info, 10 * num_found)
+    assert times.shape == (10 * num_found,)
+    assert float(times[-1]) == 1
+    assert bool(jnp.all(jnp.diff(times) > 0))
+    np.testing.assert_allclose(times[9::10], info.times[:num_found], rtol=1e-5)
+    np.testing.assert_allclose(refine(info, num_found), info.times[:num_found], rtol=1e-5)
+
+
+def test_refined_schedule_ends_where_the_path_ends():
+    _, info = adapt(jax.random.key(0), max_steps=3)
+    assert not bool(info.is_complete)
+    assert float(refine(info, 5)[-1]) == 1
+
+
+def test_refine_wants_a_step():
+    _, info = adapt(jax.random.key(0), max_steps=3)
+    with pytest.raises(ValueError, match="num_steps must be at least 1; got 0"):
+        refine(info, 0)

@@ -132,7 +132,11 @@ def test_state_carries_what_the_next_step_needs():
     value, grad = jax.vmap(jax.value_and_grad(steep))(after.position)
     np.testing.assert_allclose(after.logdensity, value, rtol=1e-5)
     np.testing.assert_allclose(after.logdensity_grad, grad, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(after.log_endpoint, -0.05 * jnp.sum(grad**2, axis=1), rtol=1e-4)
+    # With d = 3; not below -d/2 - 3, where walkers are thrown about.
+    endpoint = np.maximum(-0.05 * jnp.sum(grad**2, axis=1), -4.5)
+    np.testing.assert_allclose(after.log_endpoint, endpoint, rtol=1e-4)
+    assert np.any(endpoint > -4.5)
+    assert np.any(endpoint == -4.5)
 
 
 # ---------------------------------------------------------------- E[f e^A], unbiased

@@ -15,8 +15,10 @@ from gaussian_path import (
 )
 from zscore import assert_biased, assert_unbiased, replicate, test_key
 
-from jarzynski_jax import resampling, walkers, weights
+from jarzynski_jax import annealing, resampling, targets, walkers, weights
+from jarzynski_jax.dynamics import langevin
 from jarzynski_jax.kernels import ula
+from jarzynski_jax.paths import geometric_path
 
 KERNEL = ula.build_kernel()
 ALWAYS = resampling.adaptive(resampling.systematic, 1.0)
@@ -450,3 +452,39 @@ def test_canary_wrong_resampling_in_a_pool_is_caught(choice):
 
 def test_canary_a_pool_that_lags_behind_its_target_is_caught():
     assert_biased(*pool_estimates("systematic", is_touched_at_last=False))
+
+
+# ---------------------------------------------------------------- walkers that are thrown about
+
+
+def unbounded_ula(rng_key, state, logdensity_fn, step_size):
+    """ULA with the endpoint factor as it is, however large."""
+    state, info = ula.build_kernel()(rng_key, state, logdensity_fn, step_size)
+    endpoint = -step_size / 4 * jnp.sum(jnp.square(state.logdensity_grad))
+    return state._replace(log_endpoint=jnp.nan_to_num(endpoint)), info
+
+
+def funnel_error(kernel):
+    """Error of log Z of a funnel in whose neck steps of h = 0.1 are unstable; 12 runs."""
+    target, dynamics = targets.funnel(), langevin(0.1)._replace(kernel=kernel)
+    path = geometric_path(lambda x: -jnp.sum(jnp.square(x / 3)) / 2, target.logdensity_fn)
+    log_z_start = 5 * np.log(2 * np.pi * 9)
+
+    def log_z(key):
+        key_start, key_path = jax.random.split(key)
+        x = 3 * jax.random.normal(key_start, (300, 10))
+        ensemble = walkers.init(x, path(0.0), ula.init)
+        times = jnp.linspace(0, 1, 501)[1:] ** 4
+        end, _ = annealing.anneal(key_path, ensemble, path, times, dynamics)
+        return walkers.log_partition_function(end) + log_z_start
+
+    return np.abs(replicate("funnel", log_z, num_replicates=12))
+
+
+def test_unstable_walkers_do_not_take_over():
+    """In the neck |∇ℓ|² has no bound; walkers of no weight must have no offspring."""
+    assert np.all(funnel_error(ula.build_kernel()) < 3)
+
+
+def test_canary_unbounded_endpoint_lets_them():
+    assert np.median(funnel_error(unbounded_ula)) > 30

@@ -1,11 +1,7 @@
 """``python -m benchmarks.gaussian_mixture --out FOLDER``: run, draw, and write the table."""
 
-import datetime
-import os
-import platform
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +22,7 @@ from benchmarks.gaussian_mixture import (
 from benchmarks.gaussian_mixture.report import write_tables
 from benchmarks.gaussian_mixture.settings import QUICK, STANDARD, THESIS, Settings
 from benchmarks.jobs import Job
+from benchmarks.tables import machine
 
 _RUN = (variants, lags, line, divergences, langevin_bias, scaling)
 _SHOWN = (
@@ -79,12 +76,10 @@ def main(
 
 
 def _preamble(settings: Settings) -> str:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("jax", "flax", "optax"))
     sizes = ", ".join(f"{name} = {value}" for name, value in settings._asdict().items())
     return (
-        f"Written on {datetime.date.today()} on {os.cpu_count()} cores ({platform.machine()}, "
-        f"Python {platform.python_version()}, {packages}), float32. Spread is the standard "
-        f"deviation over seeds.\n\nSettings: {sizes}."
+        f"{machine('jax', 'flax', 'optax')} Spread is the standard deviation over seeds."
+        f"\n\nSettings: {sizes}."
     )
 
 

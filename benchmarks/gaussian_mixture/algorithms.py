@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import drawing
-from benchmarks.gaussian_mixture.report import Results, Row
+from benchmarks.gaussian_mixture.report import Row
+from benchmarks.tables import Results
 
 LABELS = {
     "algorithm_3": "Algorithm 3",

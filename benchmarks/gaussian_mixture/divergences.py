@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import drawing
-from benchmarks.gaussian_mixture.report import Results, Row
+from benchmarks.gaussian_mixture.report import Row
 from benchmarks.gaussian_mixture.settings import Settings
+from benchmarks.tables import Results
 from jarzynski_jax.energies import mixture
 from jarzynski_jax.types import Array
 

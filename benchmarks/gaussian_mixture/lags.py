@@ -9,10 +9,11 @@ import jax
 import numpy as np
 
 from benchmarks import drawing
-from benchmarks.gaussian_mixture.report import Results, Row
+from benchmarks.gaussian_mixture.report import Row
 from benchmarks.gaussian_mixture.runs import Sizes, never_resampled, stack, train
 from benchmarks.gaussian_mixture.settings import Settings
 from benchmarks.gaussian_mixture.variants import RATES, STEP_SIZE, speed
+from benchmarks.tables import Results
 from jarzynski_jax import training, walkers
 from jarzynski_jax.dynamics import Dynamics
 from jarzynski_jax.resampling import (

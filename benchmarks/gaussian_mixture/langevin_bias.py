@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import drawing
-from benchmarks.gaussian_mixture.report import Results, Row
+from benchmarks.gaussian_mixture.report import Row
 from benchmarks.gaussian_mixture.runs import never_resampled
 from benchmarks.gaussian_mixture.settings import Settings
+from benchmarks.tables import Results
 from jarzynski_jax import walkers, weights
 from jarzynski_jax.dynamics import advance
 from jarzynski_jax.types import Array, PRNGKey

@@ -17,9 +17,10 @@ from scipy.integrate import solve_ivp
 
 from benchmarks import drawing
 from benchmarks.gaussian_mixture.model import TARGET_MASS
-from benchmarks.gaussian_mixture.report import Results, Row
+from benchmarks.gaussian_mixture.report import Row
 from benchmarks.gaussian_mixture.runs import never_resampled
 from benchmarks.gaussian_mixture.settings import Settings
+from benchmarks.tables import Results
 from jarzynski_jax import training
 from jarzynski_jax.energies import mixture
 from jarzynski_jax.types import Array, Params, PRNGKey

@@ -4,7 +4,8 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import drawing
-from benchmarks.gaussian_mixture.report import Results, Row
+from benchmarks.gaussian_mixture.report import Row
+from benchmarks.tables import Results
 
 _LABELS = {"no_resampling": "rates × h", "no_resampling_fast": "rates not × h"}
 

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-#: What the jobs found: ``results[job][field]``.
-Results = dict[str, dict[str, np.ndarray]]
+from benchmarks.tables import markdown
 
 
 class Row(NamedTuple):
@@ -50,8 +49,4 @@ def write_tables(rows: Sequence[Row], folder: Path, preamble: str) -> None:
     cells = [_cells(row) for row in rows]
     with (folder / "table.csv").open("w", newline="") as file:
         csv.writer(file).writerows([_COLUMNS, *cells])
-    # A bar in a cell would end it.
-    lines = [" | ".join(cell.replace("|", "\\|") for cell in line) for line in cells]
-    header = [" | ".join(_COLUMNS), " | ".join("---" for _ in _COLUMNS)]
-    table = "\n".join(f"| {line} |" for line in (*header, *lines))
-    (folder / "table.md").write_text(f"{preamble}\n\n{table}\n")
+    (folder / "table.md").write_text(f"{preamble}\n\n{markdown(_COLUMNS, cells)}\n")

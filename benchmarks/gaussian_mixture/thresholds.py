@@ -7,8 +7,9 @@ import numpy as np
 
 from benchmarks import drawing
 from benchmarks.gaussian_mixture.algorithms import final_mass_error
-from benchmarks.gaussian_mixture.report import Results, Row
+from benchmarks.gaussian_mixture.report import Row
 from benchmarks.gaussian_mixture.variants import MAIN_THRESHOLD, THRESHOLDS
+from benchmarks.tables import Results
 
 
 def draw(results: Results, folder: Path) -> None:

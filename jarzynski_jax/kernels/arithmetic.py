@@ -9,6 +9,7 @@ from jarzynski_jax.types import Array, ArrayTree, LogDensityFn, Position, PRNGKe
 
 __all__ = [
     "all_finite",
+    "bound_endpoint",
     "check_floating",
     "check_positive",
     "check_step_size",
@@ -76,6 +77,19 @@ def keep_finite(proposed: Position, position: Position) -> Position:
 def drop_non_finite(drift: ArrayTree) -> ArrayTree:
     """Put 0 for what is not finite: a dead walker's last drift; it only has to stand still."""
     return jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0), drift)
+
+
+def bound_endpoint(log_endpoint: Array, position: Position) -> Array:
+    r"""Bound an endpoint factor :math:`-\frac h4|\nabla\ell|^2` from below by -d/2 - 3.
+
+    Its mean is :math:`\frac h4 \mathrm{tr}\,\nabla^2\ell`, which is -d/2 where steps cease to
+    be stable, at a curvature of 2/h; 3 nats more are for the tails in few dimensions. Below
+    that it says that a walker is thrown about, not that its position fluctuates; taken off the
+    weight there, it would give all offspring to walkers of no weight. Resampling is exact for
+    any function of the position.
+    """
+    dimension = sum(jnp.size(leaf) for leaf in jax.tree.leaves(position))
+    return jnp.maximum(log_endpoint, -dimension / 2 - 3)
 
 
 def all_finite(tree: ArrayTree) -> Array:

@@ -31,6 +31,7 @@ import jax.numpy as jnp
 
 from jarzynski_jax.kernels.arithmetic import (
     all_finite,
+    bound_endpoint,
     check_positive,
     check_step_size,
     draw_noise,
@@ -82,7 +83,7 @@ class EscortedState(NamedTuple):
     logdensity_grad
         :math:`s(x) = \nabla\ell(x)`, likewise.
     log_endpoint
-        :math:`-\frac{h\varepsilon}4 s\cdot Cs`; 0 before the first step.
+        :math:`-\frac{h\varepsilon}4 s\cdot Cs`, at least -d/2 - 3; 0 before the first step.
     """
 
     position: ArrayTree
@@ -206,8 +207,8 @@ def build_kernel() -> Kernel:
             + h / 2 * (dot(state.velocity, state.logdensity_grad) + dot(velocity, score))
         )
         is_finite = jnp.isfinite(increment) & all_finite(proposed)
-        log_endpoint = jnp.where(is_finite, log_endpoint, 0)
-        new_state = EscortedState(position, velocity, logdensity, score, log_endpoint)
+        bounded = jnp.where(is_finite, bound_endpoint(log_endpoint, position), 0)
+        new_state = EscortedState(position, velocity, logdensity, score, bounded)
         return new_state, EscortedInfo(jnp.where(is_finite, increment, -jnp.inf), is_finite)
 
     return kernel

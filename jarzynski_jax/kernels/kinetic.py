@@ -34,6 +34,7 @@ import jax.numpy as jnp
 
 from jarzynski_jax.kernels.arithmetic import (
     all_finite,
+    bound_endpoint,
     check_step_size,
     draw_noise,
     drop_non_finite,
@@ -75,7 +76,8 @@ class KineticState(NamedTuple):
     logdensity_grad
         :math:`\nabla\ell(x)`, likewise.
     log_endpoint
-        :math:`-\frac{h^2}8 \nabla\ell\cdot C\nabla\ell`; 0 before the first step.
+        :math:`-\frac{h^2}8 \nabla\ell\cdot C\nabla\ell`, at least -d/2 - 3; 0 before
+        the first step.
     """
 
     position: ArrayTree
@@ -202,7 +204,7 @@ def build_kernel() -> Kernel:
             jnp.array(False),
             logdensity,
             grad,
-            jnp.where(is_finite, log_endpoint, 0),
+            jnp.where(is_finite, bound_endpoint(log_endpoint, position), 0),
         )
         return new_state, KineticInfo(jnp.where(is_finite, increment, -jnp.inf), is_finite)
 

@@ -30,6 +30,7 @@ import jax
 import jax.numpy as jnp
 
 from jarzynski_jax.kernels.arithmetic import (
+    bound_endpoint,
     check_step_size,
     draw_noise,
     drop_non_finite,
@@ -64,7 +65,8 @@ class ULAState(NamedTuple):
         :math:`\nabla\ell(x)`, likewise; the shape of ``position``.
     log_endpoint
         :math:`-\frac h4 |\nabla\ell(x)|^2`, the part of the log-weight that fluctuates with
-        the position and never accumulates; 0 before the first step.
+        the position and never accumulates; at least -d/2 - 3, where walkers are thrown about
+        (:func:`~jarzynski_jax.kernels.arithmetic.bound_endpoint`); 0 before the first step.
     """
 
     position: ArrayTree
@@ -169,7 +171,8 @@ def build_kernel() -> Kernel:
         log_endpoint = -quarter * square(grad)
         increment = work + log_endpoint + quarter * square(state.logdensity_grad)
         is_finite = jnp.isfinite(increment)
-        new_state = ULAState(position, logdensity, grad, jnp.where(is_finite, log_endpoint, 0))
+        bounded = jnp.where(is_finite, bound_endpoint(log_endpoint, position), 0)
+        new_state = ULAState(position, logdensity, grad, bounded)
         return new_state, ULAInfo(jnp.where(is_finite, increment, -jnp.inf), is_finite)
 
     return kernel

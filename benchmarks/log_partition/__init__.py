@@ -1,0 +1,1 @@
+"""Errors of log Z at equal numbers of gradients: our annealing and BlackJAX's tempered SMC."""

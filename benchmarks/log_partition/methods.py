@@ -1,0 +1,147 @@
+"""Our annealing and BlackJAX's adaptive tempered SMC, told to use a number of gradients.
+
+Gradients are counted for each walker, values alone are not: both sides look at values when they
+look for the next temperature.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import blackjax
+import blackjax.smc.resampling as blackjax_resampling
+import jax
+import jax.numpy as jnp
+
+from benchmarks.log_partition.problems import Problem
+from jarzynski_jax import blackjax as adapters
+from jarzynski_jax import schedules, walkers
+from jarzynski_jax.annealing import anneal
+from jarzynski_jax.dynamics import Dynamics
+from jarzynski_jax.kernels import invariant, kinetic, ula
+from jarzynski_jax.paths import tempering_path
+from jarzynski_jax.resampling import adaptive, systematic
+from jarzynski_jax.types import Array, PRNGKey
+
+#: Leapfrog steps of HMC, ours and BlackJAX's.
+NUM_LEAPFROG = 10
+#: Gradients of one HMC move of ours: it has none from before, as the target is new.
+_HMC_GRADIENTS = 1 + NUM_LEAPFROG
+
+
+class Estimate(NamedTuple):
+    """log Z in nats, gradients a walker, and how many temperatures there were."""
+
+    log_partition_function: Array
+    num_gradients: Array
+    num_temperatures: Array
+
+
+#: ``(rng_key, step_size, option) -> Estimate``: a leapfrog's step size, and what else there is
+#: to choose: the friction of kinetic Langevin, in units of the inverse of the problem's step
+#: size; the effective sample size that BlackJAX's temperatures keep.
+Estimator = Callable[[PRNGKey, Array, Array], Estimate]
+
+
+class Method(NamedTuple):
+    """How a method is told apart, and the options that are tried."""
+
+    label: str
+    is_ours: bool
+    options: tuple[float, ...]
+
+
+METHODS = {
+    "ula": Method("ULA, weighted", True, (0.0,)),
+    "kinetic": Method("kinetic, weighted", True, (0.03, 0.1, 0.3)),
+    "hmc": Method("HMC, annealed", True, (0.0,)),
+    "blackjax_mala": Method("BlackJAX SMC, MALA", False, (0.5, 0.9, 0.99)),
+    "blackjax_hmc": Method("BlackJAX SMC, HMC", False, (0.5, 0.9, 0.99)),
+}
+
+
+def build_ours(name: str, problem: Problem, num_walkers: int, budget: int) -> Estimator:
+    """Anneal with a schedule found by a tenth of the walkers, which the budget pays for."""
+    path = tempering_path(problem.base_logdensity, problem.log_likelihood)
+    cost = _HMC_GRADIENTS if name == "hmc" else 1
+    num_scouts = max(num_walkers // 10, 1)
+    num_steps = max((budget - budget // 10) // cost, 1)
+
+    def start(key: PRNGKey, number: int, dynamics: Dynamics) -> walkers.Walkers:
+        x = problem.sample_base(key, number)
+        return walkers.init(x, path(0.0), dynamics.kernel_init)
+
+    def estimate(rng_key: PRNGKey, step_size: Array, option: Array) -> Estimate:
+        dynamics = _dynamics(name, problem, step_size, option)
+        keys = jax.random.split(rng_key, 4)
+        # The scouts of HMC, too, walk with one gradient a step, a tenth of the budget at most.
+        scouting = _dynamics("ula", problem, step_size, option) if name == "hmc" else dynamics
+        scouts = start(keys[0], num_scouts, scouting)
+        _, found = schedules.anneal_adaptively(keys[1], scouts, path, scouting, 0.9, budget)
+        times = schedules.refine(found, num_steps)
+        end, _ = anneal(keys[3], start(keys[2], num_walkers, dynamics), path, times, dynamics)
+        # Langevin walkers have taken their first gradient before they move.
+        walked = cost * num_steps + (0 if name == "hmc" else 1)
+        scouted = (found.num_steps + 1) * (num_scouts / num_walkers)
+        log_z = walkers.log_partition_function(end)
+        return Estimate(log_z, walked + scouted, jnp.array(num_steps))
+
+    return estimate
+
+
+def _dynamics(name: str, problem: Problem, step_size: Array, option: Array) -> Dynamics:
+    resampler = adaptive(systematic, 0.5)
+    if name == "ula":
+        args: tuple[Any, ...] = (jnp.square(step_size) / 2,)
+        return Dynamics(ula.init, ula.build_kernel(), args, 1, resampler)
+    if name == "kinetic":
+        args = (step_size, option / problem.step_size)
+        return Dynamics(kinetic.init, kinetic.build_kernel(), args, 1, resampler)
+    kernel = adapters.invariant_kernel(blackjax.hmc)
+    args = (step_size, jnp.ones(problem.target.dimension), NUM_LEAPFROG)
+    return Dynamics(invariant.init, kernel, args, 1, resampler)
+
+
+def build_blackjax(
+    name: str, problem: Problem, num_walkers: int, num_moves: int, max_steps: int
+) -> Estimator:
+    """Run ``adaptive_tempered_smc`` to the target, with so many moves at each temperature."""
+    is_hmc = name == "blackjax_hmc"
+    sampler = blackjax.hmc if is_hmc else blackjax.mala
+    cost = NUM_LEAPFROG if is_hmc else 1
+
+    def estimate(rng_key: PRNGKey, step_size: Array, option: Array) -> Estimate:
+        parameters = {"step_size": (step_size if is_hmc else jnp.square(step_size) / 2)[None]}
+        if is_hmc:
+            parameters["inverse_mass_matrix"] = jnp.ones((1, problem.target.dimension))
+            parameters["num_integration_steps"] = jnp.array([NUM_LEAPFROG])
+        smc = blackjax.adaptive_tempered_smc(
+            problem.base_logdensity,
+            problem.log_likelihood,
+            sampler.build_kernel(),
+            sampler.init,
+            parameters,
+            blackjax_resampling.systematic,
+            option,
+            num_mcmc_steps=num_moves,
+        )
+
+        def is_on_the_way(carry: tuple) -> Array:
+            state, _, index = carry
+            return (state.tempering_param < 1) & (index < max_steps)
+
+        def step(carry: tuple) -> tuple:
+            state, log_z, index = carry
+            state, info = smc.step(jax.random.fold_in(key_steps, index), state)
+            return state, log_z + info.log_likelihood_increment, index + 1
+
+        key_start, key_steps = jax.random.split(rng_key)
+        state = smc.init(problem.sample_base(key_start, num_walkers))
+        state = state._replace(tempering_param=jnp.zeros(()))
+        start = (state, jnp.zeros(()), jnp.zeros((), jnp.int32))
+        state, log_z, index = jax.lax.while_loop(is_on_the_way, step, start)
+        is_there = state.tempering_param >= 1
+        # At each temperature a gradient where the particles stand, and those of the moves.
+        num_gradients = index * (1 + num_moves * cost)
+        return Estimate(jnp.where(is_there, log_z, jnp.nan), num_gradients, index)
+
+    return estimate
