@@ -23,17 +23,22 @@ import jax.numpy as jnp
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.dynamics import Dynamics, advance
 from jarzynski_jax.kernels import metropolis
+from jarzynski_jax.kernels.invariant import InvariantInfo
+from jarzynski_jax.kernels.kinetic import KineticInfo
+from jarzynski_jax.kernels.ula import ULAInfo
 from jarzynski_jax.paths import Path, check_ends, check_times
-from jarzynski_jax.resampling import from_log_weights, systematic
+from jarzynski_jax.resampling import adaptive, from_log_weights, systematic
 from jarzynski_jax.types import Array, LogDensityFn, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers import Walkers
 
 __all__ = [
     "AnnealingInfo",
     "LogPartitionBounds",
+    "Work",
     "anneal",
     "log_partition_bounds",
     "relax",
+    "work",
 ]
 
 
@@ -83,7 +88,8 @@ def anneal(
     Raises
     ------
     ValueError
-        If ``times`` is not of shape ``(K,)``, K ≥ 1, not monotone or outside [0, 1].
+        If ``times`` is not of shape ``(K,)``, K ≥ 1, not monotone or outside [0, 1], or an end
+        of the path makes no sense where the walkers stand.
 
     Examples
     --------
@@ -101,6 +107,7 @@ def anneal(
     True
     """
     times = check_times(times)
+    check_ends(path, walkers.position)
 
     def step(walkers: Walkers, inputs: tuple[PRNGKey, Array]) -> tuple[Walkers, AnnealingInfo]:
         key, time = inputs
@@ -127,9 +134,10 @@ def relax(
 ) -> tuple[Position, Array]:
     """Relax positions towards a fixed target by Metropolis-adjusted moves.
 
-    The target is left exactly invariant (with ULA as the kernel this is MALA), so long
-    relaxation has no bias from the step size. It does not cross between modes that are far
-    apart: how many walkers are in which mode is inherited from the start.
+    The target is left exactly invariant (with ULA as the kernel this is MALA; a Markov kernel
+    is taken as it is), so long relaxation has no bias from the step size. It does not cross
+    between modes that are far apart: how many walkers are in which mode is inherited from the
+    start.
 
     Parameters
     ----------
@@ -148,6 +156,11 @@ def relax(
     -------
     tuple[Position, Array]
         The positions and the mean acceptance rate.
+
+    Raises
+    ------
+    ValueError
+        If the kernel is one that cannot be Metropolis-adjusted.
 
     Examples
     --------
@@ -171,6 +184,113 @@ def relax(
 
     states, rates = jax.lax.scan(step, states, jax.random.split(rng_key, num_steps))
     return states.position, jnp.mean(rates)
+
+
+class Work(NamedTuple):
+    """Work of independent walkers in nats, ``inf`` for one that died.
+
+    forward
+        From samples of the first density, shape ``(n,)``.
+    reverse
+        From samples of the last density along the reversed path, shape ``(m,)``.
+    """
+
+    forward: Array
+    reverse: Array
+
+
+def work(
+    rng_key: PRNGKey,
+    first_positions: Position,
+    last_positions: Position,
+    path: Path,
+    times: Array,
+    dynamics: Dynamics,
+    reverse_dynamics: Dynamics | None = None,
+) -> Work:
+    """Work in both directions, for :mod:`jarzynski_jax.free_energy`.
+
+    Reverse runs are forward runs turned round in time, move for move; walkers are never
+    resampled, whatever the dynamics say, so that they are independent.
+
+    Parameters
+    ----------
+    rng_key
+        A key of ``jax.random``.
+    first_positions
+        Exact, independent samples of ``path(times[0])``, leading axis n.
+    last_positions
+        Independent samples of ``path(times[-1])``, leading axis m.
+    path
+        ``path(t) -> logdensity_fn``.
+    times
+        Shape ``(K + 1,)``, ascending, both ends included.
+    dynamics
+        How the walkers move.
+    reverse_dynamics
+        How they move back, with as many moves at each time. The same if None, which holds for
+        unadjusted and kinetic Langevin and for Markov kernels with detailed balance, such as
+        MALA, HMC and NUTS. Escorted walkers need the drift -b, a bijection its inverse, a
+        sequence its stages in reverse order.
+
+    Returns
+    -------
+    Work
+        Forward and reverse; ΔF is that from the first density to the last.
+
+    Raises
+    ------
+    ValueError
+        If the times do not ascend, or the kernel is one that does not undo itself and no
+        ``reverse_dynamics`` are given.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from jarzynski_jax import free_energy
+    >>> from jarzynski_jax.dynamics import langevin
+    >>> from jarzynski_jax.paths import geometric_path
+    >>> path = geometric_path(lambda x: -(x**2) / 2, lambda x: -2 * x**2)
+    >>> x = jax.random.normal(jax.random.key(0), (2, 1000))
+    >>> found = work(
+    ...     jax.random.key(1), x[0], x[1] / 2, path, jnp.linspace(0, 1, 21), langevin(0.05)
+    ... )
+    >>> bar = free_energy.estimate(*found).bar
+    >>> bool(abs(bar.value - jnp.log(2)) < 4.5 * bar.standard_error)
+    True
+    """
+    times = check_times(times, is_ascending=True)
+    if reverse_dynamics is None:
+        _check_undoes_itself(first_positions, path, dynamics)
+        reverse_dynamics = dynamics
+    # Target by target as the moves see them, so that they can be read backwards.
+    targets = jnp.concatenate([times[:1], jnp.repeat(times[1:], dynamics.num_moves)])
+
+    def run(key: PRNGKey, positions: Position, targets: Array, dynamics: Dynamics) -> Array:
+        alone = dynamics._replace(num_moves=1, resampler=adaptive(systematic, 0.0))
+        start = walkers_lib.init(positions, path(targets[0]), alone.kernel_init)
+        return -anneal(key, start, path, targets[1:], alone)[0].log_weights
+
+    key_forward, key_reverse = jax.random.split(rng_key)
+    return Work(
+        run(key_forward, first_positions, targets, dynamics),
+        run(key_reverse, last_positions, targets[::-1], reverse_dynamics),
+    )
+
+
+def _check_undoes_itself(positions: Position, path: Path, dynamics: Dynamics) -> None:
+    def move(key: PRNGKey, position: Position) -> object:
+        state = dynamics.kernel_init(position, path(0.0))
+        return dynamics.kernel(key, state, path(0.0), *dynamics.kernel_args)[1]
+
+    one = jax.tree.map(lambda leaf: leaf[0], positions)
+    info = jax.eval_shape(move, jax.random.key(0), one)
+    if not isinstance(info, (ULAInfo, KineticInfo, InvariantInfo)):
+        raise ValueError(
+            "reverse_dynamics must be given for a kernel that does not undo itself, with the "
+            "drift -b for b, the inverse of a bijection, stages in reverse order; got a kernel "
+            f"whose info is {type(info).__name__}"
+        )
 
 
 class LogPartitionBounds(NamedTuple):

@@ -39,8 +39,11 @@ def invariant_kernel(algorithm: Any, **build_options: Any) -> Kernel:
     Parameters
     ----------
     algorithm
-        ``blackjax.mala``, ``blackjax.hmc``, ``blackjax.nuts``, ``blackjax.rmh``, or anything
-        with ``init(position, logdensity_fn)`` and ``build_kernel()``.
+        ``blackjax.mala``, ``blackjax.hmc``, ``blackjax.nuts``, ``blackjax.rmh``, or another
+        that leaves its target invariant, with ``init(position, logdensity_fn)`` and
+        ``build_kernel()``. Samplers whose ``init`` takes more (GHMC, dynamic HMC) do not fit,
+        and those that leave a target invariant only for small steps (SGLD, MCLMC) must not be
+        used.
     **build_options
         For its ``build_kernel``.
 
@@ -53,7 +56,8 @@ def invariant_kernel(algorithm: Any, **build_options: Any) -> Kernel:
     Raises
     ------
     ValueError
-        If the algorithm has no ``init`` or no ``build_kernel``.
+        If the algorithm has no ``init`` or no ``build_kernel``, or is elliptical slice
+        sampling.
 
     Examples
     --------
@@ -71,6 +75,11 @@ def invariant_kernel(algorithm: Any, **build_options: Any) -> Kernel:
             raise ValueError(
                 f"a BlackJAX sampler must have a function {name!r}; {algorithm!r} has none"
             )
+    if algorithm.init is bj_elliptical_slice.init:
+        raise ValueError(
+            "BlackJAX's elliptical slice sampler takes a likelihood, not a target; use "
+            "jarzynski_jax.blackjax.elliptical_slice(mean, covariance)"
+        )
     return invariant.build_kernel(algorithm.init, algorithm.build_kernel(**build_options))
 
 
@@ -182,8 +191,12 @@ def weighted_update(
     >>> bool(abs(info.log_likelihood_increment + jnp.log(2) / 2) < 0.1)
     True
     """
+    _check_contract()
 
-    def update(
+    def update(*args: Any, **kwargs: Any) -> tuple[SMCState, SMCInfo]:
+        return _update(*_bind(args, kwargs))
+
+    def _update(
         rng_key: PRNGKey,
         state: Any,
         num_mcmc_steps: int | Array,
@@ -191,12 +204,6 @@ def weighted_update(
         logposterior_fn: LogDensityFn,
         log_weights_fn: LogDensityFn,
     ) -> tuple[SMCState, SMCInfo]:
-        for field in ("particles", "weights"):
-            if not hasattr(state, field):
-                raise ValueError(
-                    f"BlackJAX 1.7.1 hands an SMC state with the field {field!r} to "
-                    f"update_particles_fn; this one has {getattr(state, '_fields', state)}"
-                )
         num_particles = state.weights.shape[0]
         shared, own = _split(mcmc_parameters, num_particles)
         start = walkers_lib.init(state.particles, logposterior_fn, kernel_init)
@@ -210,6 +217,7 @@ def weighted_update(
             states, info = jax.vmap(
                 lambda key, state, own: kernel(key, state, logposterior_fn, **shared, **own)
             )(keys, ensemble.state, own)
+            walkers_lib.check_fields(info, "info", "log_weight_increment")
             log_weights = ensemble.log_weights + info.log_weight_increment
             return ensemble._replace(state=states, log_weights=log_weights)
 
@@ -221,12 +229,61 @@ def weighted_update(
             key_resample, ensemble._replace(log_weights=log_weights), resampler
         )
         # The roots of walkers that were started here are their ancestors.
+        weights = normalize(ensemble.log_weights)
         return (
-            SMCState(ensemble.position, normalize(ensemble.log_weights), mcmc_parameters),
+            SMCState(ensemble.position, weights, mcmc_parameters),
             SMCInfo(ensemble.roots, log_mean_exp(ensemble.log_weights), info),
         )
 
     return update
+
+
+# What is relied on; each is what BlackJAX 1.7.1 has.
+_ARGUMENTS = (
+    "rng_key",
+    "state",
+    "num_mcmc_steps",
+    "mcmc_parameters",
+    "logposterior_fn",
+    "log_weights_fn",
+)
+_CONTRACT = {
+    SMCState: ("particles", "weights", "update_parameters"),
+    SMCInfo: ("ancestors", "log_likelihood_increment", "update_info"),
+}
+
+
+def _check_contract() -> None:
+    for kind, expected in _CONTRACT.items():
+        if kind._fields != expected:
+            raise ValueError(
+                f"BlackJAX 1.7.1's {kind.__name__} has the fields {expected}; this version's "
+                f"has {kind._fields}"
+            )
+
+
+def _bind(args: tuple, kwargs: Mapping[str, Any]) -> tuple:
+    """Put what BlackJAX hands over in order, or say what is not as it was."""
+    given = {**dict(zip(_ARGUMENTS, args, strict=False)), **kwargs}
+    if len(args) > len(_ARGUMENTS) or set(given) != set(_ARGUMENTS):
+        raise ValueError(
+            f"BlackJAX 1.7.1 calls update_particles_fn with {', '.join(_ARGUMENTS)}; this "
+            f"version gave {len(args)} arguments by position and {sorted(kwargs)} by name"
+        )
+    for field in ("particles", "weights"):
+        if not hasattr(given["state"], field):
+            raise ValueError(
+                f"BlackJAX 1.7.1 hands an SMC state with the field {field!r} to "
+                "update_particles_fn; this one has "
+                f"{getattr(given['state'], '_fields', given['state'])}"
+            )
+    weights = given["state"].weights
+    if not isinstance(weights, jax.core.Tracer) and not bool(jnp.all(weights >= 0)):
+        raise ValueError(
+            "BlackJAX 1.7.1 hands normalised weights to update_particles_fn; these are "
+            "negative or NaN"
+        )
+    return tuple(given[name] for name in _ARGUMENTS)
 
 
 def _split(

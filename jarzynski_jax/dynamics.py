@@ -4,19 +4,28 @@ Training, the held-out ensemble and annealing all move walkers in the same way, 
 is one value, made once.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-from jarzynski_jax import walkers as walkers_lib
+from jarzynski_jax.blocks import choose_block_size, scan_blocks
 from jarzynski_jax.kernels import ula
 from jarzynski_jax.kernels.arithmetic import check_step_size
 from jarzynski_jax.resampling import AdaptiveResampler, adaptive, systematic
-from jarzynski_jax.types import Array, Kernel, KernelInit, LogDensityFn, PRNGKey, Scalar
-from jarzynski_jax.walkers import Walkers
+from jarzynski_jax.types import (
+    Array,
+    Kernel,
+    KernelInit,
+    LogDensityFn,
+    Position,
+    PRNGKey,
+    Scalar,
+)
+from jarzynski_jax.walkers import Walkers, check_fields
 
-__all__ = ["Dynamics", "advance", "langevin"]
+__all__ = ["Dynamics", "Statistic", "advance", "advance_and_average", "langevin"]
 
 
 class Dynamics(NamedTuple):
@@ -32,6 +41,9 @@ class Dynamics(NamedTuple):
         Moves under each new target.
     resampler
         From :func:`jarzynski_jax.resampling.adaptive`.
+    block_size
+        How many walkers move at once; None for a choice by the size of the cache. It sets the
+        peak memory, and no result depends on it but for rounding.
     """
 
     kernel_init: KernelInit
@@ -39,12 +51,18 @@ class Dynamics(NamedTuple):
     kernel_args: tuple[Any, ...]
     num_moves: int
     resampler: AdaptiveResampler
+    block_size: int | None = None
+
+
+#: ``(position, weights) -> sums``, weighted sums over a block of walkers, any pytree.
+Statistic: TypeAlias = Callable[[Position, Array], Any]
 
 
 def langevin(
     step_size: Scalar,
     num_moves: int = 1,
     resampler: AdaptiveResampler = adaptive(systematic, 0.5),  # noqa: B008
+    block_size: int | None = None,
 ) -> Dynamics:
     """Unadjusted Langevin, systematic resampling below half of the walkers.
 
@@ -57,6 +75,8 @@ def langevin(
         Moves under each new target.
     resampler
         From :func:`jarzynski_jax.resampling.adaptive`.
+    block_size
+        How many walkers move at once; None for a choice by the size of the cache.
 
     Returns
     -------
@@ -66,7 +86,7 @@ def langevin(
     Raises
     ------
     ValueError
-        If the step size is not positive or ``num_moves`` is below one.
+        If the step size is not positive, or ``num_moves`` or ``block_size`` is below one.
 
     Examples
     --------
@@ -76,7 +96,10 @@ def langevin(
     check_step_size(step_size)
     if num_moves < 1:
         raise ValueError(f"num_moves must be at least 1; got {num_moves}")
-    return Dynamics(ula.init, ula.build_kernel(), (step_size,), num_moves, resampler)
+    if block_size is not None and block_size < 1:
+        raise ValueError(f"block_size must be at least 1; got {block_size}")
+    kernel_args = (step_size,)
+    return Dynamics(ula.init, ula.build_kernel(), kernel_args, num_moves, resampler, block_size)
 
 
 def advance(
@@ -111,17 +134,133 @@ def advance(
     0
     """
 
-    def move(ensemble: Walkers, key: PRNGKey) -> tuple[Walkers, None]:
-        ensemble, _ = walkers_lib.move(
-            key, ensemble, logdensity_fn, dynamics.kernel, *dynamics.kernel_args
-        )
-        return ensemble, None
+    def statistic(position: Position, weights: Array) -> tuple[()]:
+        del position, weights
+        return ()
 
-    was_alive = jnp.isfinite(walkers.log_weights)
-    keys = jax.random.split(rng_key, dynamics.num_moves)
-    if dynamics.num_moves > 1:
-        walkers, _ = jax.lax.scan(move, walkers, keys[:-1])
-    # The last move stands outside the loop, so that XLA can share its evaluation of the
-    # energies with whatever is computed at the same positions next.
-    walkers, _ = move(walkers, keys[-1])
-    return walkers, jnp.sum(was_alive & ~jnp.isfinite(walkers.log_weights))
+    walkers, num_dead, _ = advance_and_average(
+        rng_key, walkers, logdensity_fn, dynamics, statistic
+    )
+    return walkers, num_dead
+
+
+def advance_and_average(
+    rng_key: PRNGKey,
+    walkers: Walkers,
+    logdensity_fn: LogDensityFn,
+    dynamics: Dynamics,
+    statistic: Statistic,
+    weigh: Callable[[Array], Array] = lambda log_weights: log_weights,
+) -> tuple[Walkers, Array, Any]:
+    r"""Move every walker as :func:`advance` does, and average over where they come to stand.
+
+    Both are done block by block. So what the statistic has in common with the last move, say
+    the energies whose gradient it takes, XLA evaluates once; and neither needs more memory than
+    a block does.
+
+    Parameters
+    ----------
+    rng_key
+        A key of ``jax.random``.
+    walkers
+        N walkers, weighed by the old target.
+    logdensity_fn
+        The new target.
+    dynamics
+        How they move.
+    statistic
+        ``(position, weights) -> sums``: :math:`\sum_i w_i f(X_i)` over the walkers of a block,
+        positions of shape ``(n, ...)`` and weights of shape ``(n,)``; any pytree.
+    weigh
+        ``log_weights -> log_weights`` by which is averaged; the walkers' own are as they are.
+
+    Returns
+    -------
+    tuple[Walkers, Array, Any]
+        As of :func:`advance`, and :math:`\sum_i w_i f(X_i) / \sum_i w_i` over all walkers.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from jarzynski_jax import walkers
+    >>> target, dynamics = (lambda x: -(x**2) / 2), langevin(0.1)
+    >>> x = jax.random.normal(jax.random.key(0), (5000,))
+    >>> ensemble = walkers.init(x, target, dynamics.kernel_init)
+    >>> _, _, variance = advance_and_average(
+    ...     jax.random.key(1), ensemble, target, dynamics, lambda x, w: jnp.sum(w * x**2)
+    ... )
+    >>> bool(abs(variance - 1) < 0.1)
+    True
+    """
+
+    def move(block: tuple, key: PRNGKey) -> tuple[tuple, None]:
+        state, log_weights = block
+        state, info = jax.vmap(
+            lambda key, state: dynamics.kernel(key, state, logdensity_fn, *dynamics.kernel_args)
+        )(key, state)
+        check_fields(state, "state", "position", "logdensity", "log_endpoint")
+        check_fields(info, "info", "log_weight_increment")
+        return (state, log_weights + info.log_weight_increment), None
+
+    def advance_block(average: _Average, inputs: tuple) -> tuple[_Average, tuple]:
+        keys, *block = inputs
+        moved = tuple(block)
+        if dynamics.num_moves > 1:
+            moved, _ = jax.lax.scan(move, moved, jnp.moveaxis(keys[:, :-1], 1, 0))
+        # The last move stands outside the loop, so that XLA can share its evaluation of the
+        # energies with the statistic.
+        (state, log_weights), _ = move(moved, keys[:, -1])
+        average = average.add(state.position, weigh(log_weights), statistic)
+        return average, (state, log_weights)
+
+    num_walkers = walkers.log_weights.shape[0]
+    # A walker's random numbers do not depend on the blocks.
+    keys = jax.vmap(lambda key: jax.random.split(key, num_walkers), out_axes=1)(
+        jax.random.split(rng_key, dynamics.num_moves)
+    )
+    inputs = keys, walkers.state, walkers.log_weights
+    block_size = dynamics.block_size or choose_block_size(inputs)
+    start = _Average.nothing(walkers.position, walkers.log_weights, statistic)
+    average, (state, log_weights) = scan_blocks(advance_block, start, inputs, block_size)
+    num_dead = jnp.sum(jnp.isfinite(walkers.log_weights) & ~jnp.isfinite(log_weights))
+    moved = walkers._replace(state=state, log_weights=log_weights)
+    return moved, num_dead, average.mean()
+
+
+class _Average(NamedTuple):
+    """A weighted mean on the way: log-weights may be of any size, so the largest is taken off.
+
+    log_scale
+        The largest log-weight so far.
+    total
+        Sum of the weights over ``exp(log_scale)``.
+    sums
+        Sums of the statistic, likewise.
+    """
+
+    log_scale: Array
+    total: Array
+    sums: Any
+
+    @classmethod
+    def nothing(
+        cls, position: Position, log_weights: Array, statistic: Statistic
+    ) -> "_Average":
+        zero = jnp.zeros((), log_weights.dtype)
+        shapes = jax.eval_shape(statistic, position, log_weights)
+        sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return cls(zero - jnp.inf, zero, sums)
+
+    def add(self, position: Position, log_weights: Array, statistic: Statistic) -> "_Average":
+        log_scale = jnp.maximum(self.log_scale, jnp.max(log_weights))
+        shift = jnp.where(jnp.isneginf(log_scale), 0, log_scale)
+        weights, before = jnp.exp(log_weights - shift), jnp.exp(self.log_scale - shift)
+        sums = jax.tree.map(
+            lambda sums, new: before.astype(sums.dtype) * sums + new,
+            self.sums,
+            statistic(position, weights),
+        )
+        return _Average(log_scale, before * self.total + jnp.sum(weights), sums)
+
+    def mean(self) -> Any:
+        return jax.tree.map(lambda sums: sums / self.total.astype(sums.dtype), self.sums)

@@ -5,6 +5,10 @@ the first density along the path, :math:`E[e^{-W}] = Z_1/Z_0 = e^{-\Delta F}`; i
 samples of the last one along the reversed path, :math:`E[e^{-W}] = e^{\Delta F}`. So
 :math:`\log(Z_1/Z_0) = -\Delta F`. The walkers must be independent: not resampled on the way.
 
+The exponential averages need no more than that. BAR, Crooks' crossing and the overlap need,
+too, that reverse runs are forward runs turned round in time: the same targets in reverse order,
+the drift -b for b, the inverse of a bijection. :func:`jarzynski_jax.annealing.work` sees to it.
+
 All estimators are pure functions that can be jitted; :func:`estimate` runs all of them and says
 whether they can be believed.
 
@@ -14,10 +18,12 @@ Grubmüller, *J. Comput. Chem.* 30 (2009) 447; Klimovich, Shirts and Mobley, *JC
 397.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import logsumexp
 
 from jarzynski_jax.types import Array
@@ -42,10 +48,13 @@ __all__ = [
     "two_sided_bounds",
 ]
 
-#: Below this overlap an estimate rests on hardly any common samples (Klimovich et al.).
-MIN_OVERLAP = 0.03
-#: Below this share of the walkers an exponential average rests on a few of them.
-MIN_EFFECTIVE_SAMPLE_SIZE = 0.02
+#: Below this overlap an estimate rests on hardly any common samples. Klimovich et al. ask for
+#: 0.03 in the off-diagonal entries of MBAR's overlap matrix, whose sum this overlap is.
+MIN_OVERLAP = 0.06
+#: Averages that rest on fewer walkers than this are not held against each other.
+_MIN_WALKERS = 100
+#: Beyond this share of walkers that died on the way there is doubt.
+_MAX_DEAD = 0.1
 _NUM_BISECTIONS = 100
 
 
@@ -142,7 +151,7 @@ def bennett_acceptance_ratio(forward_work: Array, reverse_work: Array) -> Estima
     Parameters
     ----------
     forward_work
-        Shape ``(n_F,)``, in nats, independent.
+        Shape ``(n_F,)``, in nats, independent; ``inf`` for a walker that died.
     reverse_work
         Shape ``(n_R,)``, likewise.
 
@@ -170,7 +179,10 @@ def bennett_acceptance_ratio(forward_work: Array, reverse_work: Array) -> Estima
     # Beyond these all samples of one side are on the far side of the Fermi function.
     ratio = abs(jnp.log(forward_work.shape[0]) - jnp.log(reverse_work.shape[0]))
     both = jnp.concatenate([forward_work, -reverse_work])
-    start = jnp.min(both) - ratio - 40, jnp.max(both) + ratio + 40
+    is_alive = jnp.isfinite(both)
+    lowest = jnp.min(both, where=is_alive, initial=jnp.inf)
+    highest = jnp.max(both, where=is_alive, initial=-jnp.inf)
+    start = lowest - ratio - 40, highest + ratio + 40
 
     def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
@@ -209,7 +221,8 @@ def gaussian_crossing(forward_work: Array, reverse_work: Array) -> Estimate:
     r"""Crooks' crossing: where :math:`p_F(W) = p_R(-W)`, with normal densities fitted to both.
 
     Crooks' theorem says that the two cross at :math:`W = \Delta F`. Of the two crossings of
-    normal densities the one nearer to the midpoint of their means is taken.
+    normal densities the one nearer to the midpoint of their means is taken; without any
+    spread it is the midpoint.
 
     Parameters
     ----------
@@ -255,13 +268,18 @@ def _crossing(means: Array, variances: Array) -> Array:
     of least size -c / (b + sign(b) sqrt(b² - a c)), which is safe at a = 0.
     """
     half = (means[0] - means[1]) / 2
+    # Work without spread, as a perfect map has it: any width will do.
+    variances = jnp.maximum(variances, jnp.finfo(variances.dtype).tiny ** 0.5)
     inverse = 1 / variances
     a = inverse[0] - inverse[1]
     b = -half * (inverse[0] + inverse[1])
     c = jnp.square(half) * a + jnp.log(variances[0] / variances[1])
-    # Where they do not cross near the means, the midpoint is as good as any.
-    root = jnp.sqrt(jnp.maximum(jnp.square(b) - a * c, 0))
-    return jnp.mean(means) - c / (b + jnp.where(b < 0, -1, 1) * root)
+    square = jnp.square(b) - a * c
+    # The square is positive but for rounding; its root has no derivative at 0.
+    root = jnp.sqrt(jnp.where(square > 0, square, 1)) * (square > 0)
+    sign = jnp.where(b < 0, -1, 1)
+    below = b + sign * root
+    return jnp.mean(means) - jnp.where(c == 0, 0, c / jnp.where(below == 0, 1, below))
 
 
 def dissipation_bounds(forward_work: Array, reverse_work: Array) -> Bounds:
@@ -343,8 +361,8 @@ def overlap(forward_work: Array, reverse_work: Array) -> Array:
 
     With p the probability, given its work, that a sample is from the forward runs,
     :math:`\left(\frac1{n_F} + \frac1{n_R}\right)\sum p(1 - p)` over all samples: one less the
-    second eigenvalue of MBAR's overlap matrix. 1 for the same distribution; below 0.03 an
-    estimate is not to be believed.
+    second eigenvalue of MBAR's overlap matrix, the sum of its off-diagonal entries. 1 for the
+    same distribution; below 0.06 an estimate is not to be believed.
 
     Parameters
     ----------
@@ -420,10 +438,12 @@ class FreeEnergy(NamedTuple):
 def estimate(forward_work: Array, reverse_work: Array) -> FreeEnergy:
     """Estimate a free-energy difference in all ways, and judge whether to believe it.
 
-    Doubted is: work that is not finite; an overlap below 0.03; exponential averages that
-    rest on less than 2 % of the walkers in both directions; bounds that cross by more than 4
-    standard errors, as they do if the reverse runs started from samples too wide or too far
-    off for the last density. (Samples too narrow, or of one mode of two, they do not show.)
+    Doubted is: work that is NaN or minus infinity; more than a tenth of the walkers dead; an
+    overlap below 0.06; and, by more than 4 standard errors: exponential averages of the two
+    directions that cross; a BAR that differs from one that rests on a hundred walkers or more.
+    So it shows if the reverse runs did not start from samples of the last density, or were not
+    the forward runs turned round. (One mode of two, if the forward runs miss the same, shows
+    in nothing.)
 
     Parameters
     ----------
@@ -453,9 +473,16 @@ def estimate(forward_work: Array, reverse_work: Array) -> FreeEnergy:
     'overlap'
     """
     forward_work, reverse_work = _as_pair(forward_work, reverse_work)
+    found = _estimate_all(forward_work, reverse_work)
+    doubts = _doubts(found, np.asarray(forward_work), np.asarray(reverse_work))
+    return found._replace(doubts=tuple(doubts))
+
+
+@jax.jit
+def _estimate_all(forward_work: Array, reverse_work: Array) -> FreeEnergy:
     bar = bennett_acceptance_ratio(forward_work, reverse_work)
     bounds = two_sided_bounds(forward_work, reverse_work)
-    found = FreeEnergy(
+    return FreeEnergy(
         bar,
         bounds.upper,
         bounds.lower,
@@ -467,34 +494,60 @@ def estimate(forward_work: Array, reverse_work: Array) -> FreeEnergy:
         effective_sample_size(-reverse_work),
         (),
     )
-    return found._replace(doubts=tuple(_doubts(found, forward_work, reverse_work)))
 
 
-def _doubts(found: FreeEnergy, forward_work: Array, reverse_work: Array) -> list[str]:
-    num_bad = sum(int(jnp.sum(~jnp.isfinite(work))) for work in (forward_work, reverse_work))
+def _doubts(found: FreeEnergy, forward_work: np.ndarray, reverse_work: np.ndarray) -> list[str]:
+    both = np.concatenate([forward_work, reverse_work])
+    num_bad = int(np.sum(np.isnan(both) | np.isneginf(both)))
     if num_bad:
-        return [f"{num_bad} values of the work are not finite: walkers died on the way"]
+        return [f"{num_bad} values of the work are NaN or minus infinity"]
     doubts = []
-    if found.overlap < MIN_OVERLAP:
+    for direction, work in (("forward", forward_work), ("reverse", reverse_work)):
+        share = float(np.mean(np.isposinf(work)))
+        if share > _MAX_DEAD:
+            doubts.append(f"{100 * share:.2g} % of the {direction} walkers died on the way")
+    if not found.overlap >= MIN_OVERLAP:
         doubts.append(
             f"overlap {float(found.overlap):.2g}, below {MIN_OVERLAP}: forward and reverse "
             "runs have hardly a sample in common; take more steps along the path"
         )
-    share = max(found.forward_effective_sample_size, found.reverse_effective_sample_size)
-    if share < MIN_EFFECTIVE_SAMPLE_SIZE:
-        doubts.append(
-            f"exponential averages rest on {100 * float(share):.2g} % of the walkers at best; "
-            "take more steps along the path"
+    return doubts + _inconsistencies(found, forward_work.shape[0], reverse_work.shape[0])
+
+
+def _inconsistencies(found: FreeEnergy, num_forward: int, num_reverse: int) -> list[str]:
+    """Where the estimates contradict each other by more than 4 standard errors."""
+    lower, upper = (float(bound.value) for bound in found.bounds)
+    error = _combined(found.bounds.lower, found.bounds.upper)
+    if lower - upper > 4 * error:
+        doubt = (
+            f"the lower bound is {lower - upper:.2g} nats above the upper one, "
+            f"{(lower - upper) / error:.1f} standard errors: the reverse runs did not start "
+            "from samples of the last density"
         )
-    gap = float(found.bounds.lower.value - found.bounds.upper.value)
-    errors = [bound.standard_error for bound in found.bounds]
-    error = float(jnp.hypot(*errors))
-    if gap > 4 * error:
-        doubts.append(
-            f"the lower bound is {gap:.2g} nats above the upper one, {gap / error:.1f} "
-            "standard errors: the reverse runs did not start from samples of the last density"
-        )
+        return [doubt]
+    doubts = []
+    sides = (
+        ("forward", found.forward, num_forward * found.forward_effective_sample_size),
+        ("reverse", found.reverse, num_reverse * found.reverse_effective_sample_size),
+    )
+    for direction, average, rests_on in sides:
+        gap = abs(float(found.bar.value - average.value))
+        error = _combined(found.bar, average)
+        # Jensen's inequality shifts an average by half its variance.
+        if rests_on >= _MIN_WALKERS and gap - error**2 / 2 > 4 * error:
+            doubts.append(
+                f"BAR and the average of the {direction} work differ by {gap:.2g} nats, "
+                f"{gap / error:.1f} standard errors: the reverse runs did not start from "
+                "samples of the last density, or were not the forward runs turned round in time"
+            )
     return doubts
+
+
+def _combined(first: Estimate, second: Estimate) -> float:
+    """The standard error of a difference, at least that of rounding."""
+    size = 1 + abs(float(first.value)) + abs(float(second.value))
+    rounding = 4 * float(jnp.finfo(first.value.dtype).eps) * size
+    return max(math.hypot(first.standard_error, second.standard_error), rounding)
 
 
 def _negative(estimate: Estimate) -> Estimate:

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.kernels import escorted
+from jarzynski_jax.kernels.arithmetic import check_positive
 from jarzynski_jax.paths import Path, check_times
 from jarzynski_jax.resampling import AdaptiveResampler
 from jarzynski_jax.types import Array, PRNGKey, Scalar
@@ -42,6 +43,7 @@ __all__ = [
     "linear_interpolant",
     "score_loss",
     "variance_preserving_interpolant",
+    "velocity_from_score",
     "velocity_loss",
 ]
 
@@ -277,6 +279,55 @@ def score_loss(score_fn: FieldFn, interpolant: Interpolant, points: Draw) -> Arr
     return jnp.mean(jax.vmap(of_one)(points.time, points.position, points.noise))
 
 
+def velocity_from_score(interpolant: Interpolant, score_fn: FieldFn) -> FieldFn:
+    r"""Make the velocity of a score-based model, so that the score alone is to be learnt.
+
+    With :math:`\alpha = 0`, from :math:`E[z | x] = -\gamma s` and
+    :math:`E[X_1 | x] = (x + \gamma^2 s)/\beta`,
+
+    .. math:: b = \frac{\dot\beta}\beta (x + \gamma^2 s) - \gamma\dot\gamma s
+
+    Parameters
+    ----------
+    interpolant
+        With α = 0 throughout, e.g. :func:`variance_preserving_interpolant`.
+    score_fn
+        s(t, x), for one point.
+
+    Returns
+    -------
+    FieldFn
+        b(t, x), where :math:`\beta(t) > 0`: begin shortly after t = 0.
+
+    Raises
+    ------
+    ValueError
+        If α is not 0.
+
+    Examples
+    --------
+    Of N(0, 1) data all densities are N(0, 1), and nothing moves:
+
+    >>> import jax.numpy as jnp
+    >>> model = variance_preserving_interpolant()
+    >>> velocity_fn = velocity_from_score(model, lambda t, x: -x)
+    >>> bool(jnp.allclose(velocity_fn(jnp.array(0.3), jnp.ones(2)), 0, atol=1e-6))
+    True
+    """
+    with jax.ensure_compile_time_eval():
+        if float(interpolant.base(jnp.array(0.5))) != 0:
+            raise ValueError("a velocity follows from the score alone only if α is 0")
+
+    def velocity_fn(t: Array, x: Array) -> Array:
+        one = jnp.ones_like(t)
+        beta, beta_dot = jax.jvp(interpolant.data, (t,), (one,))
+        gamma, gamma_dot = jax.jvp(interpolant.noise, (t,), (one,))
+        score = score_fn(t, x)
+        return beta_dot / beta * (x + jnp.square(gamma) * score) - gamma * gamma_dot * score
+
+    return velocity_fn
+
+
 def generate_by_ode(positions: Array, velocity_fn: FieldFn, times: Array) -> Array:
     r"""Transport samples by :math:`\dot X = b(t, X)`, by Heun's method.
 
@@ -287,7 +338,7 @@ def generate_by_ode(positions: Array, velocity_fn: FieldFn, times: Array) -> Arr
     velocity_fn
         b(t, x), for one point.
     times
-        Shape ``(K + 1,)``, ascending.
+        Shape ``(K + 1,)``, ascending or, from data to base, descending.
 
     Returns
     -------
@@ -352,7 +403,7 @@ def generate_by_sde(
     Raises
     ------
     ValueError
-        If the times are not monotone in [0, 1].
+        If the times do not ascend in [0, 1], or ε is not positive.
 
     Examples
     --------
@@ -364,7 +415,8 @@ def generate_by_sde(
     >>> bool(abs(jnp.var(end) - 1) < 0.15)
     True
     """
-    times = check_times(times)
+    times = check_times(times, is_ascending=True)
+    check_positive("diffusion", diffusion)
     velocities, scores = (jax.vmap(field, (None, 0)) for field in (velocity_fn, score_fn))
 
     def step(x: Array, inputs: tuple[PRNGKey, Array, Array]) -> tuple[Array, None]:
@@ -417,7 +469,7 @@ def generate_weighted(
     Raises
     ------
     ValueError
-        If the times are not monotone in [0, 1].
+        If the times do not ascend in [0, 1], or ε is not positive.
 
     Examples
     --------
@@ -433,7 +485,8 @@ def generate_weighted(
     >>> float(abs(walkers.log_partition_function(end))) < 0.1
     True
     """
-    times = check_times(times)
+    times = check_times(times, is_ascending=True)
+    check_positive("diffusion", diffusion)
     kernel = escorted.build_kernel()
     start = walkers_lib.init(
         positions,

@@ -70,18 +70,23 @@ def tempering_path(log_prior: LogDensityFn, log_likelihood: LogDensityFn) -> Pat
 
 
 def _times(factor: Scalar, logdensity_fn: LogDensityFn, x: Position) -> Array:
-    """Multiply; a density to the power 0 is 1, even where it is zero."""
+    """Multiply; a density to the power 0 is 1 with gradient 0, even where it is zero."""
+    is_off = factor == 0
+    # A gradient that is NaN, where the density is zero, would be NaN times 0.
+    x = jax.tree.map(lambda leaf: jnp.where(is_off, jax.lax.stop_gradient(leaf), leaf), x)
     logdensity = logdensity_fn(x)
-    return jnp.where(factor == 0, jnp.zeros_like(logdensity), factor * logdensity)
+    return jnp.where(is_off, jnp.zeros_like(logdensity), factor * logdensity)
 
 
-def check_times(times: Array) -> Array:
+def check_times(times: Array, is_ascending: bool = False) -> Array:
     """Check a schedule, as far as its values are known.
 
     Parameters
     ----------
     times
         Shape ``(K,)``, K ≥ 1, ascending or descending, in [0, 1].
+    is_ascending
+        Whether they must ascend.
 
     Returns
     -------
@@ -111,6 +116,8 @@ def check_times(times: Array) -> Array:
             f"times must be in [0, 1]; got values from {values.min()} to {values.max()}"
         )
     signs = np.sign(np.diff(values))
+    if is_ascending and np.any(signs < 0):
+        raise ValueError(f"times must ascend; got {values[0]:.7g} to {values[-1]:.7g}")
     moves = signs.nonzero()[0]
     turns = moves[1:][signs[moves[1:]] != signs[moves[:-1]]]
     if turns.size:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.dynamics import Dynamics, advance
-from jarzynski_jax.paths import Path
+from jarzynski_jax.paths import Path, check_ends
 from jarzynski_jax.types import Array, PRNGKey
 from jarzynski_jax.walkers import Walkers
 from jarzynski_jax.weights import conditional_effective_sample_size
@@ -59,7 +59,8 @@ def anneal_adaptively(
     """Take walkers along a path in steps of equal loss.
 
     Their estimate of Z is **consistent, not unbiased**. For an unbiased one anneal fresh
-    walkers along ``info.times[: info.num_steps]``.
+    walkers along ``refine(info, num_steps)``. To find a step, densities are evaluated 26 times
+    where the walkers stand, without gradients; few walkers suffice to find a schedule.
 
     Parameters
     ----------
@@ -86,7 +87,8 @@ def anneal_adaptively(
     Raises
     ------
     ValueError
-        If the threshold is not between 0 and 1, or ``max_steps`` below one.
+        If the threshold is not between 0 and 1, ``max_steps`` below one, or an end of the path
+        makes no sense where the walkers stand.
 
     Examples
     --------
@@ -109,6 +111,7 @@ def anneal_adaptively(
         )
     if max_steps < 1:
         raise ValueError(f"max_steps must be at least 1; got {max_steps}")
+    check_ends(path, walkers.position)
 
     def is_on_the_way(carry: tuple) -> Array:
         _, index, time, *_ = carry

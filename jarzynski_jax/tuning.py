@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jarzynski_jax.kernels.invariant import InvariantInfo
 from jarzynski_jax.types import Array, Kernel, KernelInit, LogDensityFn, Position, PRNGKey
 
 __all__ = ["TunedStepSize", "acceptance_rate", "find_step_size"]
@@ -99,7 +100,7 @@ def find_step_size(
     Raises
     ------
     ValueError
-        If the target is not between 0 and 1.
+        If the target is not between 0 and 1, or the kernel is an invariant one.
 
     Examples
     --------
@@ -123,6 +124,11 @@ def find_step_size(
         _, info = jax.vmap(
             lambda key, state: kernel(key, state, logdensity_fn, step_size, *kernel_args)
         )(keys, states)
+        if isinstance(info, InvariantInfo):
+            raise ValueError(
+                "a kernel that leaves its target invariant has no increments at a fixed "
+                "target, whatever its step size; tune it by its own acceptance rate"
+            )
         return measure(info.log_weight_increment)
 
     def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:

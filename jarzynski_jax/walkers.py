@@ -116,7 +116,8 @@ def init(
     Raises
     ------
     ValueError
-        If the leaves of ``positions`` do not share a leading axis.
+        If the leaves of ``positions`` do not share a leading axis, or the kernel's state lacks
+        a field.
 
     Examples
     --------
@@ -130,6 +131,7 @@ def init(
     """
     num_walkers = _leading_axis(positions)
     state = jax.vmap(lambda x: kernel_init(x, logdensity_fn))(positions)
+    check_fields(state, "state", "position", "logdensity", "log_endpoint")
     dtype = jnp.promote_types(state.logdensity.dtype, jnp.float32)
     zeros = jnp.zeros(num_walkers, dtype)
     return Walkers(
@@ -168,6 +170,11 @@ def move(
     tuple[Walkers, Any]
         The walkers, weighed by the new target, and the kernel's infos, leading axis N.
 
+    Raises
+    ------
+    ValueError
+        If the kernel's state or info lacks a field.
+
     Examples
     --------
     >>> import jax, jax.numpy as jnp
@@ -184,6 +191,8 @@ def move(
     state, info = jax.vmap(lambda key, state: kernel(key, state, logdensity_fn, *kernel_args))(
         keys, walkers.state
     )
+    check_fields(state, "state", "position", "logdensity", "log_endpoint")
+    check_fields(info, "info", "log_weight_increment")
     log_weights = walkers.log_weights + info.log_weight_increment
     return walkers._replace(state=state, log_weights=log_weights), info
 
@@ -514,6 +523,17 @@ def put(walkers: Walkers, indices: Array, block: Walkers) -> Walkers:
         (block.state, block.log_weights, block.roots),
     )
     return walkers._replace(state=state, log_weights=log_weights, roots=roots)
+
+
+def check_fields(value: Any, what: str, *fields: str) -> None:
+    """Raise a ``ValueError`` if what a kernel returned lacks a field that walkers need."""
+    missing = [field for field in fields if not hasattr(value, field)]
+    if missing:
+        raise ValueError(
+            f"the {what} of a kernel must have the field {missing[0]!r}; got "
+            f"{type(value).__name__} with the fields {getattr(value, '_fields', ())}. A Markov "
+            "kernel, such as BlackJAX's, is made one for walkers by kernels.invariant"
+        )
 
 
 def _leading_axis(positions: Position) -> int:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from blackjax.smc import resampling as bj_resampling
+from blackjax.smc.base import SMCState
 from blackjax.util import run_inference_algorithm, thin_kernel
 from zscore import assert_biased, assert_unbiased, replicate
 
@@ -94,6 +95,7 @@ FRICTION = {"step_size": jnp.array([0.5]), "friction": jnp.array([1.0])}
         ("ula, always", ula.init, ula.build_kernel(), H, 1.0),
         ("ula, never", ula.init, ula.build_kernel(), H, 0.0),
         ("kinetic", kinetic.init, kinetic.build_kernel(), FRICTION, 0.5),
+        ("mala", invariant.init, adapters.invariant_kernel(blackjax.mala), H, 0.5),
     ],
 )
 def test_evidence_from_our_weights_is_unbiased(
@@ -174,6 +176,19 @@ def test_a_contract_that_changed_says_what_changed():
 
     with pytest.raises(ValueError, match=r"1\.7\.1.*'particles'.*positions"):
         update(jax.random.key(0), Renamed(), 1, H, log_prior, log_likelihood)
+    state = SMCState(jnp.zeros((2, D)), jnp.log(jnp.array([0.5, 0.5])), None)
+    with pytest.raises(ValueError, match=r"1\.7\.1.*normalised weights.*negative"):
+        update(jax.random.key(0), state, 1, H, log_prior, log_likelihood)
+    with pytest.raises(ValueError, match=r"1\.7\.1.*log_weights_fn.*5 arguments by position"):
+        update(jax.random.key(0), state, 1, H, log_prior)
+    with pytest.raises(ValueError, match=r"1\.7\.1.*\['extra'\] by name"):
+        update(jax.random.key(0), state, 1, H, log_prior, log_likelihood, extra=0)
+
+
+def test_a_state_with_other_fields_is_noticed(monkeypatch):
+    monkeypatch.setitem(adapters._CONTRACT, SMCState, ("particles", "log_weights"))
+    with pytest.raises(ValueError, match=r"1\.7\.1's SMCState has the fields.*log_weights"):
+        adapters.weighted_update(ula.init, ula.build_kernel(), adaptive(systematic, 0.5))
 
 
 def test_parameters_of_another_shape_are_refused():
@@ -295,6 +310,13 @@ def test_elliptical_slice_leaves_its_target_invariant():
         return jnp.mean(states.position, axis=0)
 
     assert_unbiased(replicate("elliptical slice", moments), np.asarray(centre))
+
+
+def test_elliptical_slice_as_a_plain_sampler_is_refused():
+    with pytest.raises(ValueError, match="takes a likelihood, not a target"):
+        adapters.invariant_kernel(
+            blackjax.elliptical_slice, cov_matrix=jnp.eye(2), mean=jnp.zeros(2)
+        )
 
 
 def test_a_sampler_without_a_kernel_is_refused():

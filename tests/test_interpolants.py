@@ -272,3 +272,36 @@ def test_bad_input_is_refused():
         interpolants.draw(key, LINEAR, x, x, 0.5)
     with pytest.raises(ValueError, match="only go up or only down"):
         interpolants.generate_by_ode(x, BRIDGE.velocity, jnp.array([0.1, 0.5, 0.3]))
+    down, still = jnp.array([0.5, 0.3]), lambda t, x: 0 * x
+    with pytest.raises(ValueError, match=r"times must ascend; got 0\.5 to 0\.3"):
+        interpolants.generate_by_sde(key, x, still, still, down, 1.0)
+    with pytest.raises(ValueError, match=r"diffusion must be positive and finite; got -1\.0"):
+        interpolants.generate_by_sde(key, x, still, still, down[::-1], -1.0)
+    with pytest.raises(ValueError, match="times must ascend"):
+        interpolants.generate_weighted(
+            key, x, lambda t: jnp.sum, still, down, 1.0, adaptive(systematic, 0.5)
+        )
+    with pytest.raises(ValueError, match="only if α is 0"):
+        interpolants.velocity_from_score(LINEAR, still)
+
+
+def test_velocity_of_a_score_based_model_follows_from_its_score():
+    """Of N(m, s²) data: X_t ~ N(βm, β²s² + γ²), transported as a Gaussian is."""
+    mean, scale = 1.5, 0.4
+
+    def moments(t):
+        beta, gamma = PRESERVING.data(t), PRESERVING.noise(t)
+        return beta * mean, jnp.square(beta * scale) + jnp.square(gamma)
+
+    def score(t, x):
+        centre, variance = moments(t)
+        return -(x - centre) / variance
+
+    velocity = interpolants.velocity_from_score(PRESERVING, score)
+    for time in (0.1, 0.5, 0.9):
+        t, x = jnp.array(time), jnp.array([-1.0, 0.3, 2.0])
+        (centre, variance), (centre_dot, variance_dot) = jax.jvp(
+            moments, (t,), (jnp.array(1.0),)
+        )
+        expected = centre_dot + variance_dot / (2 * variance) * (x - centre)
+        np.testing.assert_allclose(velocity(t, x), expected, rtol=1e-4, atol=1e-4)

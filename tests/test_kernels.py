@@ -18,6 +18,7 @@ from gaussian_path import at
 from zscore import assert_biased, assert_unbiased, replicate, test_key
 
 from jarzynski_jax import walkers
+from jarzynski_jax.dynamics import Dynamics, advance
 from jarzynski_jax.kernels import (
     bijection,
     escorted,
@@ -318,16 +319,10 @@ def test_preconditioned_step_has_the_covariance_asked_for():
     np.testing.assert_allclose(np.cov(moved.T), 2 * h * COVARIANCE, atol=0.015)
 
 
-@pytest.mark.parametrize("name", ["ula, dense", "kinetic, dense", "kinetic"])
-def test_metropolis_adjusts_them(name):
-    """A kernel's weight at a fixed target is a Metropolis ratio: the variance is exact.
-
-    (For the kinetic kernel without the reversal of velocities on rejection, which full
-    refreshment makes unnecessary: friction is infinite here.)
-    """
+def adjusted_variance(name, adjust):
+    """Of walkers after twenty adjusted steps at a fixed target, of variance one."""
     init, kernel, args = KERNELS[name]
-    args = (args[0], float("inf"), *args[2:]) if name.startswith("kinetic") else args
-    adjusted = metropolis.adjust(kernel)
+    adjusted = adjust(kernel)
     target = at(gaussian_path.target_at(PATH, 0))
 
     def variance(key):
@@ -342,7 +337,25 @@ def test_metropolis_adjusts_them(name):
         states, _ = jax.lax.scan(step, states, jax.random.split(key_path, 20))
         return jnp.mean(jnp.square(states.position))
 
-    assert_unbiased(replicate(f"adjusted {name}", variance), 1.0)
+    return replicate(f"adjusted {name}", variance)
+
+
+@pytest.mark.parametrize("name", ["ula, dense", "hmc"])
+def test_metropolis_adjusts_them(name):
+    """At a fixed target the weight of ULA is a Metropolis ratio; of a Markov kernel it is 1."""
+    assert_unbiased(adjusted_variance(name, metropolis.adjust), 1.0)
+
+
+def test_canary_without_metropolis_the_variance_is_wrong():
+    assert_biased(adjusted_variance("ula, dense", lambda kernel: kernel), 1.0)
+
+
+@pytest.mark.parametrize("name", ["kinetic", "escorted", "bijection, ula"])
+def test_kernels_that_do_not_undo_themselves_are_not_adjusted(name):
+    init, kernel, args = KERNELS[name]
+    target = at(gaussian_path.target_at(PATH, 0))
+    with pytest.raises(ValueError, match=r"only unadjusted Langevin.*Info"):
+        metropolis.adjust(kernel)(jax.random.key(0), init(jnp.zeros(D), target), target, *args)
 
 
 # ---------------------------------------------------------------- interface
@@ -412,11 +425,59 @@ def test_positions_may_be_pytrees(init, kernel, args):
             lambda state: preconditioner(jnp.array([[1.0, 2.0], [2.0, 1.0]])),
             "positive definite",
         ),
+        (lambda state: preconditioner(jnp.array([[1.0, 0.9], [0.0, 1.0]])), "symmetric"),
     ],
 )
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(None)
+
+
+def test_the_weight_has_the_matrix_that_colours_the_noise():
+    """Traced, an asymmetric matrix cannot be refused; the weights are those of its L Lᵀ."""
+    found = jax.jit(preconditioner)(jnp.array([[1.0, 0.9], [0.2, 1.0]]))
+    np.testing.assert_allclose(found.matrix, found.factor @ found.factor.T, rtol=1e-6)
+    np.testing.assert_allclose(found.matrix, found.matrix.T)
+
+
+def test_canary_weights_without_the_preconditioner_are_caught():
+    def change(state, new, info):
+        """The weight of a step that has no preconditioner."""
+        del info
+        displacement = new.position - state.position
+        work = new.logdensity - state.logdensity
+        work -= jnp.dot(displacement, new.logdensity_grad + state.logdensity_grad) / 2
+        squares = jnp.sum(new.logdensity_grad**2) - jnp.sum(state.logdensity_grad**2)
+        return work - 0.2 / 4 * squares
+
+    assert_biased(moments("ula, dense", change), EXACT)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda x: (x[:1], jnp.array(0.0)), r"\(2,\).*returned.*\(1,\)"),
+        (lambda x: (x, jnp.zeros(2)), r"one log-determinant.*\(2,\)"),
+    ],
+)
+def test_bijections_of_other_shapes_are_refused(wrong, message):
+    target = at(gaussian_path.target_at(PATH, 0))
+    state = bijection.init(jnp.zeros(D), target)
+    with pytest.raises(ValueError, match=message):
+        bijection.build_kernel()(None, state, target, wrong)
+
+
+def test_a_raw_markov_kernel_is_no_kernel_for_walkers():
+    target = at(gaussian_path.target_at(PATH, 0))
+    with pytest.raises(ValueError, match=r"'log_endpoint'.*MALAState.*kernels.invariant"):
+        walkers.init(jnp.zeros((3, D)), target, blackjax.mala.init)
+    ensemble = walkers.init(jnp.zeros((3, D)), target, invariant.init)
+    raw = lambda key, state, target: (state, None)  # noqa: E731
+    with pytest.raises(ValueError, match=r"'log_weight_increment'.*NoneType"):
+        walkers.move(jax.random.key(0), ensemble, target, raw)
+    dynamics = Dynamics(invariant.init, raw, (), 1, adaptive(systematic, 0.5))
+    with pytest.raises(ValueError, match=r"'log_weight_increment'.*NoneType"):
+        advance(jax.random.key(0), ensemble, target, dynamics)
 
 
 def test_a_preconditioner_of_another_size_is_refused():

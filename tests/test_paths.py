@@ -2,10 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from jarzynski_jax import annealing, paths, walkers
+from jarzynski_jax import annealing, paths, schedules, walkers
 from jarzynski_jax.dynamics import langevin
+from jarzynski_jax.kernels import ula
 
 
 def quadratic(x):
@@ -67,6 +69,26 @@ def test_ends_that_make_no_sense_are_refused():
             annealing.log_partition_bounds(
                 jax.random.key(0), x[None], path, 0.0, langevin(0.1), 10
             )
+
+
+def test_annealing_looks_at_the_ends_of_its_path():
+    x = jnp.array([[-1.0], [1.0]])
+    path = paths.geometric_path(quadratic, lambda x: jnp.sum(x) * jnp.nan)
+    ensemble = walkers.init(x, path(0.0), ula.init)
+    times, key = jnp.linspace(0, 1, 4)[1:], jax.random.key(0)
+    with pytest.raises(ValueError, match=r"t = 1 is NaN or \+inf at 2 of 2"):
+        annealing.anneal(key, ensemble, path, times, langevin(0.1))
+    with pytest.raises(ValueError, match=r"t = 1 is NaN or \+inf at 2 of 2"):
+        schedules.anneal_adaptively(key, ensemble, path, langevin(0.1), 0.9, 5)
+
+
+@pytest.mark.parametrize("join", [paths.geometric_path, paths.tempering_path])
+def test_a_density_that_is_off_has_no_gradient(join):
+    """At t = 0 a walker stands where the other density's gradient is NaN."""
+    path = join(quadratic, lambda x: jnp.where(x[0] > 0, jnp.sqrt(x[0]), -jnp.inf))
+    x = jnp.array([-1.0])
+    for grad in (jax.grad(path(0.0))(x), jax.jit(lambda t: jax.grad(path(t))(x))(0.0)):
+        np.testing.assert_allclose(grad, jax.grad(quadratic)(x))
 
 
 @pytest.mark.parametrize("join", [paths.geometric_path, paths.tempering_path])

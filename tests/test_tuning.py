@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jarzynski_jax.kernels import kinetic, ula
+from jarzynski_jax import blackjax as adapters
+from jarzynski_jax.kernels import invariant, kinetic, ula
 from jarzynski_jax.kernels.preconditioning import preconditioner
 from jarzynski_jax.tuning import acceptance_rate, find_step_size
 from jarzynski_jax.weights import effective_sample_size
@@ -73,6 +74,19 @@ def test_it_can_be_jitted():
 def test_dead_walkers_are_rejections():
     rates = acceptance_rate(jnp.array([-jnp.inf, 0.0, 2.0, jnp.log(0.5)]))
     assert float(rates) == pytest.approx(2.5 / 4)
+
+
+def test_a_markov_kernel_has_nothing_to_tune_by():
+    kernel = adapters.invariant_kernel(blackjax.mala)
+    with pytest.raises(ValueError, match="no increments at a fixed target"):
+        find_step_size(
+            jax.random.key(0),
+            jnp.zeros((5, 2)),
+            lambda x: -jnp.sum(x**2) / 2,
+            invariant.init,
+            kernel,
+            target=0.8,
+        )
 
 
 @pytest.mark.parametrize("wanted", [0.0, 1.0, -3])

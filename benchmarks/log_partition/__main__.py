@@ -54,9 +54,11 @@ def _preamble(settings: Settings) -> str:
         "Errors of log Z are in nats. Gradients are those a walker took on average, scouts of "
         "ours included. Milliseconds are the median of a whole run without its compilation, "
         "all methods by turns in one process on one core. Every method's step size and option "
-        "(friction times step size; effective sample size of a temperature) were chosen by the "
-        "smallest error over the tuning seeds, and so was the best of each side; other seeds "
-        "judge. In brackets: 90 % interval by the bootstrap over these."
+        "(friction times step size; effective sample size of a temperature; leapfrog steps L) "
+        "were chosen by the smallest error over the tuning seeds, and so was the best of each "
+        "side; other seeds judge. In brackets: 90 % interval by the bootstrap over these; "
+        "level is where it holds 1. Values without gradients are not counted: to find a "
+        "temperature ours takes 26 of a tenth of the walkers, BlackJAX one of each."
     )
 
 

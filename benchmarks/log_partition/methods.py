@@ -1,7 +1,7 @@
 """Our annealing and BlackJAX's adaptive tempered SMC, told to use a number of gradients.
 
-Gradients are counted for each walker, values alone are not: both sides look at values when they
-look for the next temperature.
+Gradients are counted for each walker; values alone are not. To find a temperature ours looks at
+26 values of a tenth of the walkers, BlackJAX at one of each.
 """
 
 from collections.abc import Callable
@@ -22,11 +22,6 @@ from jarzynski_jax.paths import tempering_path
 from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.types import Array, PRNGKey
 
-#: Leapfrog steps of HMC, ours and BlackJAX's.
-NUM_LEAPFROG = 10
-#: Gradients of one HMC move of ours: it has none from before, as the target is new.
-_HMC_GRADIENTS = 1 + NUM_LEAPFROG
-
 
 class Estimate(NamedTuple):
     """log Z in nats, gradients a walker, and how many temperatures there were."""
@@ -36,10 +31,33 @@ class Estimate(NamedTuple):
     num_temperatures: Array
 
 
-#: ``(rng_key, step_size, option) -> Estimate``: a leapfrog's step size, and what else there is
-#: to choose: the friction of kinetic Langevin, in units of the inverse of the problem's step
-#: size; the effective sample size that BlackJAX's temperatures keep.
+#: ``(rng_key, step_size, value) -> Estimate``, with a leapfrog's step size and the value of an
+#: option.
 Estimator = Callable[[PRNGKey, Array, Array], Estimate]
+
+
+class Option(NamedTuple):
+    """What there is to choose beside the step size.
+
+    value
+        The friction of kinetic Langevin, in units of the inverse of the problem's step size;
+        the effective sample size that BlackJAX's temperatures keep.
+    num_leapfrog
+        Leapfrog steps of a move: one for all but HMC.
+    """
+
+    value: float = 0.0
+    num_leapfrog: int = 1
+
+    def __str__(self) -> str:
+        return ", ".join(
+            text
+            for text, is_told in (
+                (f"{self.value:g}", self.value > 0),
+                (f"L = {self.num_leapfrog}", self.num_leapfrog > 1),
+            )
+            if is_told
+        )
 
 
 class Method(NamedTuple):
@@ -47,22 +65,30 @@ class Method(NamedTuple):
 
     label: str
     is_ours: bool
-    options: tuple[float, ...]
+    options: tuple[Option, ...]
 
 
+_SHARES = (0.9, 0.5, 0.99)
 METHODS = {
-    "ula": Method("ULA, weighted", True, (0.0,)),
-    "kinetic": Method("kinetic, weighted", True, (0.03, 0.1, 0.3)),
-    "hmc": Method("HMC, annealed", True, (0.0,)),
-    "blackjax_mala": Method("BlackJAX SMC, MALA", False, (0.5, 0.9, 0.99)),
-    "blackjax_hmc": Method("BlackJAX SMC, HMC", False, (0.5, 0.9, 0.99)),
+    "ula": Method("ULA, weighted", True, (Option(),)),
+    "kinetic": Method("kinetic, weighted", True, (Option(0.1), Option(0.03), Option(0.3))),
+    "hmc": Method("HMC, annealed", True, (Option(0, 10), Option(0, 5))),
+    "blackjax_mala": Method("BlackJAX SMC, MALA", False, tuple(map(Option, _SHARES))),
+    "blackjax_hmc": Method(
+        "BlackJAX SMC, HMC",
+        False,
+        tuple(Option(share, length) for length in (5, 10) for share in _SHARES),
+    ),
 }
 
 
-def build_ours(name: str, problem: Problem, num_walkers: int, budget: int) -> Estimator:
+def build_ours(
+    name: str, problem: Problem, num_walkers: int, budget: int, num_leapfrog: int
+) -> Estimator:
     """Anneal with a schedule found by a tenth of the walkers, which the budget pays for."""
     path = tempering_path(problem.base_logdensity, problem.log_likelihood)
-    cost = _HMC_GRADIENTS if name == "hmc" else 1
+    # An HMC move of ours has no gradient from before, as the target is new.
+    cost = 1 + num_leapfrog if name == "hmc" else 1
     num_scouts = max(num_walkers // 10, 1)
     num_steps = max((budget - budget // 10) // cost, 1)
 
@@ -70,11 +96,11 @@ def build_ours(name: str, problem: Problem, num_walkers: int, budget: int) -> Es
         x = problem.sample_base(key, number)
         return walkers.init(x, path(0.0), dynamics.kernel_init)
 
-    def estimate(rng_key: PRNGKey, step_size: Array, option: Array) -> Estimate:
-        dynamics = _dynamics(name, problem, step_size, option)
+    def estimate(rng_key: PRNGKey, step_size: Array, value: Array) -> Estimate:
+        dynamics = _dynamics(name, problem, step_size, value, num_leapfrog)
         keys = jax.random.split(rng_key, 4)
         # The scouts of HMC, too, walk with one gradient a step, a tenth of the budget at most.
-        scouting = _dynamics("ula", problem, step_size, option) if name == "hmc" else dynamics
+        scouting = dynamics if name != "hmc" else _dynamics("ula", problem, step_size, value, 1)
         scouts = start(keys[0], num_scouts, scouting)
         _, found = schedules.anneal_adaptively(keys[1], scouts, path, scouting, 0.9, budget)
         times = schedules.refine(found, num_steps)
@@ -88,32 +114,38 @@ def build_ours(name: str, problem: Problem, num_walkers: int, budget: int) -> Es
     return estimate
 
 
-def _dynamics(name: str, problem: Problem, step_size: Array, option: Array) -> Dynamics:
+def _dynamics(
+    name: str, problem: Problem, step_size: Array, value: Array, num_leapfrog: int
+) -> Dynamics:
     resampler = adaptive(systematic, 0.5)
     if name == "ula":
         args: tuple[Any, ...] = (jnp.square(step_size) / 2,)
         return Dynamics(ula.init, ula.build_kernel(), args, 1, resampler)
     if name == "kinetic":
-        args = (step_size, option / problem.step_size)
+        args = (step_size, value / problem.step_size)
         return Dynamics(kinetic.init, kinetic.build_kernel(), args, 1, resampler)
     kernel = adapters.invariant_kernel(blackjax.hmc)
-    args = (step_size, jnp.ones(problem.target.dimension), NUM_LEAPFROG)
+    args = (step_size, jnp.ones(problem.target.dimension), num_leapfrog)
     return Dynamics(invariant.init, kernel, args, 1, resampler)
 
 
 def build_blackjax(
-    name: str, problem: Problem, num_walkers: int, num_moves: int, max_steps: int
+    name: str,
+    problem: Problem,
+    num_walkers: int,
+    num_moves: int,
+    num_leapfrog: int,
+    max_steps: int,
 ) -> Estimator:
     """Run ``adaptive_tempered_smc`` to the target, with so many moves at each temperature."""
     is_hmc = name == "blackjax_hmc"
     sampler = blackjax.hmc if is_hmc else blackjax.mala
-    cost = NUM_LEAPFROG if is_hmc else 1
 
-    def estimate(rng_key: PRNGKey, step_size: Array, option: Array) -> Estimate:
+    def estimate(rng_key: PRNGKey, step_size: Array, value: Array) -> Estimate:
         parameters = {"step_size": (step_size if is_hmc else jnp.square(step_size) / 2)[None]}
         if is_hmc:
             parameters["inverse_mass_matrix"] = jnp.ones((1, problem.target.dimension))
-            parameters["num_integration_steps"] = jnp.array([NUM_LEAPFROG])
+            parameters["num_integration_steps"] = jnp.array([num_leapfrog])
         smc = blackjax.adaptive_tempered_smc(
             problem.base_logdensity,
             problem.log_likelihood,
@@ -121,7 +153,7 @@ def build_blackjax(
             sampler.init,
             parameters,
             blackjax_resampling.systematic,
-            option,
+            value,
             num_mcmc_steps=num_moves,
         )
 
@@ -141,7 +173,7 @@ def build_blackjax(
         state, log_z, index = jax.lax.while_loop(is_on_the_way, step, start)
         is_there = state.tempering_param >= 1
         # At each temperature a gradient where the particles stand, and those of the moves.
-        num_gradients = index * (1 + num_moves * cost)
+        num_gradients = index * (1 + num_moves * num_leapfrog)
         return Estimate(jnp.where(is_there, log_z, jnp.nan), num_gradients, index)
 
     return estimate

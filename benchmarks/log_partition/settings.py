@@ -12,9 +12,9 @@ class Settings(NamedTuple):
     #: Step sizes tried, in units of the problem's.
     multiples: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0, 1.5)
     #: How many of each method's options are tried.
-    num_options: int = 3
+    num_options: int = 6
     #: Seeds by which step size and option are chosen, and fresh ones by which they are judged.
-    num_tuning_seeds: int = 6
+    num_tuning_seeds: int = 12
     num_seeds: int = 32
 
 

@@ -26,17 +26,21 @@ class Verdict(NamedTuple):
 
     problem: str
     budget: int
-    ours: str
-    theirs: str
+    ours: str | None
+    theirs: str | None
     ratio: float
     low: float
     high: float
 
     @property
     def text(self) -> str:
+        if self.ours is None or self.theirs is None:
+            return "alone" if self.ours else "unable"
         if self.high < 1:
             return "more accurate"
-        return "LESS accurate" if self.low > 1 else "level"
+        if self.low > 1:
+            return "LESS accurate"
+        return "level, lower error" if self.ratio <= 1 else "level, higher error"
 
 
 def verdicts(results: Results, settings: Settings) -> list[Verdict]:
@@ -47,6 +51,7 @@ def verdicts(results: Results, settings: Settings) -> list[Verdict]:
             arrays = results[f"{problem}_{budget}"]
             ours, theirs = _best(arrays, _OURS), _best(arrays, _THEIRS)
             if ours is None or theirs is None:
+                found.append(Verdict(problem, budget, ours, theirs, np.nan, np.nan, np.nan))
                 continue
             ratio = _ratio(arrays[f"{ours}_error"], arrays[f"{theirs}_error"])
             found.append(Verdict(problem, budget, ours, theirs, *ratio))
@@ -75,8 +80,8 @@ def write_tables(results: Results, settings: Settings, folder: Path, preamble: s
         (
             LABELS[verdict.problem],
             str(verdict.budget),
-            METHODS[verdict.ours].label,
-            METHODS[verdict.theirs].label,
+            METHODS[verdict.ours].label if verdict.ours else "none within the budget",
+            METHODS[verdict.theirs].label if verdict.theirs else "none within the budget",
             f"{verdict.ratio:.2f} ({verdict.low:.2f} to {verdict.high:.2f})",
             verdict.text,
         )
@@ -120,9 +125,8 @@ def _rows(results: Results, settings: Settings, problem: str) -> list[tuple[str,
                 1000 * np.median(arrays[f"{name}_seconds"]),
                 float(arrays[f"{name}_step_size"]),
             )
-            option = float(arrays[f"{name}_option"])
-            last = f"{option:.3g}" if len(method.options) > 1 else ""
-            rows.append((*start, *(f"{number:.3g}" for number in numbers), last))
+            option = str(arrays[f"{name}_option"])
+            rows.append((*start, *(f"{number:.3g}" for number in numbers), option))
     return rows
 
 

@@ -14,6 +14,7 @@ Noé, *Stochastic normalizing flows*, 2020; thesis, §2.2.4.
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
+import jax
 import jax.numpy as jnp
 
 from jarzynski_jax.kernels.arithmetic import all_finite, keep_finite
@@ -65,7 +66,7 @@ def build_kernel() -> Kernel:
     Kernel
         ``kernel(rng_key, state, logdensity_fn, bijection) -> (DensityState,
         BijectionInfo)``. ``logdensity_fn`` is the target after the move; the key is not
-        used.
+        used. It raises a ``ValueError`` if the bijection returns other shapes than it should.
 
     Examples
     --------
@@ -85,6 +86,7 @@ def build_kernel() -> Kernel:
     ) -> tuple[DensityState, BijectionInfo]:
         del rng_key
         image, log_determinant = bijection(state.position)
+        _check(state.position, image, log_determinant)
         position = keep_finite(image, state.position)
         new_state = init(position, logdensity_fn)
         dtype = state.log_endpoint.dtype
@@ -101,6 +103,20 @@ def build_kernel() -> Kernel:
         )
 
     return kernel
+
+
+def _check(position: Position, image: Position, log_determinant: Array) -> None:
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (position, image)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            "a bijection must return a position in the shape of the one it is given, "
+            f"{shapes[0]}; it returned {shapes[1]}"
+        )
+    if jnp.shape(log_determinant) != ():
+        raise ValueError(
+            "a bijection must return one log-determinant, a scalar; "
+            f"it returned shape {jnp.shape(log_determinant)}"
+        )
 
 
 def as_top_level_api(logdensity_fn: LogDensityFn, bijection: Bijection) -> SamplingAlgorithm:

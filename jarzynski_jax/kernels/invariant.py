@@ -66,7 +66,8 @@ def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
     Returns
     -------
     Kernel
-        ``kernel(rng_key, state, logdensity_fn, *args) -> (DensityState, InvariantInfo)``.
+        ``kernel(rng_key, state, logdensity_fn, *args, **kwargs) -> (DensityState,
+        InvariantInfo)``, which takes what else the Markov kernel takes.
         It raises a ``ValueError`` if the Markov kernel's state lacks a field.
 
     Examples
@@ -80,7 +81,11 @@ def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
     """
 
     def kernel(
-        rng_key: PRNGKey, state: DensityState, logdensity_fn: LogDensityFn, *args: Any
+        rng_key: PRNGKey,
+        state: DensityState,
+        logdensity_fn: LogDensityFn,
+        *args: Any,
+        **kwargs: Any,
     ) -> tuple[DensityState, InvariantInfo]:
         mcmc_state = mcmc_init(state.position, logdensity_fn)
         for field in ("position", "logdensity"):
@@ -93,7 +98,7 @@ def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
         dtype = state.log_endpoint.dtype
         increment = mcmc_state.logdensity.astype(dtype) - state.logdensity.astype(dtype)
         is_finite = jnp.isfinite(increment)
-        moved, mcmc_info = mcmc_kernel(rng_key, mcmc_state, logdensity_fn, *args)
+        moved, mcmc_info = mcmc_kernel(rng_key, mcmc_state, logdensity_fn, *args, **kwargs)
         new_state = without_endpoint(moved.position, moved.logdensity)
         increment = jnp.where(is_finite, increment, -jnp.inf)
         return new_state, InvariantInfo(increment, is_finite, mcmc_info)

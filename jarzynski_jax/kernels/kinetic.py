@@ -1,23 +1,23 @@
 r"""Kinetic (underdamped) Langevin with its exact path weight, momenta included.
 
 The target is extended by velocities, :math:`e^{\ell(x)} N(v; 0, 1)`, and one step of size h
-with friction :math:`\gamma` is the splitting OBABO: with :math:`c = e^{-\gamma h/2}`,
+with friction :math:`\gamma` is the splitting OBABO. Two O steps in a row are one, so the second
+of a step is made together with the first of the next: with :math:`c = e^{-\gamma h}`,
 
 .. math::
-    v_1 &= c v + \sqrt{1 - c^2}\,\xi_1 \\
+    v_1 &= c v + \sqrt{1 - c^2}\,\xi \\
     v_{1/2} &= v_1 + \tfrac h2 \nabla\ell_{\rm old}(x), \quad x' = x + h v_{1/2}, \quad
-    v_2 = v_{1/2} + \tfrac h2 \nabla\ell_{\rm new}(x') \\
-    v' &= c v_2 + \sqrt{1 - c^2}\,\xi_2
+    v_2 = v_{1/2} + \tfrac h2 \nabla\ell_{\rm new}(x')
 
-The O steps have detailed balance with :math:`N(v; 0, 1)` and change no weight. The middle line
+The O step has detailed balance with :math:`N(v; 0, 1)` and changes no weight. The second line
 preserves volume and is undone by itself, with velocities reversed and the targets exchanged. So
-the log-weight changes by minus the change of energy over the middle line,
+the log-weight changes by minus the change of energy over it,
 
 .. math:: \Delta A = \ell_{\rm new}(x') - \tfrac12|v_2|^2 - \ell_{\rm old}(x) + \tfrac12|v_1|^2.
 
 One value-and-gradient a step. With infinite friction it is unadjusted Langevin with the step
 size :math:`h^2/2`, weights included. The endpoint factor is
-:math:`-\frac{h^2}8 |\nabla\ell(x)|^2`: for a Gaussian the middle line conserves
+:math:`-\frac{h^2}8 |\nabla\ell(x)|^2`: for a Gaussian the second line conserves
 :math:`\frac12|v|^2 + U - \frac{h^2}8|\nabla U|^2` exactly.
 
 With a preconditioner C velocities are :math:`C^{1/2}` times unit ones: x' moves by
@@ -68,7 +68,8 @@ class KineticState(NamedTuple):
     position
         Any pytree of floating-point arrays.
     velocity
-        In the structure of the position, of unit variance at equilibrium.
+        :math:`v_2` of the last step, in the structure of the position, of unit variance at
+        equilibrium.
     is_at_rest
         Whether no velocity was drawn yet; the first step draws it afresh.
     logdensity
@@ -174,11 +175,11 @@ def build_kernel() -> Kernel:
         check_step_size(step_size)
         if isinstance(friction, int | float) and not friction > 0:
             raise ValueError(f"friction must be positive, or infinite; got {friction}")
-        key_before, key_after = jax.random.split(rng_key)
-        damping = jnp.exp(-jnp.asarray(friction) * step_size / 2)
-        # A velocity that was never drawn must not be kept: all of it is drawn now.
-        first_damping = jnp.where(state.is_at_rest, 0, damping)
-        before = _refresh(key_before, state.velocity, first_damping)
+        # The O at the end of the last step and the one at the start of this are one. A velocity
+        # that was never drawn must not be kept: all of it is drawn now.
+        damping = jnp.exp(-jnp.asarray(friction) * step_size)
+        damping = jnp.where(state.is_at_rest, 0, damping)
+        before = _refresh(rng_key, state.velocity, damping)
 
         gradient = drop_non_finite(state.logdensity_grad)
         half = _step(before, apply_transposed_factor(preconditioner, gradient), step_size / 2)
@@ -197,7 +198,7 @@ def build_kernel() -> Kernel:
         is_finite = jnp.isfinite(increment) & all_finite(proposed)
         log_endpoint = -jnp.square(jnp.asarray(step_size, dtype)) / 8
         log_endpoint = log_endpoint * scalar_product(force, force, dtype)
-        velocity = keep_finite(_refresh(key_after, after, damping), before)
+        velocity = keep_finite(after, before)
         new_state = KineticState(
             position,
             velocity,

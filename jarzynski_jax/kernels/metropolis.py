@@ -1,8 +1,12 @@
 r"""Metropolis adjustment of a kernel with exact weights.
 
-At a fixed target a kernel's :math:`\Delta A` is the logarithm of the ratio in Metropolis and
-Hastings' acceptance probability. Accepting a move with probability
-:math:`\min(1, e^{\Delta A})` therefore leaves the target invariant: ULA becomes MALA.
+Where a kernel's reverse move is a move of the same kernel, :math:`\Delta A` at a fixed target
+is the logarithm of the ratio in Metropolis and Hastings' acceptance probability, and accepting
+with probability :math:`\min(1, e^{\Delta A})` leaves the target invariant: ULA becomes MALA. A
+Markov kernel that leaves its target invariant has :math:`\Delta A = 0` and is always accepted.
+
+Of other kernels this does not hold: the reverse of a kinetic step has its velocity turned
+round, that of an escorted step the drift -b, that of a bijection is its inverse.
 """
 
 from typing import Any, NamedTuple
@@ -10,9 +14,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jarzynski_jax.kernels.invariant import InvariantInfo
+from jarzynski_jax.kernels.ula import ULAInfo
 from jarzynski_jax.types import Array, Kernel, LogDensityFn, PRNGKey
 
 __all__ = ["MetropolisInfo", "adjust"]
+
+_ADJUSTABLE = (ULAInfo, InvariantInfo)
 
 
 class MetropolisInfo(NamedTuple):
@@ -34,14 +42,13 @@ def adjust(kernel: Kernel) -> Kernel:
     Parameters
     ----------
     kernel
-        ``(rng_key, state, logdensity_fn, *kernel_args) -> (state, info)`` with
-        ``info.log_weight_increment``, such as the one of :mod:`jarzynski_jax.kernels.ula`.
+        That of :mod:`jarzynski_jax.kernels.ula` or :mod:`jarzynski_jax.kernels.invariant`.
 
     Returns
     -------
     Kernel
         The same signature, with a :class:`MetropolisInfo`. The target must be the one by
-        which the state was last weighed.
+        which the state was last weighed. It raises a ``ValueError`` if the kernel is another.
 
     Examples
     --------
@@ -58,6 +65,11 @@ def adjust(kernel: Kernel) -> Kernel:
     ) -> tuple[Any, MetropolisInfo]:
         key_move, key_accept = jax.random.split(rng_key)
         proposed, info = kernel(key_move, state, logdensity_fn, *kernel_args)
+        if not isinstance(info, _ADJUSTABLE):
+            raise ValueError(
+                "only unadjusted Langevin and Markov kernels (kernels.ula, kernels.invariant) "
+                f"can be Metropolis-adjusted; got a kernel whose info is {type(info).__name__}"
+            )
         log_ratio = info.log_weight_increment
         uniform = jax.random.uniform(key_accept, (), log_ratio.dtype)
         is_accepted = jnp.log(uniform) < log_ratio

@@ -56,7 +56,8 @@ def preconditioner(matrix: Array) -> Preconditioner:
     Raises
     ------
     ValueError
-        If the shape is neither, or if C, when its value is known, is not positive definite.
+        If the shape is neither, or if C, when its value is known, is not symmetric or not
+        positive definite.
 
     Examples
     --------
@@ -78,7 +79,10 @@ def preconditioner(matrix: Array) -> Preconditioner:
         diagonal = factor if factor.ndim == 1 else jnp.diagonal(factor)
         if not bool(jnp.all(diagonal > 0)):
             raise ValueError("a preconditioner must be positive definite and finite")
-    return Preconditioner(matrix, factor)
+        if factor.ndim == 2 and not bool(jnp.allclose(matrix, matrix.T, rtol=1e-4, atol=0)):
+            raise ValueError("a preconditioner must be symmetric")
+    # The weights need the very matrix whose factor colours the noise.
+    return Preconditioner(matrix if factor.ndim == 1 else factor @ factor.T, factor)
 
 
 def apply(preconditioner: Preconditioner | None, vector: ArrayTree) -> ArrayTree:

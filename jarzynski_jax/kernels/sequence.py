@@ -132,8 +132,8 @@ def build_kernel(stages: Sequence[Stage]) -> Kernel:
     Parameters
     ----------
     stages
-        The kernels, in the order of their moves. A later stage that does not start at rest
-        (the velocities of :mod:`~jarzynski_jax.kernels.kinetic`) starts afresh.
+        The kernels, in the order of their moves. Each starts afresh at every run of the
+        sequence: a stage of :mod:`~jarzynski_jax.kernels.kinetic` draws its velocity anew.
 
     Returns
     -------

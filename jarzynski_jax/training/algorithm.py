@@ -18,15 +18,16 @@ import optax
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax import weights
-from jarzynski_jax.dynamics import Dynamics, advance
+from jarzynski_jax.blocks import choose_block_size, scan_blocks
+from jarzynski_jax.dynamics import Dynamics, Statistic, advance_and_average
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Params, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers import Walkers
 
 __all__ = [
+    "DataGradient",
     "Metrics",
     "NegativeSampler",
     "Negatives",
-    "Objective",
     "TrainingAlgorithm",
     "TrainingState",
     "build_algorithm",
@@ -142,9 +143,14 @@ class TrainingAlgorithm(NamedTuple):
 
 
 class Negatives(NamedTuple):
-    """Weighted samples that stand for the model, and what befell them."""
+    r"""What the walkers that stand for the model say of it, and what befell them.
 
-    position: Position
+    ``energy`` and ``energy_gradient`` are the weighted means of :math:`U_\theta` and of
+    :math:`\\partial_\theta U_\theta`, by ``log_weights``.
+    """
+
+    energy: Array
+    energy_gradient: Params
     log_weights: Array
     log_partition_function: Array
     log_partition_function_error: Array
@@ -155,15 +161,13 @@ class Negatives(NamedTuple):
 
 #: ``(rng_key, logdensity_fn, positions, data, log_partition_function) -> Walkers``.
 SamplerInit: TypeAlias = Callable[[PRNGKey, LogDensityFn, Position, Position, Scalar], Walkers]
-#: ``(rng_key, walkers, logdensity_fn, batch) -> (Walkers, Negatives)``.
+#: ``(rng_key, walkers, logdensity_fn, batch, energy_sums) -> (Walkers, Negatives)``, where
+#: ``energy_sums(position, weights) -> (energy, gradient)`` are weighted sums.
 SamplerStep: TypeAlias = Callable[
-    [PRNGKey, Walkers, LogDensityFn, Position], tuple[Walkers, Negatives]
+    [PRNGKey, Walkers, LogDensityFn, Position, Statistic], tuple[Walkers, Negatives]
 ]
-#: ``(rng_key, params, batch, negatives) -> (value, (data_energy, walker_energy))``; the
-#: gradient of the value is followed, the energies are for the metrics.
-Objective: TypeAlias = Callable[
-    [PRNGKey, Params, Position, Negatives | None], tuple[Array, tuple[Array, Array]]
-]
+#: ``(rng_key, params, batch) -> (gradient, data_energy)``: what the data pull at.
+DataGradient: TypeAlias = Callable[[PRNGKey, Params, Position], tuple[Params, Array]]
 
 
 class NegativeSampler(NamedTuple):
@@ -172,8 +176,8 @@ class NegativeSampler(NamedTuple):
     init
         The first walkers.
     step
-        Move them. The negatives are as they were before resampling: the gradient is then
-        sharper, and at the very positions where the kernel evaluated the energy.
+        Move them. The means are taken before resampling: the gradient is then sharper, and
+        at the very positions where the kernel evaluated the energy.
     """
 
     init: SamplerInit
@@ -197,15 +201,21 @@ def start_from_model(dynamics: Dynamics) -> SamplerInit:
 
 
 def advance_and_resample(
-    rng_key: PRNGKey, walkers: Walkers, logdensity_fn: LogDensityFn, dynamics: Dynamics
+    rng_key: PRNGKey,
+    walkers: Walkers,
+    logdensity_fn: LogDensityFn,
+    dynamics: Dynamics,
+    energy_sums: Statistic,
 ) -> tuple[Walkers, Negatives]:
     """Move properly weighted walkers under a new target; resample them if need be."""
     key_move, key_resample = jax.random.split(rng_key)
-    moved, num_dead = advance(key_move, walkers, logdensity_fn, dynamics)
+    moved, num_dead, (energy, gradient) = advance_and_average(
+        key_move, walkers, logdensity_fn, dynamics, energy_sums
+    )
     resampled, info = walkers_lib.resample(key_resample, moved, dynamics.resampler)
-    # Not before the gradient is taken: there the positions must be the kernel's.
     return walkers_lib.relocate_dead(resampled), Negatives(
-        moved.position,
+        energy,
+        gradient,
         moved.log_weights,
         walkers_lib.log_partition_function(moved),
         walkers_lib.log_partition_function_error(moved),
@@ -215,32 +225,53 @@ def advance_and_resample(
     )
 
 
-def cross_entropy_surrogate(energy_fn: EnergyFn) -> Objective:
-    """Make the objective whose gradient is that of the cross entropy, eq. 3.1.1."""
+def energy_of_data(energy_fn: EnergyFn, block_size: int | None) -> DataGradient:
+    """Make the data's part of the gradient of the cross entropy, eq. 3.1.1."""
 
-    def objective(
-        rng_key: PRNGKey, params: Params, batch: Position, negatives: Negatives | None
-    ) -> tuple[Array, tuple[Array, Array]]:
+    def data_gradient(
+        rng_key: PRNGKey, params: Params, batch: Position
+    ) -> tuple[Params, Array]:
         del rng_key
-        assert negatives is not None
-        energies = jax.vmap(energy_fn, (None, 0))
-        data_energy = jnp.mean(energies(params, batch))
-        walker_energy = weights.weighted_mean(
-            negatives.log_weights, energies(params, negatives.position)
-        )
-        return data_energy - walker_energy, (data_energy, walker_energy)
+        energy_sums = sum_energies(energy_fn, params)
+        num_data = jax.tree.leaves(batch)[0].shape[0]
+        one = jax.tree.map(lambda leaf: leaf[0], batch)
+        dtype = jnp.promote_types(jax.eval_shape(energy_fn, params, one).dtype, jnp.float32)
 
-    return objective
+        def add(sums: Any, block: Position) -> tuple[Any, tuple[()]]:
+            weights = jnp.ones(jax.tree.leaves(block)[0].shape[0], dtype)
+            return jax.tree.map(jnp.add, sums, energy_sums(block, weights)), ()
+
+        shapes = jax.eval_shape(energy_sums, batch, jnp.ones(num_data, dtype))
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        size = block_size or choose_block_size(batch)
+        (energy, gradient), _ = scan_blocks(add, nothing, batch, size)
+        return jax.tree.map(lambda total: total / num_data, gradient), energy / num_data
+
+    return data_gradient
+
+
+def sum_energies(energy_fn: EnergyFn, params: Params) -> Statistic:
+    """Make the statistic of weighted sums of energies and of their gradients."""
+
+    def energy_sums(position: Position, weights: Array) -> tuple[Array, Params]:
+        def total(params: Params) -> Array:
+            energies = jax.vmap(energy_fn, (None, 0))(params, position)
+            # A weight of zero must silence a NaN, so the product alone will not do.
+            return jnp.sum(jnp.where(weights == 0, 0, weights * energies))
+
+        return jax.value_and_grad(total)(params)
+
+    return energy_sums
 
 
 def build_algorithm(
     energy_fn: EnergyFn,
     optimizer: optax.GradientTransformation,
     dynamics: Dynamics,
-    objective: Objective,
+    data_gradient: DataGradient,
     sampler: NegativeSampler | None,
 ) -> TrainingAlgorithm:
-    """Make a training algorithm of an objective and a sampler of negatives.
+    """Make a training algorithm of what data pull at and of a sampler of negatives.
 
     Parameters
     ----------
@@ -250,10 +281,11 @@ def build_algorithm(
         Any of Optax.
     dynamics
         How the held-out ensemble moves; its weights are exact whatever the sampler is.
-    objective
-        What is descended.
+    data_gradient
+        The data's part of the gradient.
     sampler
-        Where the negative samples come from; None if the objective needs none.
+        Where the negative samples come from, whose mean gradient is taken off; None if there
+        are none.
 
     Returns
     -------
@@ -288,25 +320,32 @@ def build_algorithm(
     def step(
         rng_key: PRNGKey, state: TrainingState, batch: Position
     ) -> tuple[TrainingState, Metrics]:
-        key_training, key_held_out, key_objective = jax.random.split(rng_key, 3)
+        key_training, key_held_out, key_data = jax.random.split(rng_key, 3)
         target = logdensity_fn(state.params)
         walkers, negatives, held_out, held_out_info = None, None, None, None
         if sampler is not None and state.walkers is not None:
-            walkers, negatives = sampler.step(key_training, state.walkers, target, batch)
+            energy_sums = sum_energies(energy_fn, state.params)
+            walkers, negatives = sampler.step(
+                key_training, state.walkers, target, batch, energy_sums
+            )
         if state.held_out is not None:
             held_out, held_out_info = advance_and_resample(
-                key_held_out, state.held_out, target, dynamics
+                key_held_out, state.held_out, target, dynamics, _no_energies
             )
-        gradient, (data_energy, walker_energy) = jax.grad(objective, 1, has_aux=True)(
-            key_objective, state.params, batch, negatives
-        )
+        gradient, data_energy = data_gradient(key_data, state.params, batch)
+        if negatives is not None:
+            gradient = jax.tree.map(jnp.subtract, gradient, negatives.energy_gradient)
         params, opt_state, is_skipped = _update(optimizer, gradient, _is_dead(negatives), state)
-        metrics = _metrics(
-            negatives, held_out_info, data_energy, walker_energy, gradient, is_skipped
-        )
+        metrics = _metrics(negatives, held_out_info, data_energy, gradient, is_skipped)
         return TrainingState(state.step + 1, params, opt_state, walkers, held_out), metrics
 
     return TrainingAlgorithm(init, step)
+
+
+def _no_energies(position: Position, weights: Array) -> tuple[Array, tuple[()]]:
+    """What a held-out ensemble contributes to a gradient: nothing."""
+    del position
+    return jnp.zeros((), weights.dtype), ()
 
 
 def _update(
@@ -319,7 +358,8 @@ def _update(
 
     The energy of a walker that dies in this step may poison the sum of the gradients, though
     its weight is zero. For the next step it is put at a place of finite energy, still with
-    weight zero; so skipping one update is all it takes.
+    weight zero; so skipping one update is all it takes, unless its next move leads it out
+    again.
     """
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -343,12 +383,11 @@ def _metrics(
     training: Negatives | None,
     held_out: Negatives | None,
     data_energy: Array,
-    walker_energy: Array,
     gradient: Params,
     is_skipped: Array,
 ) -> Metrics:
     nan = jnp.full((), jnp.nan, jnp.promote_types(data_energy.dtype, jnp.float32))
-    nothing = Negatives(None, nan, nan, nan, nan, jnp.array(False), jnp.array(0))
+    nothing = Negatives(nan, None, nan, nan, nan, nan, jnp.array(False), jnp.array(0))
     seen, seen_held_out = training or nothing, held_out or nothing
 
     def effective_sample_size(negatives: Negatives | None) -> Array:
@@ -363,7 +402,7 @@ def _metrics(
         log_partition_function_error=seen_held_out.log_partition_function_error,
         training_log_partition_function=seen.log_partition_function,
         data_energy=data_energy,
-        walker_energy=walker_energy,
+        walker_energy=seen.energy,
         gradient_norm=optax.tree.norm(gradient),
         is_skipped=is_skipped,
         effective_sample_size=effective_sample_size(training),

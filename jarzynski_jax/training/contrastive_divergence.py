@@ -13,7 +13,7 @@ import optax
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax import weights
-from jarzynski_jax.dynamics import Dynamics, advance
+from jarzynski_jax.dynamics import Dynamics, Statistic, advance_and_average
 from jarzynski_jax.training.algorithm import (
     Negatives,
     NegativeSampler,
@@ -21,10 +21,10 @@ from jarzynski_jax.training.algorithm import (
     SamplerStep,
     TrainingAlgorithm,
     build_algorithm,
-    cross_entropy_surrogate,
+    energy_of_data,
     start_from_model,
 )
-from jarzynski_jax.types import EnergyFn, LogDensityFn, Position, PRNGKey, Scalar
+from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers import Walkers
 
 __all__ = ["contrastive_divergence", "persistent_contrastive_divergence", "unweighted"]
@@ -64,16 +64,20 @@ def contrastive_divergence(
     """
 
     def step(
-        rng_key: PRNGKey, walkers: Walkers, target: LogDensityFn, batch: Position
+        rng_key: PRNGKey,
+        walkers: Walkers,
+        target: LogDensityFn,
+        batch: Position,
+        energy_sums: Statistic,
     ) -> tuple[Walkers, Negatives]:
         key_start, key_move = jax.random.split(rng_key)
         start = _draw(key_start, batch, walkers.log_weights.shape[0])
         restarted = walkers_lib.init(start, target, dynamics.kernel_init)
-        return _advance_unweighted(key_move, restarted, target, dynamics)
+        return _advance_unweighted(key_move, restarted, target, dynamics, energy_sums)
 
     sampler = NegativeSampler(_start_from_data(dynamics), step)
-    objective = cross_entropy_surrogate(energy_fn)
-    return build_algorithm(energy_fn, optimizer, dynamics, objective, sampler)
+    data_gradient = energy_of_data(energy_fn, dynamics.block_size)
+    return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler)
 
 
 def persistent_contrastive_divergence(
@@ -109,8 +113,8 @@ def persistent_contrastive_divergence(
     True
     """
     sampler = NegativeSampler(_start_from_data(dynamics), _persistent_step(dynamics))
-    objective = cross_entropy_surrogate(energy_fn)
-    return build_algorithm(energy_fn, optimizer, dynamics, objective, sampler)
+    data_gradient = energy_of_data(energy_fn, dynamics.block_size)
+    return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler)
 
 
 def unweighted(
@@ -147,8 +151,8 @@ def unweighted(
     True
     """
     sampler = NegativeSampler(start_from_model(dynamics), _persistent_step(dynamics))
-    objective = cross_entropy_surrogate(energy_fn)
-    return build_algorithm(energy_fn, optimizer, dynamics, objective, sampler)
+    data_gradient = energy_of_data(energy_fn, dynamics.block_size)
+    return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler)
 
 
 def _draw(rng_key: PRNGKey, data: Position, num_samples: int) -> Position:
@@ -175,24 +179,39 @@ def _start_from_data(dynamics: Dynamics) -> SamplerInit:
 
 def _persistent_step(dynamics: Dynamics) -> SamplerStep:
     def step(
-        rng_key: PRNGKey, walkers: Walkers, target: LogDensityFn, batch: Position
+        rng_key: PRNGKey,
+        walkers: Walkers,
+        target: LogDensityFn,
+        batch: Position,
+        energy_sums: Statistic,
     ) -> tuple[Walkers, Negatives]:
         del batch
-        return _advance_unweighted(rng_key, walkers, target, dynamics)
+        return _advance_unweighted(rng_key, walkers, target, dynamics, energy_sums)
 
     return step
 
 
+def _forget(log_weights: Array) -> Array:
+    """Weigh the living alike."""
+    return jnp.where(jnp.isfinite(log_weights), jnp.zeros_like(log_weights), -jnp.inf)
+
+
 def _advance_unweighted(
-    rng_key: PRNGKey, walkers: Walkers, target: LogDensityFn, dynamics: Dynamics
+    rng_key: PRNGKey,
+    walkers: Walkers,
+    target: LogDensityFn,
+    dynamics: Dynamics,
+    energy_sums: Statistic,
 ) -> tuple[Walkers, Negatives]:
     """Move walkers and forget their weights; those that died now become copies of a living."""
-    moved, num_dead = advance(rng_key, walkers, target, dynamics)
-    log_weights = jnp.where(jnp.isfinite(moved.log_weights), 0.0, -jnp.inf)
-    log_weights = log_weights.astype(moved.log_weights.dtype)
+    moved, num_dead, (energy, gradient) = advance_and_average(
+        rng_key, walkers, target, dynamics, energy_sums, _forget
+    )
+    log_weights = _forget(moved.log_weights)
     unknown = jnp.full_like(walkers.initial_log_partition_function, jnp.nan)
     negatives = Negatives(
-        moved.position,
+        energy,
+        gradient,
         log_weights,
         unknown,
         unknown,

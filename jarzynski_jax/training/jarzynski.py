@@ -7,14 +7,14 @@ import jax
 import optax
 
 from jarzynski_jax import walkers as walkers_lib
-from jarzynski_jax.dynamics import Dynamics
+from jarzynski_jax.dynamics import Dynamics, Statistic
 from jarzynski_jax.training.algorithm import (
     Negatives,
     NegativeSampler,
     TrainingAlgorithm,
     advance_and_resample,
     build_algorithm,
-    cross_entropy_surrogate,
+    energy_of_data,
     start_from_model,
 )
 from jarzynski_jax.types import EnergyFn, LogDensityFn, Position, PRNGKey, Scalar
@@ -63,14 +63,18 @@ def jarzynski(
     """
 
     def step(
-        rng_key: PRNGKey, walkers: Walkers, target: LogDensityFn, batch: Position
+        rng_key: PRNGKey,
+        walkers: Walkers,
+        target: LogDensityFn,
+        batch: Position,
+        energy_sums: Statistic,
     ) -> tuple[Walkers, Negatives]:
         del batch
-        return advance_and_resample(rng_key, walkers, target, dynamics)
+        return advance_and_resample(rng_key, walkers, target, dynamics, energy_sums)
 
-    objective = cross_entropy_surrogate(energy_fn)
+    data_gradient = energy_of_data(energy_fn, dynamics.block_size)
     sampler = NegativeSampler(start_from_model(dynamics), step)
-    return build_algorithm(energy_fn, optimizer, dynamics, objective, sampler)
+    return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler)
 
 
 def jarzynski_pool(
@@ -134,16 +138,20 @@ def jarzynski_pool(
         return pool
 
     def step(
-        rng_key: PRNGKey, pool: Walkers, target: LogDensityFn, batch: Position
+        rng_key: PRNGKey,
+        pool: Walkers,
+        target: LogDensityFn,
+        batch: Position,
+        energy_sums: Statistic,
     ) -> tuple[Walkers, Negatives]:
         del batch
         key_draw, key_block = jax.random.split(rng_key)
         indices = walkers_lib.draw_block(key_draw, pool.log_weights.shape[0], block_size)
         block, negatives = advance_and_resample(
-            key_block, walkers_lib.take(pool, indices), target, dynamics
+            key_block, walkers_lib.take(pool, indices), target, dynamics, energy_sums
         )
         return walkers_lib.put(pool, indices, block), negatives
 
-    objective = cross_entropy_surrogate(energy_fn)
+    data_gradient = energy_of_data(energy_fn, dynamics.block_size)
     sampler = NegativeSampler(init, step)
-    return build_algorithm(energy_fn, optimizer, dynamics, objective, sampler)
+    return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler)

@@ -14,7 +14,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from jarzynski_jax.dynamics import Dynamics
-from jarzynski_jax.training.algorithm import Negatives, TrainingAlgorithm, build_algorithm
+from jarzynski_jax.training.algorithm import TrainingAlgorithm, build_algorithm
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Params, Position, PRNGKey
 
 __all__ = ["score_matching"]
@@ -75,10 +75,7 @@ def score_matching(
     if num_probes is not None and num_probes < 1:
         raise ValueError(f"num_probes must be at least 1, or None; got {num_probes}")
 
-    def objective(
-        rng_key: PRNGKey, params: Params, batch: Position, negatives: Negatives | None
-    ) -> tuple[Array, tuple[Array, Array]]:
-        del negatives
+    def loss(params: Params, rng_key: PRNGKey, batch: Position) -> tuple[Array, Array]:
         num_samples = jax.tree.leaves(batch)[0].shape[0]
 
         def of_one(key: PRNGKey, x: Position) -> tuple[Array, Array]:
@@ -89,10 +86,14 @@ def score_matching(
 
         keys = jax.random.split(rng_key, num_samples)
         energies, losses = jax.vmap(of_one)(keys, batch)
-        data_energy = jnp.mean(energies)
-        return jnp.mean(losses), (data_energy, jnp.full_like(data_energy, jnp.nan))
+        return jnp.mean(losses), jnp.mean(energies)
 
-    return build_algorithm(energy_fn, optimizer, dynamics, objective, sampler=None)
+    def data_gradient(
+        rng_key: PRNGKey, params: Params, batch: Position
+    ) -> tuple[Params, Array]:
+        return jax.grad(loss, has_aux=True)(params, rng_key, batch)
+
+    return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler=None)
 
 
 def _derivatives(
