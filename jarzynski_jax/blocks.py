@@ -15,9 +15,9 @@ __all__ = ["choose_block_size", "scan_blocks"]
 
 Carry = TypeVar("Carry")
 
-# On a CPU a block's arrays are to fit the cache of a core; but matrix products with fewer rows
-# than this are slow.
-_BYTES_IN_CACHE = 2**19
+# On a CPU a block's arrays are to fit the cache that its cores share, and to be large enough
+# for XLA to use all cores; matrix products with fewer rows than this are slow.
+_BYTES_IN_CACHE = 2**23
 _FEWEST = 512
 
 
@@ -32,7 +32,7 @@ def choose_block_size(inputs: Any) -> int:
     Returns
     -------
     int
-        On a CPU as many as fit its cache, but no fewer than 512, and rather a divisor of N;
+        On a CPU as many as have 8 MiB, but no fewer than 512, and rather a divisor of N;
         elsewhere N, all of them.
 
     Examples

@@ -146,6 +146,8 @@ def draw(results: Results, settings: Settings, folder: Path) -> None:
             error = [root_mean_square(arrays[f"{name}_error"]) for arrays in shown]
             axis.loglog(work, error, **style, marker=marker, label=method.label)
         axis.set(title=LABELS[problem], xlabel="gradients a walker")
+        axis.set_xticks(settings.budgets, [str(budget) for budget in settings.budgets])
+        axis.minorticks_off()
         axis.title.set_fontsize(10)
     for axis in axes[:, 0]:
         axis.set(ylabel="RMS error of log Z (nats)")

@@ -1,0 +1,98 @@
+"""``python -m benchmarks.run --out FOLDER``: how fast, as JSON and as a table."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import jax
+import tyro
+
+from benchmarks.speed.resampling import resampling_cases
+from benchmarks.speed.stepping import annealing_cases, step_cases
+from benchmarks.speed.timing import Case, Timing, compare
+from benchmarks.speed.training import mixture_cases, mlp_cases
+from benchmarks.tables import machine, markdown
+
+
+class Group(NamedTuple):
+    """Cases that are timed by turns, and the one that the others are compared with."""
+
+    name: str
+    cases: dict[str, Case]
+    baseline: str
+
+
+def groups(quick: bool) -> list[Group]:
+    """All that is timed; a group at a time, so that its arrays can be freed."""
+    few, many, pool = (1_000, 4_000, 10_000) if quick else (10_000, 100_000, 1_000_000)
+    width, steps = (64, 5) if quick else (1024, 20)
+    return [
+        Group(
+            f"mixture, d = 50, N = {few}",
+            mixture_cases(few, (pool // 10, pool), steps),
+            "PCD",
+        ),
+        Group(f"mixture, d = 50, N = {many}", mixture_cases(many, (), steps // 4), "PCD"),
+        Group(f"MLP 784-256-256-1, N = {width}", mlp_cases(width, max(steps // 4, 2)), "PCD"),
+        *(
+            Group(
+                f"step on two modes, d = 50, N = {size}",
+                step_cases(size, 50, steps),
+                "without weights, in one array",
+            )
+            for size in (few, many)
+        ),
+        Group(f"annealing, d = 50, N = {few}", annealing_cases(few, 50, steps), "annealing"),
+        *(
+            Group(f"resampling, N = {size}", resampling_cases(size), "BlackJAX")
+            for size in (few, many, pool)
+        ),
+    ]
+
+
+def main(
+    out: Path, quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False, rounds: int = 7
+) -> None:
+    """Time steps, training iterations, annealing and resampling.
+
+    Parameters
+    ----------
+    out
+        Folder for speed.json and speed.md.
+    quick
+        Small sizes, to see that it works.
+    rounds
+        How often each case is run, by turns with the others of its group.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    rows, record = [], []
+    for group in groups(quick):
+        timings = compare(group.cases, rounds)
+        base = timings[group.baseline].median
+        for name, timing in timings.items():
+            rows.append(_cells(group.name, name, timing, base))
+            record.append({"group": group.name, "case": name, **timing._asdict()})
+            print(" | ".join(rows[-1]), flush=True)
+    header = ("group", "case", "ms a step", "range", "ratio", "compile (s)")
+    preamble = f"{machine('jax', 'blackjax')} Device: {jax.devices()[0].device_kind}."
+    (out / "speed.md").write_text(f"{preamble}\n\n{markdown(header, rows)}\n")
+    (out / "speed.json").write_text(json.dumps({"machine": preamble, "rows": record}, indent=1))
+
+
+def _cells(group: str, name: str, timing: Timing, base: float) -> tuple[str, ...]:
+    return (
+        group,
+        name,
+        f"{timing.median:.3g}",
+        f"{timing.low:.3g} to {timing.high:.3g}",
+        f"{timing.median / base:.2f}",
+        f"{timing.compile_seconds:.1f}",
+    )
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(main)
+    except ValueError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,1 @@
+"""How fast: ratios within one process, against simpler variants, rivals and random numbers."""
