@@ -8,6 +8,10 @@ from typing import Annotated, NamedTuple
 import jax
 import tyro
 
+from benchmarks.speed.memory import HEADER as MEMORY_HEADER
+from benchmarks.speed.memory import memory_rows
+from benchmarks.speed.precision import HEADER as PRECISION_HEADER
+from benchmarks.speed.precision import precision_rows
 from benchmarks.speed.resampling import resampling_cases
 from benchmarks.speed.stepping import annealing_cases, step_cases
 from benchmarks.speed.timing import Case, Timing, compare
@@ -75,9 +79,20 @@ def main(
             record.append({"group": group.name, "case": name, **timing._asdict()})
             print(" | ".join(rows[-1]), flush=True)
     header = ("group", "case", "ms a step", "range", "ratio", "compile (s)")
+    memory = memory_rows((256, 512) if quick else (1024, 4096, 16384), (None, 512))
+    precision = precision_rows(*((200, 20, 4) if quick else (2000, 400, 16)))
     preamble = f"{machine('jax', 'blackjax')} Device: {jax.devices()[0].device_kind}."
-    (out / "speed.md").write_text(f"{preamble}\n\n{markdown(header, rows)}\n")
-    (out / "speed.json").write_text(json.dumps({"machine": preamble, "rows": record}, indent=1))
+    parts = (
+        preamble,
+        markdown(header, rows),
+        "Memory of a training step, MLP 784-256-256-1, float32:",
+        markdown(MEMORY_HEADER, memory),
+        "Precision, annealing to two modes in 10 dimensions:",
+        markdown(PRECISION_HEADER, precision),
+    )
+    (out / "speed.md").write_text("\n\n".join(parts) + "\n")
+    found = {"machine": preamble, "rows": record, "memory": memory, "precision": precision}
+    (out / "speed.json").write_text(json.dumps(found, indent=1))
 
 
 def _cells(group: str, name: str, timing: Timing, base: float) -> tuple[str, ...]:

@@ -107,7 +107,7 @@ def anneal(
     True
     """
     times = check_times(times)
-    check_ends(path, walkers.position)
+    check_ends(path, walkers.position, is_strict=False)
 
     def step(walkers: Walkers, inputs: tuple[PRNGKey, Array]) -> tuple[Walkers, AnnealingInfo]:
         key, time = inputs

@@ -130,11 +130,12 @@ def check_times(times: Array, is_ascending: bool = False) -> Array:
     return times
 
 
-def check_ends(path: Path, positions: Position) -> None:
+def check_ends(path: Path, positions: Position, is_strict: bool = True) -> None:
     """Check that both ends of a path make sense where its walkers start.
 
     A density may be zero at some positions, where walkers die; NaN and infinite densities, and
-    one that is zero everywhere, are mistakes.
+    one that is zero everywhere, are mistakes. Of walkers on their way some may have died of
+    a NaN; then it is a mistake if all do.
 
     Parameters
     ----------
@@ -142,11 +143,14 @@ def check_ends(path: Path, positions: Position) -> None:
         ``path(t) -> logdensity_fn``.
     positions
         Samples of ``path(0)``, every leaf with leading axis N; not looked at if traced.
+    is_strict
+        Whether a NaN or an infinite density at one position is a mistake; else at all.
 
     Raises
     ------
     ValueError
-        If a density is NaN or infinite at a position, or zero at all of them.
+        If a density is NaN or infinite at a position, at all of them if not strict, or zero
+        at all.
 
     Examples
     --------
@@ -166,7 +170,7 @@ def check_ends(path: Path, positions: Position) -> None:
             return
         values = np.asarray(logdensity)
         is_wrong = np.isnan(values) | np.isposinf(values)
-        if np.any(is_wrong):
+        if np.any(is_wrong) if is_strict else np.all(is_wrong):
             raise ValueError(
                 f"the path's log-density at t = {time:g} is NaN or +inf at "
                 f"{np.sum(is_wrong)} of {is_wrong.size} positions"

@@ -8,8 +8,9 @@ float32 is as good at a million walkers as at ten.
 No scheme can draw from weights that are all zero, negative, infinite or NaN. Then every
 ancestor is :data:`NO_ANCESTOR`, −1, and never a silent 0.
 
-Two decorators compose with any resampler, BlackJAX's included: :func:`from_log_weights`
-takes log-weights, and :func:`adaptive` resamples only when the ensemble has degenerated.
+Decorators compose with any resampler, BlackJAX's included: :func:`from_log_weights` takes
+log-weights, :func:`adaptive` resamples only when the ensemble has degenerated, and
+:func:`islands` does so on each of several islands of walkers.
 
 References: thesis, eq. 3.4.5 and 3.4.6; Douc, Cappé and Moulines, *Comparison of resampling
 schemes for particle filtering*, 2005.
@@ -31,6 +32,7 @@ __all__ = [
     "ResamplingInfo",
     "adaptive",
     "from_log_weights",
+    "islands",
     "multinomial",
     "residual",
     "stratified",
@@ -263,6 +265,93 @@ def adaptive(
         )
         log_weights = jnp.where(is_resampled, log_mean, log_weights)
         return ancestors, log_weights, ResamplingInfo(fraction, is_resampled, is_dead)
+
+    return resample
+
+
+def islands(
+    resampler: Resampler,
+    num_islands: int,
+    ess_threshold: float,
+    exchange_threshold: float = 0.5,
+) -> AdaptiveResampler:
+    r"""Resample each island of walkers by itself, all together only when islands differ.
+
+    With as many islands as devices, walkers stay on their devices. After resampling an
+    island's log-weights are the logarithm of its own mean weight, so
+    :math:`\frac1N \sum e^{A_i}` is the same before and after, on each island and in all.
+    Islands whose mean weights drift apart waste their walkers: then all are resampled together.
+
+    Parameters
+    ----------
+    resampler
+        ``(rng_key, weights, num_samples) -> ancestors``.
+    num_islands
+        I, a divisor of N: walkers 0 to N/I - 1 are the first island, and so on.
+    ess_threshold
+        An island is resampled when its effective sample size is below it, a fraction of N/I.
+    exchange_threshold
+        All are resampled together when the effective sample size of the islands' mean weights
+        is below it, a fraction of I.
+
+    Returns
+    -------
+    AdaptiveResampler
+        ``(rng_key, log_weights) -> (ancestors, log_weights, ResamplingInfo)``. It raises a
+        ``ValueError`` if I does not divide N. A dead island waits for an exchange.
+
+    Raises
+    ------
+    ValueError
+        If a threshold is outside [0, 1] or there is no island.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> resample = islands(systematic, 2, ess_threshold=0.9)
+    >>> log_weights = jnp.log(jnp.array([2.0, 0.0, 1.0, 1.0]))
+    >>> ancestors, new, info = resample(jax.random.key(0), log_weights)
+    >>> ancestors.tolist(), jnp.exp(new).tolist()
+    ([0, 0, 2, 3], [1.0, 1.0, 1.0, 1.0])
+    """
+    if num_islands < 1:
+        raise ValueError(f"num_islands must be at least 1; got {num_islands}")
+    if not 0 <= exchange_threshold <= 1:
+        raise ValueError(
+            "exchange_threshold must be a fraction of the islands, in [0, 1]; "
+            f"got {exchange_threshold}"
+        )
+    alone, together = adaptive(resampler, ess_threshold), adaptive(resampler, 1.0)
+
+    def resample(rng_key: PRNGKey, log_weights: Array) -> tuple[Array, Array, ResamplingInfo]:
+        log_weights = as_log_weights(log_weights)
+        num_walkers = log_weights.shape[0]
+        if num_walkers % num_islands:
+            raise ValueError(
+                f"num_islands must divide the number of walkers, {num_walkers}; "
+                f"got {num_islands}"
+            )
+        key_islands, key_exchange = jax.random.split(rng_key)
+        of_islands = log_weights.reshape(num_islands, -1)
+        drift = effective_sample_size(jax.vmap(log_mean_exp)(of_islands))
+
+        def resample_alone() -> tuple[Array, Array, Array]:
+            keys = jax.random.split(key_islands, num_islands)
+            ancestors, new, info = jax.vmap(alone)(keys, of_islands)
+            first = jnp.arange(num_islands, dtype=jnp.int32) * of_islands.shape[1]
+            ancestors = (ancestors + first[:, None]).reshape(-1)
+            return ancestors, new.reshape(-1), jnp.any(info.is_resampled)
+
+        def resample_together() -> tuple[Array, Array, Array]:
+            ancestors, new, info = together(key_exchange, log_weights)
+            return ancestors, new, info.is_resampled
+
+        ancestors, new, is_resampled = jax.lax.cond(
+            drift < exchange_threshold, resample_together, resample_alone
+        )
+        is_dead = ~jnp.isfinite(log_mean_exp(log_weights))
+        fraction = effective_sample_size(log_weights)
+        return ancestors, new, ResamplingInfo(fraction, is_resampled, is_dead)
 
     return resample
 

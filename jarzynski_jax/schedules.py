@@ -111,7 +111,7 @@ def anneal_adaptively(
         )
     if max_steps < 1:
         raise ValueError(f"max_steps must be at least 1; got {max_steps}")
-    check_ends(path, walkers.position)
+    check_ends(path, walkers.position, is_strict=False)
 
     def is_on_the_way(carry: tuple) -> Array:
         _, index, time, *_ = carry

@@ -578,3 +578,76 @@ def test_ours_fit_into_blackjax_smc(scheme):
     assert ancestors.min() >= 0
     assert np.unique(ancestors[0]).size < 1000
     assert_unbiased(np.exp(log_evidence), 0.5)
+
+
+# ---------------------------------------------------------------- islands
+
+
+def island_draw(log_weights, num_islands, ess_threshold=0.9, exchange_threshold=0.0, seed=0):
+    resample = resampling.islands(systematic, num_islands, ess_threshold, exchange_threshold)
+    return resample(jax.random.key(seed), jnp.asarray(log_weights))
+
+
+@pytest.mark.parametrize("num_islands", [1, 2, 5, 10])
+def test_walkers_stay_on_their_island_and_islands_keep_their_weight(num_islands):
+    log_weights = 2 * jax.random.normal(test_key("islands"), (100,))
+    ancestors, new, info = island_draw(log_weights, num_islands)
+    size = 100 // num_islands
+    np.testing.assert_array_equal(ancestors // size, np.arange(100) // size)
+    before, after = (
+        np.exp(np.asarray(w, np.float64)).reshape(num_islands, -1).sum(axis=1)
+        for w in (log_weights, new)
+    )
+    np.testing.assert_allclose(after, before, rtol=1e-5)
+    assert bool(info.is_resampled)
+    assert float(info.effective_sample_size) == pytest.approx(
+        float(weights.effective_sample_size(log_weights))
+    )
+
+
+def test_an_island_that_is_well_is_left_alone():
+    log_weights = np.log(np.array([1.0, 1.0, 1.0, 1.1, 9.0, 0.0, 0.0, 0.0]) + 1e-30)
+    ancestors, new, info = island_draw(log_weights, 2)
+    assert ancestors.tolist() == [0, 1, 2, 3, 4, 4, 4, 4]
+    np.testing.assert_allclose(new[:4], log_weights[:4], rtol=1e-6)
+    np.testing.assert_allclose(new[4:], np.log(9 / 4), rtol=1e-5)
+    assert bool(info.is_resampled)
+
+
+def test_islands_exchange_when_they_have_drifted_apart():
+    log_weights = np.repeat([0.0, 10.0], 4)
+    ancestors, new, _ = island_draw(log_weights, 2, exchange_threshold=0.8)
+    assert np.all(np.asarray(ancestors) >= 4)
+    np.testing.assert_allclose(new, np.log((1 + np.exp(10.0)) / 2), rtol=1e-6)
+    ancestors, new, info = island_draw(log_weights, 2, exchange_threshold=0.0)
+    np.testing.assert_array_equal(ancestors, np.arange(8))
+    np.testing.assert_allclose(new, log_weights)
+    assert not bool(info.is_resampled)
+
+
+def test_a_dead_island_is_peopled_again():
+    log_weights = np.array([-np.inf, -np.inf, 0.0, 0.0])
+    ancestors, new, info = island_draw(log_weights, 2, exchange_threshold=0.9)
+    assert np.all(np.asarray(ancestors) >= 2)
+    np.testing.assert_allclose(new, np.log(0.5), rtol=1e-6)
+    _, new, info = island_draw(np.full(4, -np.inf), 2)
+    assert bool(info.is_dead)
+    assert np.all(np.isneginf(new))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 0.5, 0.5), "num_islands must be at least 1; got 0"),
+        ((2, 1.5, 0.5), "ess_threshold"),
+        ((2, 0.5, -1.0), "exchange_threshold"),
+    ],
+)
+def test_bad_islands_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        resampling.islands(systematic, *arguments)
+
+
+def test_islands_must_be_of_one_size():
+    with pytest.raises(ValueError, match="must divide the number of walkers, 7; got 2"):
+        island_draw(np.zeros(7), 2)

@@ -53,6 +53,14 @@ def test_samples_density_and_partition_function_agree(name):
     assert_unbiased(reciprocal(name), 1.0)
 
 
+def test_forty_modes_by_quadrature():
+    """Over a square that holds all of it, in steps of a fifth of a mode's width."""
+    axis = np.arange(-50, 50, 0.25)
+    grid = jnp.array(np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2))
+    total = jnp.sum(jnp.exp(jax.vmap(targets.forty_modes().logdensity_fn)(grid))) * 0.25**2
+    assert float(total) == pytest.approx(1, abs=1e-4)
+
+
 def test_canary_another_partition_function_is_caught():
     assert_biased(reciprocal("double well", offset=0.1), 1.0)
 

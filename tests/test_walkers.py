@@ -282,6 +282,18 @@ def by(scheme, threshold):
     return lambda key, ensemble: walkers.resample(key, ensemble, resampler)[0]
 
 
+def on_islands(exchange_threshold):
+    resampler = resampling.islands(resampling.systematic, 5, 1.0, exchange_threshold)
+    return lambda key, ensemble: walkers.resample(key, ensemble, resampler)[0]
+
+
+def levelled(key, ensemble):
+    """Islands resampled by themselves, but at the mean weight of all: it biases."""
+    new = on_islands(0.0)(key, ensemble)
+    mean = weights.log_mean_exp(walkers.shadow_log_weights(ensemble))
+    return new._replace(log_weights=mean + new.state.log_endpoint)
+
+
 RIGHT = {
     "systematic": by(resampling.systematic, 1.0),
     "systematic, some of the time": by(resampling.systematic, 0.8),
@@ -289,8 +301,15 @@ RIGHT = {
     "multinomial": by(resampling.multinomial, 1.0),
     "residual": by(resampling.residual, 1.0),
     "never": never,
+    "islands": on_islands(0.0),
+    "islands that exchange": on_islands(0.99),
 }
-WRONG = {"forgetful": forgetful, "endpointless": endpointless, "stale": stale_endpoint}
+WRONG = {
+    "forgetful": forgetful,
+    "endpointless": endpointless,
+    "stale": stale_endpoint,
+    "levelled": levelled,
+}
 CHOICES = {**RIGHT, **WRONG}
 
 

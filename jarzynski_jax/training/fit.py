@@ -13,14 +13,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jarzynski_jax import checkpoint
 from jarzynski_jax.data import draw_batch
+from jarzynski_jax.sharding import spread_data, spread_state, state_shardings
 from jarzynski_jax.training.algorithm import Metrics, TrainingAlgorithm, TrainingState
 from jarzynski_jax.training.trouble import ChunkSummary, Trouble, Watch, diagnose, summarize
 from jarzynski_jax.types import Array, PRNGKey
@@ -84,6 +86,7 @@ def fit(
     config: Mapping[str, Any] | None = None,
     checkpoint_every: int = 500,
     progress: bool = False,
+    mesh: Mesh | None = None,
 ) -> FitResult:
     """Train until ``num_steps`` updates have been made in all.
 
@@ -121,6 +124,10 @@ def fit(
         and at the end.
     progress
         Whether to show a progress bar.
+    mesh
+        Devices to spread walkers and data over, e.g. from
+        :func:`jarzynski_jax.sharding.make_mesh`; None for the one where they are. The result is
+        the same but for the order of sums.
 
     Returns
     -------
@@ -162,9 +169,13 @@ def fit(
     if step > num_steps:
         raise ValueError(f"the state has {step} updates already; num_steps is {num_steps}")
 
-    run_chunk = _compile(algorithm, batch_size, noise_scale)
     state = jax.tree.map(jnp.copy, state)  # so that donation takes no buffer of the caller
     data = jnp.asarray(data)
+    place: Place = lambda state: state  # noqa: E731
+    if mesh is not None:
+        state, data = spread_state(state, mesh), spread_data(data, mesh)
+        place = partial(_keep_in_place, mesh)
+    run_chunk = _compile(algorithm, batch_size, noise_scale, place)
     record = _Record(folder, config or {}, checkpoint_every, state)
     chunks: list[ChunkSummary] = []
     collected: list[Metrics] = []
@@ -184,7 +195,17 @@ def fit(
     return FitResult(state, _concatenate(collected), is_interrupted=step < num_steps)
 
 
-def _compile(algorithm: TrainingAlgorithm, batch_size: int, noise_scale: float) -> Callable:
+#: Says where the leaves of a state belong.
+Place: TypeAlias = Callable[[TrainingState], TrainingState]
+
+
+def _keep_in_place(mesh: Mesh, state: TrainingState) -> TrainingState:
+    return jax.lax.with_sharding_constraint(state, state_shardings(state, mesh))
+
+
+def _compile(
+    algorithm: TrainingAlgorithm, batch_size: int, noise_scale: float, place: Place
+) -> Callable:
     @partial(jax.jit, donate_argnums=1, static_argnums=3)
     def run_chunk(
         rng_key: PRNGKey, state: TrainingState, data: Array, length: int
@@ -192,7 +213,8 @@ def _compile(algorithm: TrainingAlgorithm, batch_size: int, noise_scale: float) 
         def update(state: TrainingState, _: None) -> tuple[TrainingState, Metrics]:
             key_batch, key_step = jax.random.split(jax.random.fold_in(rng_key, state.step))
             batch = draw_batch(key_batch, data, batch_size, noise_scale)
-            return algorithm.step(key_step, state, batch)
+            state, metrics = algorithm.step(key_step, state, batch)
+            return place(state), metrics
 
         return jax.lax.scan(update, state, length=length)
 

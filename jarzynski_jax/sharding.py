@@ -1,0 +1,182 @@
+"""Walkers and data spread over devices, parameters on all of them.
+
+JAX's own partitioner does the rest: a step that is compiled for walkers spread over a mesh
+moves each where it is, adds up means and weights over all devices, and resamples among all
+walkers. The random numbers are those of one device, so results are the same but for the order
+of sums. To keep walkers on their devices when they are resampled take
+:func:`jarzynski_jax.resampling.islands`.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jarzynski_jax.training.algorithm import TrainingState
+from jarzynski_jax.types import Position
+from jarzynski_jax.walkers import Walkers
+
+__all__ = ["make_mesh", "spread_data", "spread_state", "state_shardings"]
+
+_AXIS = "walkers"
+
+
+def make_mesh(num_devices: int | None = None) -> Mesh:
+    """Make a mesh of devices in a row.
+
+    Parameters
+    ----------
+    num_devices
+        How many; all there are if None, those of other processes included.
+
+    Returns
+    -------
+    Mesh
+        With one axis.
+
+    Raises
+    ------
+    ValueError
+        If there are not so many.
+
+    Examples
+    --------
+    >>> make_mesh(1).size
+    1
+    """
+    devices = jax.devices()
+    count = len(devices) if num_devices is None else num_devices
+    if not 1 <= count <= len(devices):
+        raise ValueError(
+            f"num_devices must be between 1 and the number of devices, {len(devices)}; "
+            f"got {num_devices}"
+        )
+    return Mesh(np.array(devices[:count]), (_AXIS,))
+
+
+def state_shardings(state: TrainingState, mesh: Mesh) -> TrainingState:
+    """Say for every leaf of a training state where it belongs.
+
+    Parameters
+    ----------
+    state
+        From a training algorithm's ``init``.
+    mesh
+        With one axis, e.g. from :func:`make_mesh`.
+
+    Returns
+    -------
+    TrainingState
+        A sharding for each leaf: walkers in equal parts, all else on every device.
+
+    Raises
+    ------
+    ValueError
+        If the mesh has more than one axis, or does not divide a number of walkers.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, optax
+    >>> from jarzynski_jax import training
+    >>> from jarzynski_jax.dynamics import langevin
+    >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
+    >>> algorithm = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
+    >>> x = jax.random.normal(jax.random.key(0), (500, 2))
+    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
+    >>> shardings = state_shardings(state, make_mesh(1))
+    >>> shardings.walkers.log_weights.spec, shardings.params.spec
+    (PartitionSpec('walkers',), PartitionSpec())
+    """
+    whole: Any = NamedSharding(mesh, PartitionSpec())
+
+    def of_ensemble(walkers: Walkers | None) -> Any:
+        if walkers is None:
+            return None
+        _check(mesh, walkers.log_weights.shape[0])
+        parts = NamedSharding(mesh, PartitionSpec(_axis(mesh)))
+        state, log_weights, roots = jax.tree.map(
+            lambda _: parts, (walkers.state, walkers.log_weights, walkers.roots)
+        )
+        return Walkers(state, log_weights, whole, roots)
+
+    return TrainingState(
+        whole,
+        jax.tree.map(lambda _: whole, state.params),
+        jax.tree.map(lambda _: whole, state.opt_state),
+        of_ensemble(state.walkers),
+        of_ensemble(state.held_out),
+    )
+
+
+def spread_state(state: TrainingState, mesh: Mesh) -> TrainingState:
+    """Spread the walkers of a training state over a mesh; errors as :func:`state_shardings`.
+
+    Parameters
+    ----------
+    state
+        From a training algorithm's ``init``, or from a checkpoint of any number of devices.
+    mesh
+        With one axis.
+
+    Returns
+    -------
+    TrainingState
+        The same numbers, on the mesh.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, optax
+    >>> from jarzynski_jax import training
+    >>> from jarzynski_jax.dynamics import langevin
+    >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
+    >>> algorithm = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
+    >>> x = jax.random.normal(jax.random.key(0), (500, 2))
+    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
+    >>> state = spread_state(state, make_mesh())
+    >>> state, metrics = jax.jit(algorithm.step)(jax.random.key(2), state, x)
+    """
+    return jax.device_put(state, state_shardings(state, mesh))
+
+
+def spread_data(data: Position, mesh: Mesh) -> Position:
+    """Spread data over a mesh in equal parts; all on every device where it does not divide.
+
+    Parameters
+    ----------
+    data
+        Every leaf of shape ``(n, ...)``.
+    mesh
+        With one axis.
+
+    Returns
+    -------
+    Position
+        The same numbers, on the mesh.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> spread_data(jnp.ones((4, 2)), make_mesh(1)).shape
+    (4, 2)
+    """
+
+    def put(leaf: jax.Array) -> jax.Array:
+        spec = PartitionSpec(_axis(mesh)) if leaf.shape[0] % mesh.size == 0 else PartitionSpec()
+        return jax.device_put(leaf, NamedSharding(mesh, spec))
+
+    return jax.tree.map(put, data)
+
+
+def _axis(mesh: Mesh) -> str:
+    if len(mesh.axis_names) != 1:
+        raise ValueError(f"the mesh must have one axis; got {mesh.axis_names}")
+    return mesh.axis_names[0]
+
+
+def _check(mesh: Mesh, num_walkers: int) -> None:
+    _axis(mesh)
+    if num_walkers % mesh.size:
+        raise ValueError(
+            f"the number of devices must divide that of walkers, {num_walkers}; got {mesh.size}"
+        )
