@@ -21,8 +21,8 @@ def energy_fn(params, x):
     return jnp.sum(jnp.square(x - params["a"])) / 2 + params["b"] * jnp.sum(jnp.cos(2 * x))
 
 
-def train(mesh, build=training.jarzynski, folder=None, num_steps=30):
-    """Thirty updates of 800 walkers and 400 held-out ones; some of them resample."""
+def train(mesh, build=training.jarzynski, folder=None, num_steps=20):
+    """Some updates of 800 walkers and 400 held-out ones; some of them resample."""
     algorithm = build(energy_fn, optax.adam(0.05, eps=1e-2), langevin(0.1))
     x = jax.random.normal(jax.random.key(0), (800, 3))
     params = {"a": jnp.zeros(3), "b": jnp.array(0.0)}
@@ -46,7 +46,7 @@ def compare_on_eight_devices():
     assert jax.device_count() == 8
     mesh = sharding.make_mesh()
     pool = lambda *args: training.jarzynski_pool(*args, block_size=200)  # noqa: E731
-    for build in (training.jarzynski, pool, training.persistent_contrastive_divergence):
+    for build in (training.jarzynski, pool):
         one, eight = train(None, build), train(mesh, build)
         walkers = eight.state.walkers
         assert walkers.log_weights.sharding.spec == jax.sharding.PartitionSpec("walkers")

@@ -5,15 +5,21 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
 class Case(NamedTuple):
-    """What is timed: a function, its arguments, and how many steps one call makes."""
+    """What is timed: a function, its arguments, and how many steps one call makes.
+
+    If ``is_carried`` the first argument is a state whose buffers the call may take, and what
+    it returns is the next call's: as in a training loop, which copies nothing.
+    """
 
     fn: Callable[..., Any]
     args: tuple[Any, ...]
     num_steps: int = 1
+    is_carried: bool = False
 
 
 class Timing(NamedTuple):
@@ -27,18 +33,23 @@ class Timing(NamedTuple):
 
 def compare(cases: Mapping[str, Case], num_rounds: int) -> dict[str, Timing]:
     """Compile and warm all cases up, then run them by turns."""
-    compiled, seconds = {}, {}
+    compiled, seconds, args = {}, {}, {}
     for name, case in cases.items():
         start = time.perf_counter()
-        compiled[name] = jax.jit(case.fn).lower(*case.args).compile()
+        donated = (0,) if case.is_carried else ()
+        compiled[name] = jax.jit(case.fn, donate_argnums=donated).lower(*case.args).compile()
         seconds[name] = time.perf_counter() - start
-        jax.block_until_ready(compiled[name](*case.args))
+        # Cases may share arrays, and a donated one is gone.
+        args[name] = jax.tree.map(jnp.copy, case.args) if case.is_carried else case.args
     runs: dict[str, list[float]] = {name: [] for name in cases}
-    for _ in range(num_rounds):
+    for round_number in range(num_rounds + 1):
         for name, case in cases.items():
             start = time.perf_counter()
-            jax.block_until_ready(compiled[name](*case.args))
-            runs[name].append(1000 * (time.perf_counter() - start) / case.num_steps)
+            result = jax.block_until_ready(compiled[name](*args[name]))
+            if round_number > 0:  # the first call warms up
+                runs[name].append(1000 * (time.perf_counter() - start) / case.num_steps)
+            if case.is_carried:
+                args[name] = (result, *args[name][1:])
     return {
         name: Timing(seconds[name], *np.quantile(runs[name], [0.5, 0, 1])) for name in cases
     }

@@ -22,7 +22,7 @@ _DIMENSION = 50
 
 
 def _steps(algorithm: TrainingAlgorithm, num_steps: int) -> Callable[..., TrainingState]:
-    def run(rng_key: PRNGKey, state: TrainingState, data: Array) -> TrainingState:
+    def run(state: TrainingState, rng_key: PRNGKey, data: Array) -> TrainingState:
         keys = jax.random.split(rng_key, num_steps)
         return jax.lax.scan(lambda s, k: (algorithm.step(k, s, data)[0], None), state, keys)[0]
 
@@ -64,7 +64,9 @@ def mixture_cases(
         x = mixture.sample(key, params, size)
         log_z = mixture.log_partition_function(params)
         state = algorithm.init(key, params, x, data, log_z)
-        return Case(_steps(algorithm, num_steps), (key, state, data), num_steps)
+        return Case(
+            _steps(algorithm, num_steps), (state, key, data), num_steps, is_carried=True
+        )
 
     pool = partial(training.jarzynski_pool, block_size=num_walkers)
     noise = draw_noise(key, num_walkers, _DIMENSION, num_steps)
@@ -90,7 +92,9 @@ def network_cases(
         algorithm = build(energy_fn, optimizer, langevin(1e-3))
         x, log_z = gaussian_base.exact_start(key, base, energy_fn, params, num_walkers)
         state = algorithm.init(key, params, x, data, log_z)
-        return Case(_steps(algorithm, num_steps), (key, state, data), num_steps)
+        return Case(
+            _steps(algorithm, num_steps), (state, key, data), num_steps, is_carried=True
+        )
 
     return {
         "Jarzynski": case(training.jarzynski),
