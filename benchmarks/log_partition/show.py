@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.ticker import NullLocator
 
 from benchmarks import drawing
 from benchmarks.log_partition.comparison import root_mean_square
@@ -147,7 +148,7 @@ def draw(results: Results, settings: Settings, folder: Path) -> None:
             axis.loglog(work, error, **style, marker=marker, label=method.label)
         axis.set(title=LABELS[problem], xlabel="gradients a walker")
         axis.set_xticks(settings.budgets, [str(budget) for budget in settings.budgets])
-        axis.minorticks_off()
+        axis.xaxis.set_minor_locator(NullLocator())
         axis.title.set_fontsize(10)
     for axis in axes[:, 0]:
         axis.set(ylabel="RMS error of log Z (nats)")
