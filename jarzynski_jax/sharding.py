@@ -85,8 +85,8 @@ def state_shardings(state: TrainingState, mesh: Mesh) -> TrainingState:
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))
     >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
     >>> shardings = state_shardings(state, make_mesh(1))
-    >>> shardings.walkers.log_weights.spec, shardings.params.spec
-    (PartitionSpec('walkers',), PartitionSpec())
+    >>> tuple(shardings.walkers.log_weights.spec), tuple(shardings.params.spec)
+    (('walkers',), ())
     """
     whole: Any = NamedSharding(mesh, PartitionSpec())
 

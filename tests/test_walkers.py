@@ -283,15 +283,8 @@ def by(scheme, threshold):
 
 
 def on_islands(exchange_threshold):
-    resampler = resampling.islands(resampling.systematic, 5, 1.0, exchange_threshold)
+    resampler = resampling.islands(resampling.systematic, 4, 1.0, exchange_threshold)
     return lambda key, ensemble: walkers.resample(key, ensemble, resampler)[0]
-
-
-def levelled(key, ensemble):
-    """Islands resampled by themselves, but at the mean weight of all: it biases."""
-    new = on_islands(0.0)(key, ensemble)
-    mean = weights.log_mean_exp(walkers.shadow_log_weights(ensemble))
-    return new._replace(log_weights=mean + new.state.log_endpoint)
 
 
 RIGHT = {
@@ -308,7 +301,6 @@ WRONG = {
     "forgetful": forgetful,
     "endpointless": endpointless,
     "stale": stale_endpoint,
-    "levelled": levelled,
 }
 CHOICES = {**RIGHT, **WRONG}
 
