@@ -1,0 +1,228 @@
+"""Labelled images: scaled to [-1, 1], chosen by class, and shrunk."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, TypeAlias, get_args
+
+import numpy as np
+
+__all__ = [
+    "LabelledImages",
+    "Part",
+    "check_part",
+    "from_pixels",
+    "select_classes",
+    "shrink",
+]
+
+Part: TypeAlias = Literal["train", "test"]
+
+
+class LabelledImages(NamedTuple):
+    """Images and the class of each.
+
+    ``images`` are float32 in [-1, 1], of shape ``(n, h, w)``, or ``(n, h, w, channels)`` in
+    colour; ``labels`` are int32, of shape ``(n,)``.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def check_part(part: str) -> None:
+    """Raise ValueError unless the name is of a part of a data set, train or test.
+
+    Examples
+    --------
+    >>> check_part("test")
+    """
+    if part not in get_args(Part):
+        raise ValueError(f"part must be one of {get_args(Part)}; got {part!r}")
+
+
+def from_pixels(pixels: np.ndarray, labels: np.ndarray, source: str) -> LabelledImages:
+    """Scale pixels from 0..255 to [-1, 1], and check labels of ten classes.
+
+    Parameters
+    ----------
+    pixels
+        uint8, shape ``(n, ...)``.
+    labels
+        Integers from 0 to 9, shape ``(n,)``.
+    source
+        Where they are from, for the error messages.
+
+    Returns
+    -------
+    LabelledImages
+        In the shape of the pixels.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many labels as images, or a label is not from 0 to 9.
+
+    Examples
+    --------
+    >>> pixels = np.array([[[0, 51, 255]]], np.uint8)
+    >>> from_pixels(pixels, np.array([7]), "an example").images.round(2)
+    array([[[-1. , -0.6,  1. ]]], dtype=float32)
+    """
+    if labels.shape != pixels.shape[:1]:
+        raise ValueError(
+            f"{source} must hold one label for each image; got {len(pixels)} images and labels "
+            f"of shape {labels.shape}"
+        )
+    if np.any((labels < 0) | (labels > 9)):
+        raise ValueError(
+            f"{source} must hold labels from 0 to 9; got labels from {labels.min()} to "
+            f"{labels.max()}"
+        )
+    # In place, as a colour data set is more than half a gigabyte in float32.
+    images = pixels.astype(np.float32, order="C")
+    images /= 127.5
+    images -= 1
+    return LabelledImages(images, labels.astype(np.int32))
+
+
+def select_classes(
+    data: LabelledImages,
+    classes: Sequence[int],
+    proportions: Sequence[int],
+    num_samples: int | None = None,
+    seed: int = 0,
+) -> LabelledImages:
+    """Choose images of some classes at random, without replacement, in exact proportions.
+
+    Of MNIST's train part, classes (2, 3, 6) in proportions (4, 2, 1) and 9800 samples are the
+    data set of the thesis' section 4.3.2: 5600 twos, 2800 threes and 1400 sixes. For a test
+    part of the same proportions, choose from MNIST's test part without ``num_samples``.
+
+    Parameters
+    ----------
+    data
+        n images with their labels.
+    classes
+        The labels to choose.
+    proportions
+        A positive whole number for each class; (4, 2) and (2, 1) are the same.
+    num_samples
+        Of all classes together; None for the largest number that the data allow.
+    seed
+        Of the choice and of the order, by ``numpy.random.default_rng``.
+
+    Returns
+    -------
+    LabelledImages
+        ``num_samples`` images, shuffled.
+
+    Raises
+    ------
+    ValueError
+        If a class is repeated or has no images, the proportions are not one positive whole
+        number for each class, ``num_samples`` cannot be divided in these proportions, or
+        there are too few images of a class.
+
+    Examples
+    --------
+    >>> labels = np.array([2, 2, 2, 2, 2, 3, 3, 3, 6], np.int32)
+    >>> data = LabelledImages(np.zeros((9, 28, 28), np.float32), labels)
+    >>> chosen = select_classes(data, (2, 3, 6), (4, 2, 1))
+    >>> chosen.images.shape, np.bincount(chosen.labels).tolist()
+    ((7, 28, 28), [0, 0, 4, 2, 0, 0, 1])
+    """
+    _check_classes(data, classes, proportions)
+    divisor = math.gcd(*proportions)
+    shares = [proportion // divisor for proportion in proportions]
+    counts = [int(np.sum(data.labels == label)) for label in classes]
+    largest = min(count // share for count, share in zip(counts, shares, strict=True))
+    if num_samples is None:
+        num_samples = max(largest, 1) * sum(shares)
+    if num_samples < 1 or num_samples % sum(shares):
+        raise ValueError(
+            f"num_samples must be a positive multiple of {sum(shares)}, for proportions "
+            f"{tuple(proportions)}; got {num_samples}"
+        )
+    wanted = [share * num_samples // sum(shares) for share in shares]
+    if num_samples > largest * sum(shares):
+        raise ValueError(
+            f"{num_samples} images in proportions {tuple(proportions)} need {tuple(wanted)} of "
+            f"classes {tuple(classes)}; there are {tuple(counts)}, enough for "
+            f"{largest * sum(shares)} images"
+        )
+    rng = np.random.default_rng(seed)
+    chosen = [
+        rng.choice(np.flatnonzero(data.labels == label), size, replace=False)
+        for label, size in zip(classes, wanted, strict=True)
+    ]
+    order = rng.permutation(np.concatenate(chosen))
+    return LabelledImages(data.images[order], data.labels[order])
+
+
+def _check_classes(
+    data: LabelledImages, classes: Sequence[int], proportions: Sequence[int]
+) -> None:
+    if len(data.images) != len(data.labels):
+        raise ValueError(
+            f"data must hold one label for each image; got {len(data.images)} images and "
+            f"{len(data.labels)} labels"
+        )
+    known = np.unique(data.labels).tolist()
+    if len(classes) == 0 or not set(classes) <= set(known):
+        raise ValueError(f"classes must be some of {known}; got {tuple(classes)}")
+    if len(set(classes)) < len(classes):
+        raise ValueError(f"classes must not be repeated; got {tuple(classes)}")
+    if len(proportions) != len(classes):
+        raise ValueError(
+            f"proportions must be one for each of the classes {tuple(classes)}; got "
+            f"{tuple(proportions)}"
+        )
+    if not all(isinstance(share, int | np.integer) and share > 0 for share in proportions):
+        raise ValueError(
+            f"proportions must be positive whole numbers; got {tuple(proportions)}"
+        )
+
+
+def shrink(images: np.ndarray, factor: int = 2) -> np.ndarray:
+    """Average square blocks of pixels.
+
+    Parameters
+    ----------
+    images
+        Real, shape ``(n, h, w)`` or ``(n, h, w, channels)``.
+    factor
+        The side of a block, in pixels; it divides h and w.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n, h / factor, w / factor)``, and channels if there are any, in the dtype of
+        the images.
+
+    Raises
+    ------
+    ValueError
+        If the images have another rank or are not of floating point, or the factor is not
+        positive or does not divide height and width.
+
+    Examples
+    --------
+    >>> images = np.array([[[-1, 1, 0, 0], [1, 1, 0, 0]]], np.float32)
+    >>> shrink(images)
+    array([[[0.5, 0. ]]], dtype=float32)
+    """
+    if images.ndim not in (3, 4) or images.dtype.kind != "f":
+        raise ValueError(
+            "images must be floats of shape (n, h, w) or (n, h, w, channels); got "
+            f"{images.dtype} of shape {images.shape}"
+        )
+    number, height, width, *channels = images.shape
+    if factor < 1 or height % factor or width % factor:
+        raise ValueError(
+            f"factor must be a positive divisor of height {height} and width {width}; got "
+            f"{factor}"
+        )
+    blocks = images.reshape(
+        number, height // factor, factor, width // factor, factor, *channels
+    )
+    return blocks.mean(axis=(2, 4))
