@@ -6,14 +6,18 @@ each operation.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-__all__ = ["choose_block_size", "scan_blocks"]
+from jarzynski_jax.types import Array, Position
+
+__all__ = ["Average", "Statistic", "average", "choose_block_size", "scan_blocks"]
 
 Carry = TypeVar("Carry")
+#: ``(position, weights) -> sums``, weighted sums over a block of walkers, any pytree.
+Statistic: TypeAlias = Callable[[Position, Array], Any]
 
 # On a CPU a block's arrays are to fit the cache that its cores share, and to be large enough
 # for XLA to use all cores; matrix products with fewer rows than this are slow.
@@ -107,3 +111,79 @@ def scan_blocks(
     carry, last = fn(carry, jax.tree.map(lambda leaf: leaf[num_whole:], inputs))
     outputs = jax.tree.map(lambda *parts: jnp.concatenate(parts), outputs, last)
     return carry, outputs
+
+
+class Average(NamedTuple):
+    """A weighted mean on the way: log-weights may be of any size, so the largest is taken off.
+
+    log_scale
+        The largest log-weight so far.
+    total
+        Sum of the weights over ``exp(log_scale)``.
+    sums
+        Sums of the statistic, likewise.
+    """
+
+    log_scale: Array
+    total: Array
+    sums: Any
+
+    @classmethod
+    def nothing(cls, position: Position, log_weights: Array, statistic: Statistic) -> "Average":
+        """Begin: no walker yet; of those given only the shapes are looked at."""
+        zero = jnp.zeros((), log_weights.dtype)
+        shapes = jax.eval_shape(statistic, position, log_weights)
+        sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return cls(zero - jnp.inf, zero, sums)
+
+    def add(self, position: Position, log_weights: Array, statistic: Statistic) -> "Average":
+        """Add a block of walkers."""
+        log_scale = jnp.maximum(self.log_scale, jnp.max(log_weights))
+        shift = jnp.where(jnp.isneginf(log_scale), 0, log_scale)
+        weights, before = jnp.exp(log_weights - shift), jnp.exp(self.log_scale - shift)
+        sums = jax.tree.map(
+            lambda sums, new: before.astype(sums.dtype) * sums + new,
+            self.sums,
+            statistic(position, weights),
+        )
+        return Average(log_scale, before * self.total + jnp.sum(weights), sums)
+
+    def mean(self) -> Any:
+        """Return the weighted mean over all that was added, in the structure of the sums."""
+        return jax.tree.map(lambda sums: sums / self.total.astype(sums.dtype), self.sums)
+
+
+def average(
+    position: Position, log_weights: Array, statistic: Statistic, block_size: int
+) -> Any:
+    """Average over walkers that stand where they are, block by block.
+
+    Parameters
+    ----------
+    position
+        Every leaf with leading axis N.
+    log_weights
+        Shape ``(N,)``.
+    statistic
+        ``(position, weights) -> sums`` over a block.
+    block_size
+        How many walkers are in a block.
+
+    Returns
+    -------
+    Any
+        The weighted mean, in the structure of the sums.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> float(average(jnp.arange(5.0), jnp.zeros(5), lambda x, w: jnp.sum(w * x), 2))
+    2.0
+    """
+
+    def add(found: Average, block: tuple) -> tuple[Average, tuple[()]]:
+        position, log_weights = block
+        return found.add(position, log_weights, statistic), ()
+
+    start = Average.nothing(position, log_weights, statistic)
+    return scan_blocks(add, start, (position, log_weights), block_size)[0].mean()

@@ -5,12 +5,12 @@ is one value, made once.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jarzynski_jax.blocks import choose_block_size, scan_blocks
+from jarzynski_jax.blocks import Average, Statistic, choose_block_size, scan_blocks
 from jarzynski_jax.kernels import ula
 from jarzynski_jax.kernels.arithmetic import check_step_size
 from jarzynski_jax.resampling import AdaptiveResampler, adaptive, systematic
@@ -23,9 +23,9 @@ from jarzynski_jax.types import (
     PRNGKey,
     Scalar,
 )
-from jarzynski_jax.walkers import Walkers, check_fields
+from jarzynski_jax.walkers import Walkers, move_each
 
-__all__ = ["Dynamics", "Statistic", "advance", "advance_and_average", "langevin"]
+__all__ = ["Dynamics", "advance", "advance_and_average", "langevin"]
 
 
 class Dynamics(NamedTuple):
@@ -52,10 +52,6 @@ class Dynamics(NamedTuple):
     num_moves: int
     resampler: AdaptiveResampler
     block_size: int | None = None
-
-
-#: ``(position, weights) -> sums``, weighted sums over a block of walkers, any pytree.
-Statistic: TypeAlias = Callable[[Position, Array], Any]
 
 
 def langevin(
@@ -193,16 +189,13 @@ def advance_and_average(
     True
     """
 
-    def move(block: tuple, key: PRNGKey) -> tuple[tuple, None]:
-        state, log_weights = block
-        state, info = jax.vmap(
-            lambda key, state: dynamics.kernel(key, state, logdensity_fn, *dynamics.kernel_args)
-        )(key, state)
-        check_fields(state, "state", "position", "logdensity", "log_endpoint")
-        check_fields(info, "info", "log_weight_increment")
-        return (state, log_weights + info.log_weight_increment), None
+    def move(block: tuple, keys: PRNGKey) -> tuple[tuple, None]:
+        *moved, _ = move_each(
+            keys, *block, logdensity_fn, dynamics.kernel, *dynamics.kernel_args
+        )
+        return tuple(moved), None
 
-    def advance_block(average: _Average, inputs: tuple) -> tuple[_Average, tuple]:
+    def advance_block(average: Average, inputs: tuple) -> tuple[Average, tuple]:
         keys, *block = inputs
         moved = tuple(block)
         if dynamics.num_moves > 1:
@@ -220,47 +213,8 @@ def advance_and_average(
     )
     inputs = keys, walkers.state, walkers.log_weights
     block_size = dynamics.block_size or choose_block_size(inputs)
-    start = _Average.nothing(walkers.position, walkers.log_weights, statistic)
+    start = Average.nothing(walkers.position, walkers.log_weights, statistic)
     average, (state, log_weights) = scan_blocks(advance_block, start, inputs, block_size)
     num_dead = jnp.sum(jnp.isfinite(walkers.log_weights) & ~jnp.isfinite(log_weights))
     moved = walkers._replace(state=state, log_weights=log_weights)
     return moved, num_dead, average.mean()
-
-
-class _Average(NamedTuple):
-    """A weighted mean on the way: log-weights may be of any size, so the largest is taken off.
-
-    log_scale
-        The largest log-weight so far.
-    total
-        Sum of the weights over ``exp(log_scale)``.
-    sums
-        Sums of the statistic, likewise.
-    """
-
-    log_scale: Array
-    total: Array
-    sums: Any
-
-    @classmethod
-    def nothing(
-        cls, position: Position, log_weights: Array, statistic: Statistic
-    ) -> "_Average":
-        zero = jnp.zeros((), log_weights.dtype)
-        shapes = jax.eval_shape(statistic, position, log_weights)
-        sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return cls(zero - jnp.inf, zero, sums)
-
-    def add(self, position: Position, log_weights: Array, statistic: Statistic) -> "_Average":
-        log_scale = jnp.maximum(self.log_scale, jnp.max(log_weights))
-        shift = jnp.where(jnp.isneginf(log_scale), 0, log_scale)
-        weights, before = jnp.exp(log_weights - shift), jnp.exp(self.log_scale - shift)
-        sums = jax.tree.map(
-            lambda sums, new: before.astype(sums.dtype) * sums + new,
-            self.sums,
-            statistic(position, weights),
-        )
-        return _Average(log_scale, before * self.total + jnp.sum(weights), sums)
-
-    def mean(self) -> Any:
-        return jax.tree.map(lambda sums: sums / self.total.astype(sums.dtype), self.sums)

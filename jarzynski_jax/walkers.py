@@ -188,13 +188,27 @@ def move(
     True
     """
     keys = jax.random.split(rng_key, walkers.log_weights.shape[0])
+    state, log_weights, info = move_each(
+        keys, walkers.state, walkers.log_weights, logdensity_fn, kernel, *kernel_args
+    )
+    return walkers._replace(state=state, log_weights=log_weights), info
+
+
+def move_each(
+    keys: PRNGKey,
+    state: Any,
+    log_weights: Array,
+    logdensity_fn: LogDensityFn,
+    kernel: Kernel,
+    *kernel_args: Any,
+) -> tuple[Any, Array, Any]:
+    """Move each state by a step of a kernel, with its own key; return weights and infos too."""
     state, info = jax.vmap(lambda key, state: kernel(key, state, logdensity_fn, *kernel_args))(
-        keys, walkers.state
+        keys, state
     )
     check_fields(state, "state", "position", "logdensity", "log_endpoint")
     check_fields(info, "info", "log_weight_increment")
-    log_weights = walkers.log_weights + info.log_weight_increment
-    return walkers._replace(state=state, log_weights=log_weights), info
+    return state, log_weights + info.log_weight_increment, info
 
 
 def shadow_log_weights(walkers: Walkers) -> Array:

@@ -50,14 +50,9 @@ class Option(NamedTuple):
     num_leapfrog: int = 1
 
     def __str__(self) -> str:
-        return ", ".join(
-            text
-            for text, is_told in (
-                (f"{self.value:g}", self.value > 0),
-                (f"L = {self.num_leapfrog}", self.num_leapfrog > 1),
-            )
-            if is_told
-        )
+        value = f"{self.value:g}" if self.value > 0 else ""
+        length = f"L = {self.num_leapfrog}" if self.num_leapfrog > 1 else ""
+        return ", ".join(filter(None, (value, length)))
 
 
 class Method(NamedTuple):

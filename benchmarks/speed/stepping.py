@@ -38,7 +38,7 @@ def step_cases(num_walkers: int, dimension: int, num_steps: int) -> dict[str, Ca
 
 
 def annealing_cases(num_walkers: int, dimension: int, num_steps: int) -> dict[str, Case]:
-    """Annealing from a Gaussian to two modes, resampled below half of the walkers, or never."""
+    """Annealing from a Gaussian to two modes, resampled below half of the walkers."""
     target = targets.two_modes(dimension)
     base = targets.gaussian([16.0] * dimension)
     path = geometric_path(base.logdensity_fn, target.logdensity_fn)

@@ -18,8 +18,8 @@ import optax
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax import weights
-from jarzynski_jax.blocks import choose_block_size, scan_blocks
-from jarzynski_jax.dynamics import Dynamics, Statistic, advance_and_average
+from jarzynski_jax.blocks import Statistic, average, choose_block_size
+from jarzynski_jax.dynamics import Dynamics, advance_and_average
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Params, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers import Walkers
 
@@ -232,20 +232,16 @@ def energy_of_data(energy_fn: EnergyFn, block_size: int | None) -> DataGradient:
         rng_key: PRNGKey, params: Params, batch: Position
     ) -> tuple[Params, Array]:
         del rng_key
-        energy_sums = sum_energies(energy_fn, params)
         num_data = jax.tree.leaves(batch)[0].shape[0]
         one = jax.tree.map(lambda leaf: leaf[0], batch)
         dtype = jnp.promote_types(jax.eval_shape(energy_fn, params, one).dtype, jnp.float32)
-
-        def add(sums: Any, block: Position) -> tuple[Any, tuple[()]]:
-            weights = jnp.ones(jax.tree.leaves(block)[0].shape[0], dtype)
-            return jax.tree.map(jnp.add, sums, energy_sums(block, weights)), ()
-
-        shapes = jax.eval_shape(energy_sums, batch, jnp.ones(num_data, dtype))
-        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        size = block_size or choose_block_size(batch)
-        (energy, gradient), _ = scan_blocks(add, nothing, batch, size)
-        return jax.tree.map(lambda total: total / num_data, gradient), energy / num_data
+        energy, gradient = average(
+            batch,
+            jnp.zeros(num_data, dtype),
+            sum_energies(energy_fn, params),
+            block_size or choose_block_size(batch),
+        )
+        return gradient, energy
 
     return data_gradient
 

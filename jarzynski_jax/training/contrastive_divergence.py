@@ -13,7 +13,8 @@ import optax
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax import weights
-from jarzynski_jax.dynamics import Dynamics, Statistic, advance_and_average
+from jarzynski_jax.blocks import Statistic
+from jarzynski_jax.dynamics import Dynamics, advance_and_average
 from jarzynski_jax.training.algorithm import (
     Negatives,
     NegativeSampler,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -171,11 +171,9 @@ def fit(
 
     state = jax.tree.map(jnp.copy, state)  # so that donation takes no buffer of the caller
     data = jnp.asarray(data)
-    place: Place = lambda state: state  # noqa: E731
     if mesh is not None:
         state, data = spread_state(state, mesh), spread_data(data, mesh)
-        place = partial(_keep_in_place, mesh)
-    run_chunk = _compile(algorithm, batch_size, noise_scale, place)
+    run_chunk = _compile(algorithm, batch_size, noise_scale, mesh)
     record = _Record(folder, config or {}, checkpoint_every, state)
     chunks: list[ChunkSummary] = []
     collected: list[Metrics] = []
@@ -195,16 +193,8 @@ def fit(
     return FitResult(state, _concatenate(collected), is_interrupted=step < num_steps)
 
 
-#: Says where the leaves of a state belong.
-Place: TypeAlias = Callable[[TrainingState], TrainingState]
-
-
-def _keep_in_place(mesh: Mesh, state: TrainingState) -> TrainingState:
-    return jax.lax.with_sharding_constraint(state, state_shardings(state, mesh))
-
-
 def _compile(
-    algorithm: TrainingAlgorithm, batch_size: int, noise_scale: float, place: Place
+    algorithm: TrainingAlgorithm, batch_size: int, noise_scale: float, mesh: Mesh | None
 ) -> Callable:
     @partial(jax.jit, donate_argnums=1, static_argnums=3)
     def run_chunk(
@@ -214,7 +204,9 @@ def _compile(
             key_batch, key_step = jax.random.split(jax.random.fold_in(rng_key, state.step))
             batch = draw_batch(key_batch, data, batch_size, noise_scale)
             state, metrics = algorithm.step(key_step, state, batch)
-            return place(state), metrics
+            if mesh is not None:  # else the partitioner may move walkers from step to step
+                state = jax.lax.with_sharding_constraint(state, state_shardings(state, mesh))
+            return state, metrics
 
         return jax.lax.scan(update, state, length=length)
 

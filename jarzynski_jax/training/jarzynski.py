@@ -7,7 +7,8 @@ import jax
 import optax
 
 from jarzynski_jax import walkers as walkers_lib
-from jarzynski_jax.dynamics import Dynamics, Statistic
+from jarzynski_jax.blocks import Statistic
+from jarzynski_jax.dynamics import Dynamics
 from jarzynski_jax.training.algorithm import (
     Negatives,
     NegativeSampler,
