@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -15,7 +16,7 @@ from benchmarks.speed.precision import precision_rows
 from benchmarks.speed.resampling import resampling_cases
 from benchmarks.speed.stepping import annealing_cases, step_cases
 from benchmarks.speed.timing import Case, Timing, compare
-from benchmarks.speed.training import mixture_cases, mlp_cases
+from benchmarks.speed.training import convnet, mixture_cases, mlp, network_cases
 from benchmarks.tables import machine, markdown
 
 
@@ -27,32 +28,25 @@ class Group(NamedTuple):
     baseline: str
 
 
-def groups(quick: bool) -> list[Group]:
+def groups(quick: bool) -> Iterator[Group]:
     """All that is timed; a group at a time, so that its arrays can be freed."""
     few, many, pool = (1_000, 4_000, 10_000) if quick else (10_000, 100_000, 1_000_000)
     width, steps = (64, 5) if quick else (1024, 20)
-    return [
-        Group(
-            f"mixture, d = 50, N = {few}",
-            mixture_cases(few, (pool // 10, pool), steps),
-            "PCD",
-        ),
-        Group(f"mixture, d = 50, N = {many}", mixture_cases(many, (), steps // 4), "PCD"),
-        Group(f"MLP 784-256-256-1, N = {width}", mlp_cases(width, max(steps // 4, 2)), "PCD"),
-        *(
-            Group(
-                f"step on two modes, d = 50, N = {size}",
-                step_cases(size, 50, steps),
-                "without weights, in one array",
-            )
-            for size in (few, many)
-        ),
-        Group(f"annealing, d = 50, N = {few}", annealing_cases(few, 50, steps), "annealing"),
-        *(
-            Group(f"resampling, N = {size}", resampling_cases(size), "BlackJAX")
-            for size in (few, many, pool)
-        ),
-    ]
+    mixture = "mixture, d = 50, N ="
+    yield Group(f"{mixture} {few}", mixture_cases(few, (pool // 10, pool), steps), "PCD")
+    yield Group(f"{mixture} {many}", mixture_cases(many, (), steps // 4), "PCD")
+    cases = network_cases(mlp, width, max(steps // 4, 2))
+    yield Group(f"MLP 784-256-256-1, N = {width}", cases, "PCD")
+    cases = network_cases(convnet, width // 4, max(steps // 10, 2))
+    yield Group(f"ConvNet, six layers, N = {width // 4}", cases, "PCD")
+    for size in (few, many):
+        cases = step_cases(size, 50, steps)
+        name = f"step on two modes, d = 50, N = {size}"
+        yield Group(name, cases, "without weights, in one array")
+    cases = annealing_cases(few, 50, steps)
+    yield Group(f"annealing, d = 50, N = {few}", cases, "annealing")
+    for size in (few, many, pool):
+        yield Group(f"resampling, N = {size}", resampling_cases(size), "BlackJAX")
 
 
 def main(
@@ -79,13 +73,13 @@ def main(
             record.append({"group": group.name, "case": name, **timing._asdict()})
             print(" | ".join(rows[-1]), flush=True)
     header = ("group", "case", "ms a step", "range", "ratio", "compile (s)")
-    memory = memory_rows((256, 512) if quick else (1024, 4096, 16384), (None, 512))
+    memory = memory_rows(quick)
     precision = precision_rows(*((200, 20, 4) if quick else (2000, 400, 16)))
     preamble = f"{machine('jax', 'blackjax')} Device: {jax.devices()[0].device_kind}."
     parts = (
         preamble,
         markdown(header, rows),
-        "Memory of a training step, MLP 784-256-256-1, float32:",
+        "Memory of a training step, 28x28 images, float32:",
         markdown(MEMORY_HEADER, memory),
         "Precision, annealing to two modes in 10 dimensions:",
         markdown(PRECISION_HEADER, precision),

@@ -147,7 +147,7 @@ def test_unknown_name_and_part_are_refused(tmp_path):
 
 
 def _openml(value=None, num_images=70_000, num_labels=70_000):
-    """As scikit-learn gives it: pixels float64, labels strings; image k is all k mod 256."""
+    """As scikit-learn gives it: pixels float64, labels strings; image k is all k % 256."""
     shades = np.arange(num_images) % 256.0 if value is None else np.full(num_images, value)
     pixels = np.broadcast_to(shades[:, None], (num_images, 784))
     target = np.array([str(k % 10) for k in range(num_labels)], dtype=object)

@@ -1,35 +1,47 @@
-"""What a training step of an MLP needs beside its arguments, as XLA has laid it out."""
+"""What a training step of a network needs beside its arguments, as XLA has laid it out."""
+
+from collections.abc import Callable
+from functools import partial
 
 import jax
-import optax
 from flax import nnx
 
+from benchmarks.speed.training import convnet, mlp, start_network
 from jarzynski_jax import training
-from jarzynski_jax.dynamics import langevin
-from jarzynski_jax.energies import MLP, OnGaussianBase, functional, gaussian_base
+from jarzynski_jax.energies import ResidualNetwork
 
-HEADER = ("walkers", "block", "temporary MiB", "arguments MiB")
+HEADER = ("network", "walkers", "block", "temporary MiB", "arguments MiB")
+
+_Network = Callable[[nnx.Rngs], nnx.Module]
 
 
-def memory_rows(sizes: tuple[int, ...], block_sizes: tuple[int | None, ...]) -> list[tuple]:
-    """Compile, do not run: 784-256-256-1 with as many walkers, a thousand data."""
+def memory_rows(quick: bool) -> list[tuple[str, ...]]:
+    """Compile, do not run: a thousand 28x28 images, and walkers all at once or in blocks."""
+    widest = (256,) if quick else (1024, 4096, 16384)
+    deep = (32,) if quick else (256, 1024)
+    num_features = 4 if quick else 16
+    networks: list[tuple[str, _Network, tuple[int, ...]]] = [
+        ("MLP 784-256-256-1", mlp, widest),
+        ("ConvNet, six layers", convnet, deep),
+        ("residual", partial(_residual, num_features, False), deep),
+        ("residual, checkpointed", partial(_residual, num_features, True), deep),
+    ]
     return [
-        (str(size), "all" if block is None else str(block), *_measure(size, block))
+        (name, str(size), "all" if block is None else str(block), *_measure(make, size, block))
+        for name, make, sizes in networks
         for size in sizes
-        for block in block_sizes
+        for block in (None, min(sizes[0], 512) // 2)
     ]
 
 
-def _measure(num_walkers: int, block_size: int | None) -> tuple[str, str]:
-    key = jax.random.key(0)
-    data = 0.3 * jax.random.normal(key, (1000, 784))
-    base = gaussian_base.fit_gaussian_base(data, "diagonal")
-    module = MLP(784, (256, 256), rngs=nnx.Rngs(0))
-    energy_fn, params = functional(OnGaussianBase(base, module))
-    dynamics = langevin(1e-3, block_size=block_size or num_walkers)
-    algorithm = training.jarzynski(energy_fn, optax.adam(1e-3), dynamics)
-    x, log_z = gaussian_base.exact_start(key, base, energy_fn, params, num_walkers)
-    state = algorithm.init(key, params, x, data, log_z)
+def _residual(num_features: int, is_checkpointed: bool, rngs: nnx.Rngs) -> nnx.Module:
+    return ResidualNetwork((28, 28), num_features, is_checkpointed=is_checkpointed, rngs=rngs)
+
+
+def _measure(make: _Network, num_walkers: int, block_size: int | None) -> tuple[str, str]:
+    algorithm, (state, key, data) = start_network(
+        training.jarzynski, make, num_walkers, 1000, block_size or num_walkers
+    )
     found = jax.jit(algorithm.step).lower(key, state, data).compile().memory_analysis()
     if found is None:
         return "unknown", "unknown"

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,16 @@ from benchmarks.speed.timing import Case
 from jarzynski_jax import training
 from jarzynski_jax.blocks import choose_block_size, scan_blocks
 from jarzynski_jax.dynamics import langevin
-from jarzynski_jax.energies import MLP, OnGaussianBase, functional, gaussian_base, mixture
+from jarzynski_jax.energies import (
+    MLP,
+    ConvNet,
+    OnGaussianBase,
+    functional,
+    gaussian_base,
+    mixture,
+    thesis_mnist_layers,
+)
+from jarzynski_jax.kernels.arithmetic import draw_noise
 from jarzynski_jax.training import TrainingAlgorithm, TrainingState
 from jarzynski_jax.types import Array, PRNGKey
 
@@ -29,10 +37,9 @@ def _steps(algorithm: TrainingAlgorithm, num_steps: int) -> Callable[..., Traini
     return run
 
 
-def draw_noise(
-    rng_key: PRNGKey, num_walkers: int, dimension: int, num_steps: int
-) -> Callable[..., Array]:
+def noise_alone(num_walkers: int, dimension: int, num_steps: int) -> Callable[..., Array]:
     """Draw what ULA draws, as the walkers draw it, and add it up."""
+    position = jnp.zeros(dimension)
 
     def run(rng_key: PRNGKey) -> Array:
         def add(total: Array, key: PRNGKey) -> tuple[Array, None]:
@@ -40,7 +47,7 @@ def draw_noise(
             size = choose_block_size(jnp.zeros((num_walkers, 2 * dimension)))
 
             def of_block(total: Array, keys: PRNGKey) -> tuple[Array, tuple[()]]:
-                noise = jax.vmap(lambda key: jax.random.normal(key, (dimension,)))(keys)
+                noise = jax.vmap(lambda key: draw_noise(key, position))(keys)
                 return total + jnp.sum(noise, axis=0), ()
 
             return scan_blocks(of_block, total, keys, size)[0], None
@@ -69,7 +76,7 @@ def mixture_cases(
         )
 
     pool = partial(training.jarzynski_pool, block_size=num_walkers)
-    noise = draw_noise(key, num_walkers, _DIMENSION, num_steps)
+    noise = noise_alone(num_walkers, _DIMENSION, num_steps)
     return {
         "Jarzynski": case(training.jarzynski, num_walkers),
         "PCD": case(training.persistent_contrastive_divergence, num_walkers),
@@ -78,30 +85,45 @@ def mixture_cases(
     }
 
 
-def network_cases(
-    module: Any, shape: tuple[int, ...], num_walkers: int, num_steps: int
-) -> dict:
-    """A network on a Gaussian base, as many data as walkers."""
+def start_network(
+    build: Callable[..., TrainingAlgorithm],
+    network: Callable[[nnx.Rngs], nnx.Module],
+    num_walkers: int,
+    num_data: int,
+    block_size: int | None = None,
+) -> tuple[TrainingAlgorithm, tuple[TrainingState, PRNGKey, Array]]:
+    """Make an algorithm for a network of 28x28 images on a Gaussian base, and its start."""
     key = jax.random.key(0)
-    data = 0.3 * jax.random.normal(key, (num_walkers, *shape))
+    data = 0.3 * jax.random.normal(key, (num_data, 28, 28))
     base = gaussian_base.fit_gaussian_base(data, "diagonal")
-    energy_fn, params = functional(OnGaussianBase(base, module))
-    optimizer = optax.adam(1e-3, eps=1e-2)
+    energy_fn, params = functional(OnGaussianBase(base, network(nnx.Rngs(0))))
+    algorithm = build(
+        energy_fn, optax.adam(1e-3, eps=1e-2), langevin(1e-3, block_size=block_size)
+    )
+    x, log_z = gaussian_base.exact_start(key, base, energy_fn, params, num_walkers)
+    return algorithm, (algorithm.init(key, params, x, data, log_z), key, data)
+
+
+def mlp(rngs: nnx.Rngs) -> nnx.Module:
+    """784-256-256-1."""
+    return MLP(784, (256, 256), rngs=rngs)
+
+
+def convnet(rngs: nnx.Rngs) -> nnx.Module:
+    """The six layers of the thesis for MNIST."""
+    return ConvNet((28, 28), thesis_mnist_layers(), (64,), rngs=rngs)
+
+
+def network_cases(
+    network: Callable[[nnx.Rngs], nnx.Module], num_walkers: int, num_steps: int
+) -> dict[str, Case]:
+    """A network of 28x28 images, as many data as walkers."""
 
     def case(build: Callable[..., TrainingAlgorithm]) -> Case:
-        algorithm = build(energy_fn, optimizer, langevin(1e-3))
-        x, log_z = gaussian_base.exact_start(key, base, energy_fn, params, num_walkers)
-        state = algorithm.init(key, params, x, data, log_z)
-        return Case(
-            _steps(algorithm, num_steps), (state, key, data), num_steps, is_carried=True
-        )
+        algorithm, args = start_network(build, network, num_walkers, num_walkers)
+        return Case(_steps(algorithm, num_steps), args, num_steps, is_carried=True)
 
     return {
         "Jarzynski": case(training.jarzynski),
         "PCD": case(training.persistent_contrastive_divergence),
     }
-
-
-def mlp_cases(num_walkers: int, num_steps: int) -> dict[str, Case]:
-    """784-256-256-1."""
-    return network_cases(MLP(784, (256, 256), rngs=nnx.Rngs(0)), (784,), num_walkers, num_steps)

@@ -1,5 +1,11 @@
 """Energies U_θ: Flax modules, their functional form, and the Gaussian base they sit on."""
 
+from jarzynski_jax.energies.convolutional import (
+    ConvNet,
+    ResidualNetwork,
+    thesis_cifar_layers,
+    thesis_mnist_layers,
+)
 from jarzynski_jax.energies.functional import functional
 from jarzynski_jax.energies.gaussian_base import GaussianBase, OnGaussianBase, fit_gaussian_base
 from jarzynski_jax.energies.mixture import TwoModeMixture
@@ -7,9 +13,13 @@ from jarzynski_jax.energies.mlp import MLP
 
 __all__ = [
     "MLP",
+    "ConvNet",
     "GaussianBase",
     "OnGaussianBase",
+    "ResidualNetwork",
     "TwoModeMixture",
     "fit_gaussian_base",
     "functional",
+    "thesis_cifar_layers",
+    "thesis_mnist_layers",
 ]
