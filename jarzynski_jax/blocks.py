@@ -5,6 +5,7 @@ faster, too, when the ensemble is larger than the cache: XLA goes over all walke
 each operation.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -62,6 +63,9 @@ def scan_blocks(
 ) -> tuple[Carry, Any]:
     """Scan over blocks of walkers, the last one being shorter if need be.
 
+    Where a mesh is set (``jax.set_mesh``), as :func:`jarzynski_jax.training.fit` does, every
+    device works on a block of its own at a time.
+
     Parameters
     ----------
     fn
@@ -72,7 +76,7 @@ def scan_blocks(
     inputs
         Every leaf with leading axis N.
     block_size
-        How many walkers are in a block.
+        How many walkers are in a block, on each device.
 
     Returns
     -------
@@ -96,21 +100,48 @@ def scan_blocks(
     if block_size < 1:
         raise ValueError(f"block_size must be at least 1; got {block_size}")
     num_walkers = jax.tree.leaves(inputs)[0].shape[0]
-    if num_walkers <= block_size:
+    num_parts = _count_parts(num_walkers)
+    size = num_walkers // num_parts
+    if size <= block_size:
         return fn(carry, inputs)
-    num_blocks, num_left = divmod(num_walkers, block_size)
+    num_blocks, num_left = divmod(size, block_size)
     num_whole = num_blocks * block_size
 
+    # A block is made of one from each part, so that no walker leaves its device.
     def split(leaf: jax.Array) -> jax.Array:
-        return leaf[:num_whole].reshape(num_blocks, block_size, *leaf.shape[1:])
+        whole = leaf[:, :num_whole].reshape(num_parts, num_blocks, block_size, *leaf.shape[2:])
+        return _merge(jnp.moveaxis(whole, 1, 0), 1)
 
-    carry, outputs = jax.lax.scan(fn, carry, jax.tree.map(split, inputs))
-    outputs = jax.tree.map(lambda leaf: leaf.reshape(num_whole, *leaf.shape[2:]), outputs)
-    if not num_left:
-        return carry, outputs
-    carry, last = fn(carry, jax.tree.map(lambda leaf: leaf[num_whole:], inputs))
-    outputs = jax.tree.map(lambda *parts: jnp.concatenate(parts), outputs, last)
-    return carry, outputs
+    def join(leaf: jax.Array) -> jax.Array:
+        blocks = leaf.reshape(num_blocks, num_parts, block_size, *leaf.shape[2:])
+        return _merge(jnp.moveaxis(blocks, 0, 1), 1)
+
+    parts = jax.tree.map(lambda leaf: leaf.reshape(num_parts, size, *leaf.shape[1:]), inputs)
+    carry, outputs = jax.lax.scan(fn, carry, jax.tree.map(split, parts))
+    outputs = jax.tree.map(join, outputs)
+    if num_left:
+        carry, last = fn(
+            carry, jax.tree.map(lambda leaf: _merge(leaf[:, num_whole:], 0), parts)
+        )
+        outputs = jax.tree.map(
+            lambda whole, left: jnp.concatenate(
+                [whole, left.reshape(num_parts, num_left, *left.shape[1:])], axis=1
+            ),
+            outputs,
+            last,
+        )
+    return carry, jax.tree.map(lambda leaf: _merge(leaf, 0), outputs)
+
+
+def _count_parts(num_walkers: int) -> int:
+    """In how many parts, one a device, the walkers lie: of the mesh that is set, if any."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty else math.gcd(num_walkers, mesh.size)
+
+
+def _merge(leaf: jax.Array, axis: int) -> jax.Array:
+    """Make one axis of this and the next."""
+    return leaf.reshape(*leaf.shape[:axis], -1, *leaf.shape[axis + 2 :])
 
 
 class Average(NamedTuple):

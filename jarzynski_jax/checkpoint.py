@@ -96,7 +96,9 @@ def latest_step(folder: Path) -> int | None:
 
 
 def restore(folder: Path, template: Any, config: Mapping[str, Any]) -> Any:
-    """Restore the last whole checkpoint.
+    """Restore the last whole checkpoint, on one device, of whatever devices it was saved from.
+
+    :func:`~jarzynski_jax.training.fit` spreads it over a mesh again.
 
     Parameters
     ----------
@@ -133,7 +135,10 @@ def restore(folder: Path, template: Any, config: Mapping[str, Any]) -> Any:
             raise ValueError(
                 f"the checkpoint in {folder} belongs to another configuration: {differences}"
             )
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        abstract = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), template
+        )
         restored = manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
         )

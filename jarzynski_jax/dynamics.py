@@ -42,8 +42,8 @@ class Dynamics(NamedTuple):
     resampler
         From :func:`jarzynski_jax.resampling.adaptive`.
     block_size
-        How many walkers move at once; None for a choice by the size of the cache. It sets the
-        peak memory, and no result depends on it but for rounding.
+        How many walkers move at once on each device; None for a choice by the size of the
+        cache. It sets the peak memory, and no result depends on it but for rounding.
     """
 
     kernel_init: KernelInit

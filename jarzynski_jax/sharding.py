@@ -14,10 +14,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jarzynski_jax.training.algorithm import TrainingState
-from jarzynski_jax.types import Position
+from jarzynski_jax.types import Position, PRNGKey
 from jarzynski_jax.walkers import Walkers
 
-__all__ = ["make_mesh", "spread_data", "spread_state", "state_shardings"]
+__all__ = ["make_mesh", "spread_data", "spread_key", "spread_state", "state_shardings"]
 
 _AXIS = "walkers"
 
@@ -166,6 +166,34 @@ def spread_data(data: Position, mesh: Mesh) -> Position:
         return jax.device_put(leaf, NamedSharding(mesh, spec))
 
     return jax.tree.map(put, data)
+
+
+def spread_key(rng_key: PRNGKey, mesh: Mesh) -> PRNGKey:
+    """Put a key on every device of a mesh, those of other processes included.
+
+    Parameters
+    ----------
+    rng_key
+        A key of ``jax.random``; the same in all processes.
+    mesh
+        Any.
+
+    Returns
+    -------
+    PRNGKey
+        The same key.
+
+    Examples
+    --------
+    >>> import jax
+    >>> key = jax.random.key(0)
+    >>> bool(spread_key(key, make_mesh(1)) == key)
+    True
+    """
+    # JAX puts plain arrays on the devices of other processes, but not keys.
+    whole = NamedSharding(mesh, PartitionSpec())
+    numbers = jax.device_put(jax.random.key_data(rng_key), whole)
+    return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(rng_key))
 
 
 def _axis(mesh: Mesh) -> str:

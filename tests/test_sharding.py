@@ -1,6 +1,7 @@
 """Walkers on eight (fake) devices: the same numbers as on one."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from jarzynski_jax import sharding, training
+from jarzynski_jax import checkpoint, sharding, training
 from jarzynski_jax.dynamics import langevin
 
 HERE = Path(__file__).parent
@@ -21,13 +22,18 @@ def energy_fn(params, x):
     return jnp.sum(jnp.square(x - params["a"])) / 2 + params["b"] * jnp.sum(jnp.cos(2 * x))
 
 
-def train(mesh, build=training.jarzynski, folder=None, num_steps=20):
-    """Some updates of 800 walkers and 400 held-out ones; some of them resample."""
-    algorithm = build(energy_fn, optax.adam(0.05, eps=1e-2), langevin(0.1))
+def train_start(build=training.jarzynski, block_size=None):
+    dynamics = langevin(0.1, block_size=block_size)
+    algorithm = build(energy_fn, optax.adam(0.05, eps=1e-2), dynamics)
     x = jax.random.normal(jax.random.key(0), (800, 3))
     params = {"a": jnp.zeros(3), "b": jnp.array(0.0)}
     log_z = 1.5 * jnp.log(2 * jnp.pi)
-    state = algorithm.init(jax.random.key(1), params, x, x + 2, log_z, x[:400])
+    return algorithm, algorithm.init(jax.random.key(1), params, x, x + 2, log_z, x[:400]), x
+
+
+def train(mesh, build=training.jarzynski, folder=None, num_steps=20, block_size=None):
+    """Some updates of 800 walkers and 400 held-out ones; some of them resample."""
+    algorithm, state, x = train_start(build, block_size)
     return training.fit(
         jax.random.key(2),
         algorithm,
@@ -41,8 +47,17 @@ def train(mesh, build=training.jarzynski, folder=None, num_steps=20):
     )
 
 
-def compare_on_eight_devices():
-    """Run by the test below in a process of its own, which has eight devices."""
+def assert_alike(left, right):
+    """Up to the order of sums, of states and of metrics."""
+    for a, b in zip(*map(jax.tree.leaves, (left.state, right.state)), strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(
+        left.metrics.cross_entropy, right.metrics.cross_entropy, atol=1e-3, equal_nan=True
+    )
+
+
+def compare_on_eight_devices(folder):
+    """Run by a test below in a process of its own, which has eight devices."""
     assert jax.device_count() == 8
     mesh = sharding.make_mesh()
     pool = lambda *args: training.jarzynski_pool(*args, block_size=200)  # noqa: E731
@@ -53,29 +68,68 @@ def compare_on_eight_devices():
         assert len(walkers.position.addressable_shards) == 8
         assert walkers.position.addressable_shards[0].data.shape == (100, 3)
         assert eight.state.params["a"].sharding.is_fully_replicated
-        chain = jax.tree.map(np.asarray, (one.state, eight.state))
-        for left, right in zip(*map(jax.tree.leaves, chain), strict=True):
-            np.testing.assert_allclose(left, right, rtol=2e-3, atol=2e-3)
-        np.testing.assert_allclose(
-            one.metrics.cross_entropy, eight.metrics.cross_entropy, atol=1e-3, equal_nan=True
-        )
-    assert np.any(train(mesh).metrics.is_resampled)
-    print("alike")
+        assert_alike(one, eight)
+    whole = train(mesh, folder=Path(folder))
+    assert np.any(whole.metrics.is_resampled)
+    assert_alike(train(mesh, block_size=30), whole)
 
 
-def test_the_same_on_one_and_on_eight_devices():
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-    code = "import test_sharding; test_sharding.compare_on_eight_devices()"
-    found = subprocess.run(
-        [sys.executable, "-c", code],
+def compare_two_processes(folder, index, port):
+    """Run by a test below in each of two processes, which have four devices each."""
+    jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=int(index))
+    assert (jax.local_device_count(), jax.device_count()) == (4, 8)
+    found = train(sharding.make_mesh(), folder=Path(folder))
+    assert len(found.state.walkers.position.addressable_shards) == 4
+    if index == "0":
+        np.savez(Path(folder) / "params.npz", **jax.device_get(found.state.params))
+
+
+def start(num_devices, code):
+    flags = f"--xla_force_host_platform_device_count={num_devices}"
+    return subprocess.Popen(
+        [sys.executable, "-c", f"import test_sharding; test_sharding.{code}"],
         cwd=HERE,
         env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=600,
-        check=False,
     )
-    assert found.stdout.strip() == "alike", found.stderr[-3000:]
+
+
+def assert_succeeds(process):
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output[-3000:]
+
+
+def restored(folder):
+    """What the run in a folder saved, on this process's one device."""
+    template = jax.eval_shape(lambda: train_start()[1])
+    return checkpoint.restore(folder / "checkpoints", template, {})
+
+
+def test_the_same_on_one_and_on_eight_devices(tmp_path):
+    assert_succeeds(start(8, f"compare_on_eight_devices({str(tmp_path)!r})"))
+    # Saved from eight devices, it goes on with one.
+    expected = train(None)
+    for a, b in zip(*map(jax.tree.leaves, (restored(tmp_path), expected.state)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
+    assert len(checkpoint.read_metrics(tmp_path / "metrics.csv")["step"]) == 20
+
+
+def test_the_same_in_two_processes(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    calls = [f"compare_two_processes({str(tmp_path)!r}, '{i}', {port})" for i in (0, 1)]
+    for process in [start(4, call) for call in calls]:
+        assert_succeeds(process)
+    expected = train(None)
+    with np.load(tmp_path / "params.npz") as params:
+        for name, value in expected.state.params.items():
+            np.testing.assert_allclose(params[name], value, rtol=2e-3, atol=2e-3)
+    for a, b in zip(*map(jax.tree.leaves, (restored(tmp_path), expected.state)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
+    assert len(checkpoint.read_metrics(tmp_path / "metrics.csv")["step"]) == 20
 
 
 def test_a_mesh_of_one_changes_nothing():

@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from jax.sharding import Mesh
 
 from jarzynski_jax import checkpoint
 from jarzynski_jax.data import draw_batch
-from jarzynski_jax.sharding import spread_data, spread_state, state_shardings
+from jarzynski_jax.sharding import spread_data, spread_key, spread_state, state_shardings
 from jarzynski_jax.training.algorithm import Metrics, TrainingAlgorithm, TrainingState
 from jarzynski_jax.training.trouble import ChunkSummary, Trouble, Watch, diagnose, summarize
 from jarzynski_jax.types import Array, PRNGKey
@@ -127,7 +127,8 @@ def fit(
     mesh
         Devices to spread walkers and data over, e.g. from
         :func:`jarzynski_jax.sharding.make_mesh`; None for the one where they are. The result is
-        the same but for the order of sums.
+        the same but for the order of sums. With several processes (``jax.distributed``) each
+        calls this with the same arguments, and all see the same folder.
 
     Returns
     -------
@@ -173,15 +174,18 @@ def fit(
     data = jnp.asarray(data)
     if mesh is not None:
         state, data = spread_state(state, mesh), spread_data(data, mesh)
+        rng_key = spread_key(rng_key, mesh)
     run_chunk = _compile(algorithm, batch_size, noise_scale, mesh)
     record = _Record(folder, config or {}, checkpoint_every, state)
     chunks: list[ChunkSummary] = []
     collected: list[Metrics] = []
     warned: set[str] = set()
-    with _progress_bar(progress, step, num_steps) as show, _interruption() as is_interrupted:
+    is_shown = progress and jax.process_index() == 0
+    with _progress_bar(is_shown, step, num_steps) as show, _interruption() as is_interrupted:
         while step < num_steps and not is_interrupted():
             length = min(chunk_size, num_steps - step)
-            state, metrics = run_chunk(rng_key, state, data, length)
+            with nullcontext() if mesh is None else jax.set_mesh(mesh):
+                state, metrics = run_chunk(rng_key, state, data, length)
             metrics = jax.tree.map(np.asarray, jax.device_get(metrics))
             collected.append(metrics)
             chunks.append(summarize(metrics, step))
@@ -228,11 +232,13 @@ class _Record:
         self._folder = folder
         self.last_checkpoint: int | None = None
         if folder is not None:
-            self._metrics = checkpoint.MetricsFile(folder / "metrics.csv", int(state.step))
+            if jax.process_index() == 0:
+                self._metrics = checkpoint.MetricsFile(folder / "metrics.csv", int(state.step))
             self.write_checkpoint(state, is_last=True)
 
     def write_metrics(self, metrics: Metrics) -> None:
-        if self._folder is not None:
+        # All processes have the same metrics, and write their part of a checkpoint.
+        if self._folder is not None and jax.process_index() == 0:
             self._metrics.append(metrics)
 
     def write_checkpoint(self, state: TrainingState, is_last: bool) -> None:
