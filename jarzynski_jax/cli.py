@@ -20,6 +20,7 @@ except ImportError as error:  # pragma: no cover
 from jarzynski_jax import data as data_lib
 from jarzynski_jax import job
 from jarzynski_jax.energies.gaussian_base import Covariance
+from jarzynski_jax.sharding import make_mesh
 from jarzynski_jax.training import TrainingDiverged
 
 
@@ -78,6 +79,9 @@ class Train:
     """Of all random numbers but the split of the data."""
     annealing_steps: int = 4000
     """Steps of the annealing run that bounds log Z at the end, each way."""
+    devices: int = 1
+    """Devices to spread walkers and data over while training; as many must divide the
+    walkers. The numbers do not depend on it but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -162,21 +166,22 @@ def _run(command: Train | Evaluate | Sample) -> int:
 
 
 def _train(command: Train) -> int:
+    mesh = None if command.devices == 1 else make_mesh(command.devices)
     if command.resume is not None:
         folder = job.RunFolder(command.resume)
         _check_resume(command)
-        is_done = job.resume(folder)
+        is_done = job.resume(folder, mesh)
     else:
         data = data_lib.load(command.data)
         options = asdict(command)
-        for name in ("data", "out", "resume", "overwrite", "annealing_steps"):
+        for name in ("data", "out", "resume", "overwrite", "annealing_steps", "devices"):
             del options[name]
         job.check_annealing(job.Annealing(command.annealing_steps))
         is_name = command.data == "digits"
         options["source"] = "digits" if is_name else str(Path(command.data).resolve())
         config = job.make_config(data, **options)
         folder = job.RunFolder(command.out or Path("runs") / Path(command.data).stem)
-        is_done = job.start(folder, config, data, command.overwrite)
+        is_done = job.start(folder, config, data, command.overwrite, mesh)
     if not is_done:
         print(
             f"\ninterrupted; everything is saved. Go on with:\n"
@@ -195,7 +200,7 @@ def _check_resume(command: Train) -> None:
         field.name.replace("_", "-")
         for field in fields(Train)
         if getattr(command, field.name) != field.default
-        and field.name not in ("resume", "annealing_steps")
+        and field.name not in ("resume", "annealing_steps", "devices")
     ]
     if changed:
         raise ValueError(
@@ -248,7 +253,9 @@ def _print_report(report: job.Report) -> None:
     if bracket.relaxed is not None:
         print(f"Backward from samples relaxed from data: {bracket.relaxed:.2f}.")
     if is_believed:
-        print(f"The two bounds are {bracket.upper - bracket.lower:.2f} nats apart.")
+        apart = bracket.upper - bracket.lower
+        agree = ", within their errors" if apart < 0 else ""
+        print(f"The two bounds are {abs(apart):.2f} nats apart{agree}.")
     for doubt in bracket.doubts:
         print(f"NOT TO BE BELIEVED: {doubt}.")
 

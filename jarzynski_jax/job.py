@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
 from jarzynski_jax import (
     annealing,
@@ -25,6 +26,7 @@ from jarzynski_jax import (
     paths,
     plotting,
     resampling,
+    sharding,
     training,
 )
 from jarzynski_jax import data as data_lib
@@ -263,7 +265,13 @@ def _first_state(config: Config, model: _Model, train: Array) -> TrainingState:
     return init(keys.init, model.params, positions, train, log_z, held_out)
 
 
-def start(folder: RunFolder, config: Config, data: np.ndarray, overwrite: bool) -> bool:
+def start(
+    folder: RunFolder,
+    config: Config,
+    data: np.ndarray,
+    overwrite: bool,
+    mesh: Mesh | None = None,
+) -> bool:
     """Start a run in a new folder and train.
 
     Parameters
@@ -276,6 +284,8 @@ def start(folder: RunFolder, config: Config, data: np.ndarray, overwrite: bool) 
         What the configuration was made for.
     overwrite
         Whether an earlier run in that folder may be replaced.
+    mesh
+        Devices to spread walkers and data over; None for one.
 
     Returns
     -------
@@ -285,7 +295,8 @@ def start(folder: RunFolder, config: Config, data: np.ndarray, overwrite: bool) 
     Raises
     ------
     ValueError
-        If the folder is there, and not to be replaced or not a run.
+        If the folder is there, and not to be replaced or not a run; or the mesh does not
+        divide the walkers.
     jarzynski_jax.training.TrainingDiverged
         If training went wrong.
     """
@@ -293,21 +304,25 @@ def start(folder: RunFolder, config: Config, data: np.ndarray, overwrite: bool) 
     base = gaussian.fit_gaussian_base(train, config.covariance, config.noise)
     model = _build(config, base)
     state = _first_state(config, model, jnp.asarray(train))
+    if mesh is not None:
+        state = sharding.spread_state(state, mesh)
     # Nothing is touched before everything that can be checked has been.
     _make_room(folder, overwrite)
     _write(folder.base, lambda path: np.savez(path, **base._asdict()))
     config_text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
     _write(folder.config, lambda path: path.write_text(config_text))
-    return _fit(folder, config, model, state, train)
+    return _fit(folder, config, model, state, train, mesh)
 
 
-def resume(folder: RunFolder) -> bool:
+def resume(folder: RunFolder, mesh: Mesh | None = None) -> bool:
     """Go on with a run from its last checkpoint.
 
     Parameters
     ----------
     folder
         Of the run.
+    mesh
+        As of :func:`start`; it need not be that of the first part.
 
     Returns
     -------
@@ -323,11 +338,17 @@ def resume(folder: RunFolder) -> bool:
         If training went wrong.
     """
     config, data, model, state = _restore(folder)
-    return _fit(folder, config, model, state, data_lib.split(data, _TEST_FRACTION).train)
+    train = data_lib.split(data, _TEST_FRACTION).train
+    return _fit(folder, config, model, state, train, mesh)
 
 
 def _fit(
-    folder: RunFolder, config: Config, model: _Model, state: TrainingState, train: np.ndarray
+    folder: RunFolder,
+    config: Config,
+    model: _Model,
+    state: TrainingState,
+    train: np.ndarray,
+    mesh: Mesh | None,
 ) -> bool:
     floor = None
     if config.noise > 0:
@@ -348,6 +369,7 @@ def _fit(
         folder=folder.path,
         config=dataclasses.asdict(config),
         progress=True,
+        mesh=mesh,
     )
     plotting.plot_curves(checkpoint.read_metrics(folder.metrics), folder.curves)
     return not result.is_interrupted

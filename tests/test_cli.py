@@ -110,6 +110,22 @@ def test_every_algorithm_runs(workplace, tmp_path, algorithm):
     assert result.returncode == 0, result.stderr
 
 
+def test_walkers_on_two_devices_learn_the_same(finished_run, workplace, tmp_path, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    arguments = ("train", workplace / "data.npy", "--out", tmp_path / "run", *SMALL)
+    result = _run(*arguments, "--devices", 2, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    found, expected = (
+        json.loads((folder / "report.json").read_text())["model"]["lower"]
+        for folder in (tmp_path / "run", finished_run[0])
+    )
+    assert found == pytest.approx(expected, abs=1e-2)
+    result = _run(*arguments, "--overwrite", "--walkers", 63, "--devices", 2, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "must divide that of walkers, 63; got 2" in result.stderr
+    assert (tmp_path / "run" / "report.json").is_file()
+
+
 BAD_INPUT = {
     "missing file": (["train", "nothing.npy"], "there is no file"),
     "corrupt file": (["train", "corrupt.npz"], "cannot be read"),
@@ -135,6 +151,7 @@ BAD_INPUT = {
     ),
     "resume of nothing": (["train", "--resume", "taken"], "holds no run"),
     "evaluate nothing": (["evaluate", "nowhere"], "holds no run"),
+    "too many devices": (["train", "--devices", "99"], "got 99"),
     "no command": ([], "Missing subcommand"),
 }
 
