@@ -1,0 +1,65 @@
+"""``python -m benchmarks.mnist --data FOLDER --out FOLDER``: train, judge, draw, tabulate."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from benchmarks import jobs
+from benchmarks.jobs import Job
+from benchmarks.mnist import problem, references, run, settings, show
+from benchmarks.tables import machine
+
+
+def main(
+    data: Path,
+    out: Path,
+    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    processes: int = 2,
+) -> None:
+    """Train on MNIST's 2, 3 and 6 in shares of 4:2:1, with weights, by PCD and without weights.
+
+    Parameters
+    ----------
+    data
+        Folder with MNIST's IDX files, gzipped or not.
+    out
+        Folder for tables, figures and data. An experiment that was interrupted goes on with the
+        runs that were not finished.
+    quick
+        14x14, one seed.
+    processes
+        How many runs go side by side, one core each.
+    """
+    chosen = (settings.quick if quick else settings.standard)(str(data.resolve()))
+    loaded = problem.load(chosen)  # so that what is wrong with the files is told at once
+    start = time.perf_counter()
+    todo = [
+        *(Job(run.__name__, name) for name in run.names(chosen)),
+        *(Job(references.__name__, name) for name in references.names()),
+    ]
+    jobs.prepare(out, chosen)
+    jobs.run_all(todo, chosen, out, processes)
+    results = jobs.load(todo, out)
+    accuracy = float(results["jarzynski_0"]["accuracy"])
+    sizes = ", ".join(
+        f"{name} = {value}" for name, value in chosen._asdict().items() if name != "data"
+    )
+    preamble = (
+        f"{machine('jax', 'scikit-learn', 'flowjax')} Settings: {sizes}.\n\n"
+        f"The classifier is right on {100 * accuracy:.1f} % of the noisy test images. ± is the "
+        "standard error of log Z over replicates."
+    )
+    show.write_tables(results, chosen, out, preamble)
+    show.draw(results, chosen, loaded.test, out)
+    print((out / "table.md").read_text())
+    print(f"{out}, in {time.perf_counter() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(main)
+    except ValueError as error:
+        sys.exit(f"error: {error}")

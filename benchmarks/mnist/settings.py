@@ -1,0 +1,94 @@
+"""How large the experiment is."""
+
+from typing import NamedTuple
+
+
+class Settings(NamedTuple):
+    """What decides how it goes.
+
+    data
+        Folder of MNIST's IDX files.
+    factor
+        Images are averaged over blocks of so many pixels a side.
+    num_samples
+        Training images in all.
+    noise
+        σ of the Gaussian noise on pixels in [-1, 1].
+    network
+        The six-layer ConvNet of the thesis, or an MLP 256-256.
+    num_walkers, num_touched
+        The pool of the weighted walkers, and how many of them move at an update. The other
+        algorithms have as many walkers as that, so that all take equal numbers of gradients.
+    num_updates, batch_size, learning_rate, adam_eps
+        Of Adam, whose rate decays to 2 % by half a cosine.
+    step_size, ess_threshold
+        Of the walkers.
+    annealing_steps, annealing_walkers, num_replicates
+        Of the runs that bound log Z, each way.
+    num_components
+        Candidates for the mixture of Gaussians.
+    num_epochs
+        Of the flow.
+    num_seeds
+        Runs of each algorithm.
+    """
+
+    data: str
+    factor: int
+    num_samples: int
+    noise: float
+    network: str
+    num_walkers: int
+    num_touched: int
+    num_updates: int
+    batch_size: int
+    learning_rate: float
+    adam_eps: float
+    step_size: float
+    ess_threshold: float
+    annealing_steps: int
+    annealing_walkers: int
+    num_replicates: int
+    num_components: tuple[int, ...]
+    num_epochs: int
+    num_seeds: int
+
+
+def standard(data: str) -> Settings:
+    """28x28."""
+    return Settings(
+        data=data,
+        factor=1,
+        num_samples=9800,
+        noise=0.3,
+        network="mlp",
+        num_walkers=8192,
+        num_touched=1024,
+        num_updates=12_000,
+        batch_size=512,
+        learning_rate=1e-3,
+        adam_eps=1e-2,
+        step_size=0.02,
+        ess_threshold=0.5,
+        annealing_steps=4000,
+        annealing_walkers=256,
+        num_replicates=4,
+        num_components=(1, 3, 5, 10),
+        num_epochs=60,
+        num_seeds=3,
+    )
+
+
+def quick(data: str) -> Settings:
+    """14x14, one seed."""
+    return standard(data)._replace(
+        factor=2,
+        num_walkers=4096,
+        num_touched=512,
+        num_updates=4000,
+        annealing_steps=2000,
+        annealing_walkers=128,
+        num_components=(1, 5),
+        num_epochs=15,
+        num_seeds=1,
+    )

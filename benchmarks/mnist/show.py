@@ -1,0 +1,187 @@
+"""The experiment as tables and figures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import drawing
+from benchmarks.mnist.problem import CLASSES
+from benchmarks.mnist.references import NAMES as REFERENCES
+from benchmarks.mnist.run import ALGORITHMS
+from benchmarks.mnist.settings import Settings
+from benchmarks.tables import Results, markdown
+
+LABELS = {
+    "jarzynski": "weighted walkers",
+    "pcd": "PCD",
+    "unweighted": "weighted walk without its weights",
+    "gaussian": "one Gaussian",
+    "mixture": "best mixture of full Gaussians",
+    "factors": "best mixture of factor analysers",
+    "flow": "masked autoregressive flow",
+}
+#: Whose shares of the classes are told.
+ENSEMBLES = {
+    "walker": "training walkers",
+    "annealed": "annealed afresh",
+    "relaxed": "relaxed from data",
+}
+_GRID = 8
+
+
+def share_error(arrays: dict[str, np.ndarray], ensemble: str) -> np.ndarray:
+    """Relative error of each class's share, against the classifier's of the test images."""
+    return arrays[f"{ensemble}_shares"] / arrays["test_shares"] - 1
+
+
+def _of(results: Results, algorithm: str, settings: Settings) -> list[dict[str, np.ndarray]]:
+    return [results[f"{algorithm}_{seed}"] for seed in range(settings.num_seeds)]
+
+
+def write_tables(results: Results, settings: Settings, folder: Path, preamble: str) -> None:
+    """Write ``table.md``: shares, likelihoods, and the distance of features."""
+    parts = [
+        preamble,
+        "Shares of the classes, means over seeds, and the mean relative error of a class:",
+        markdown(("", *map(str, CLASSES), "relative error"), _share_rows(results, settings)),
+        "Cross entropy of the test images with their noise, nats:",
+        markdown(
+            ("density", "lower bound", "upper bound", "relaxed alone", "Fréchet", "doubts"),
+            [*_model_rows(results, settings), *_reference_rows(results)],
+        ),
+    ]
+    (folder / "table.md").write_text("\n\n".join(parts) + "\n")
+
+
+def _share_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
+    first = results[f"{ALGORITHMS[0]}_0"]
+    rows = [
+        ("test images", *_shares(first["data_shares"]), ""),
+        ("test images, as classified", *_shares(first["test_shares"]), ""),
+    ]
+    for algorithm in ALGORITHMS:
+        runs = _of(results, algorithm, settings)
+        for ensemble, label in ENSEMBLES.items():
+            mean = np.mean([arrays[f"{ensemble}_shares"] for arrays in runs], axis=0)
+            errors = [np.mean(np.abs(share_error(arrays, ensemble))) for arrays in runs]
+            text = f"{np.mean(errors):.2f} (up to {np.max(errors):.2f})"
+            rows.append((f"{LABELS[algorithm]}, {label}", *_shares(mean), text))
+    return rows
+
+
+def _shares(values: np.ndarray) -> tuple[str, ...]:
+    return tuple(f"{value:.3f}" for value in values)
+
+
+def _model_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for algorithm in ALGORITHMS:
+        for seed, arrays in enumerate(_of(results, algorithm, settings)):
+            lower, upper = arrays["lower"], arrays["upper"]
+            rows.append(
+                (
+                    f"{LABELS[algorithm]}, seed {seed}",
+                    f"{lower[0]:.2f} ± {lower[1]:.2f}",
+                    f"{upper[0]:.2f} ± {upper[1]:.2f}",
+                    f"{float(arrays['relaxed']):.2f}",
+                    f"{float(arrays['frechet']):.1f}",
+                    str(arrays["doubts"]) or "none",
+                )
+            )
+    return rows
+
+
+def _reference_rows(results: Results) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for name in REFERENCES:
+        value = f"{results[name]['values'].mean():.2f}"
+        size = int(results[name]["size"])
+        unit = "parameters" if name == "flow" else "components"
+        text = LABELS[name] if name == "gaussian" else f"{LABELS[name]} ({size} {unit})"
+        rows.append((text, value, value, "", "", "none"))
+    return rows
+
+
+def draw(results: Results, settings: Settings, data: np.ndarray, folder: Path) -> None:
+    """Draw shares, samples, samples in the order of their weights, and training curves."""
+    _draw_shares(results, settings, folder)
+    _draw_samples(results, data, folder)
+    _draw_ordered(results, folder)
+    _draw_curves(results, settings, folder)
+
+
+def _draw_shares(results: Results, settings: Settings, folder: Path) -> None:
+    figure, axes = drawing.panels(len(ENSEMBLES), sharey=True)
+    width = 0.8 / len(ALGORITHMS)
+    for axis, (ensemble, title) in zip(axes, ENSEMBLES.items(), strict=True):
+        for number, algorithm in enumerate(ALGORITHMS):
+            errors = np.array(
+                [share_error(run, ensemble) for run in _of(results, algorithm, settings)]
+            )
+            places = np.arange(len(CLASSES)) + (number - 1) * width
+            shade = str(0.15 + 0.35 * number)
+            axis.bar(
+                places, errors.mean(axis=0), 0.9 * width, color=shade, label=LABELS[algorithm]
+            )
+            for place, seeds in zip(places, errors.T, strict=True):
+                axis.plot(np.full(len(seeds), place), seeds, "k_", markersize=8)
+        axis.axhline(0, color="black", linewidth=0.8)
+        axis.set(title=title, xticks=range(len(CLASSES)), xticklabels=CLASSES, xlabel="digit")
+    axes[0].set_ylabel("relative error of its share")
+    axes[0].legend(fontsize=8)
+    drawing.save(figure, folder, "shares")
+
+
+def _draw_samples(results: Results, data: np.ndarray, folder: Path) -> None:
+    shown = {
+        "test images": data[: _GRID**2],
+        **{
+            LABELS[algorithm]: results[f"{algorithm}_0"]["annealed_images"]
+            for algorithm in ALGORITHMS
+        },
+    }
+    figure, axes = drawing.panels(len(shown))
+    for axis, (title, images) in zip(axes, shown.items(), strict=True):
+        _show(axis, images)
+        axis.set_title(title)
+    figure.suptitle("annealed afresh from the base; posterior means without the noise")
+    drawing.save(figure, folder, "samples")
+
+
+def _draw_ordered(results: Results, folder: Path) -> None:
+    arrays = results["jarzynski_0"]
+    figure, axis = drawing.panels(1)
+    _show(axis, arrays["ordered_images"])
+    low, high = arrays["ordered_weights"][[0, -1]]
+    axis.set_title(f"training walkers by weight,\nfrom {low:.2g} to {high:.2g} times the mean")
+    drawing.save(figure, folder, "ordered")
+
+
+def _show(axis: Any, images: np.ndarray) -> None:
+    height, width = images.shape[1:]
+    grid = images.reshape(_GRID, _GRID, height, width).swapaxes(1, 2)
+    axis.imshow(grid.reshape(_GRID * height, -1), cmap="gray", vmin=-1, vmax=1)
+    axis.axis("off")
+
+
+def _draw_curves(results: Results, settings: Settings, folder: Path) -> None:
+    figure, (left, right) = drawing.panels(2)
+    for seed, style in zip(range(settings.num_seeds), drawing.STYLES, strict=False):
+        arrays = results[f"jarzynski_{seed}"]
+        left.plot(*_thin(arrays["cross_entropy"]), **style, label=f"seed {seed}")
+        right.plot(*_thin(arrays["effective_sample_size"]), **style)
+    left.set(xlabel="update", ylabel="cross entropy, nats", title="of the held-out walkers")
+    left.legend()
+    right.set(xlabel="update", ylabel="fraction of the walkers", title="effective sample size")
+    drawing.save(figure, folder, "curves")
+
+
+def _thin(values: np.ndarray) -> tuple[Sequence[int], np.ndarray]:
+    """Means over hundredths of the updates."""
+    size = max(len(values) // 100, 1)
+    count = len(values) // size
+    return range(0, count * size, size), values[: count * size].reshape(count, size).mean(
+        axis=1
+    )
