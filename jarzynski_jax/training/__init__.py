@@ -8,12 +8,14 @@ from jarzynski_jax.training.contrastive_divergence import (
 )
 from jarzynski_jax.training.fit import FitResult, TrainingDiverged, fit
 from jarzynski_jax.training.jarzynski import jarzynski, jarzynski_pool
+from jarzynski_jax.training.refresh import Refresh, refresh_from_base, refresh_state
 from jarzynski_jax.training.score_matching import score_matching
 from jarzynski_jax.training.trouble import Trouble, Watch
 
 __all__ = [
     "FitResult",
     "Metrics",
+    "Refresh",
     "TrainingAlgorithm",
     "TrainingDiverged",
     "TrainingState",
@@ -24,6 +26,8 @@ __all__ = [
     "jarzynski",
     "jarzynski_pool",
     "persistent_contrastive_divergence",
+    "refresh_from_base",
+    "refresh_state",
     "score_matching",
     "unweighted",
 ]

@@ -24,6 +24,7 @@ from jarzynski_jax import checkpoint
 from jarzynski_jax.data import draw_batch
 from jarzynski_jax.sharding import spread_data, spread_key, spread_state, state_shardings
 from jarzynski_jax.training.algorithm import Metrics, TrainingAlgorithm, TrainingState
+from jarzynski_jax.training.refresh import Refresh, refresh_state
 from jarzynski_jax.training.trouble import ChunkSummary, Trouble, Watch, diagnose, summarize
 from jarzynski_jax.types import Array, PRNGKey
 
@@ -87,6 +88,7 @@ def fit(
     checkpoint_every: int = 500,
     progress: bool = False,
     mesh: Mesh | None = None,
+    refresh: Refresh | None = None,
 ) -> FitResult:
     """Train until ``num_steps`` updates have been made in all.
 
@@ -129,6 +131,9 @@ def fit(
         :func:`jarzynski_jax.sharding.make_mesh`; None for the one where they are. The result is
         the same but for the order of sums. With several processes (``jax.distributed``) each
         calls this with the same arguments, and all see the same folder.
+    refresh
+        When to go on with fresh walkers, e.g. from
+        :func:`jarzynski_jax.training.refresh_from_base`; None for never.
 
     Returns
     -------
@@ -176,6 +181,7 @@ def fit(
         state, data = spread_state(state, mesh), spread_data(data, mesh)
         rng_key = spread_key(rng_key, mesh)
     run_chunk = _compile(algorithm, batch_size, noise_scale, mesh)
+    take_fresh = _compile_refresh(refresh, mesh)
     record = _Record(folder, config or {}, checkpoint_every, state)
     chunks: list[ChunkSummary] = []
     collected: list[Metrics] = []
@@ -185,6 +191,11 @@ def fit(
         while step < num_steps and not is_interrupted():
             length = min(chunk_size, num_steps - step)
             with nullcontext() if mesh is None else jax.set_mesh(mesh):
+                if refresh is not None:
+                    length = min(length, refresh.every - step % refresh.every)
+                    # Of a run that is resumed here, the checkpoint is from before.
+                    if step > 0 and step % refresh.every == 0:
+                        state = take_fresh(rng_key, state)
                 state, metrics = run_chunk(rng_key, state, data, length)
             metrics = jax.tree.map(np.asarray, jax.device_get(metrics))
             collected.append(metrics)
@@ -215,6 +226,18 @@ def _compile(
         return jax.lax.scan(update, state, length=length)
 
     return run_chunk
+
+
+def _compile_refresh(refresh: Refresh | None, mesh: Mesh | None) -> Callable:
+    def take_fresh(rng_key: PRNGKey, state: TrainingState) -> TrainingState:
+        assert refresh is not None
+        key = jax.random.fold_in(jax.random.fold_in(rng_key, state.step), 1)
+        state = refresh_state(key, state, refresh.start)
+        if mesh is not None:
+            state = jax.lax.with_sharding_constraint(state, state_shardings(state, mesh))
+        return state
+
+    return jax.jit(take_fresh)
 
 
 class _Record:
