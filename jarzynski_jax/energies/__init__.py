@@ -1,5 +1,6 @@
 """Energies U_θ: Flax modules, their functional form, and the Gaussian base they sit on."""
 
+from jarzynski_jax.energies import restricted_boltzmann
 from jarzynski_jax.energies.convolutional import (
     ConvNet,
     ResidualNetwork,
@@ -20,6 +21,7 @@ __all__ = [
     "TwoModeMixture",
     "fit_gaussian_base",
     "functional",
+    "restricted_boltzmann",
     "thesis_cifar_layers",
     "thesis_mnist_layers",
 ]

@@ -3,6 +3,7 @@
 from jarzynski_jax.kernels import (
     bijection,
     escorted,
+    gibbs,
     invariant,
     kinetic,
     metropolis,
@@ -14,6 +15,7 @@ from jarzynski_jax.kernels import (
 __all__ = [
     "bijection",
     "escorted",
+    "gibbs",
     "invariant",
     "kinetic",
     "metropolis",
