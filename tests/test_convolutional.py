@@ -12,6 +12,7 @@ from jarzynski_jax.energies import (
     GaussianBase,
     OnGaussianBase,
     ResidualNetwork,
+    convolutional,
     functional,
     gaussian_base,
     thesis_cifar_layers,
@@ -63,6 +64,18 @@ def test_energies_of_grey_and_of_colour_images(build, shape, dtype):
     assert energy.dtype == gradient.dtype == dtype
     assert gradient.shape == shape
     assert np.all(gradient != 0)  # no pixel is out of sight
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("padding", [0, 1, 4])
+@pytest.mark.parametrize("kernel_size", [1, 3, 4])
+def test_the_product_with_patches_is_flaxs_convolution(kernel_size, padding, stride):
+    """On a CPU it is a product; on other devices this compares Flax's with itself."""
+    layer = Convolution(5, kernel_size, stride, padding)
+    ours = convolutional._Conv(3, layer, rngs=nnx.Rngs(0))
+    ours.bias[...] = jax.random.normal(jax.random.key(1), (5,))
+    x = jax.random.normal(jax.random.key(2), (9, 6, 3))
+    np.testing.assert_allclose(ours(x), nnx.Conv.__call__(ours, x), rtol=1e-4, atol=1e-5)
 
 
 def test_a_checkpointed_network_is_the_same_function():
