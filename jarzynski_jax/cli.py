@@ -19,6 +19,7 @@ except ImportError as error:  # pragma: no cover
 
 from jarzynski_jax import data as data_lib
 from jarzynski_jax import job
+from jarzynski_jax.data import Source
 from jarzynski_jax.energies.gaussian_base import Covariance
 from jarzynski_jax.sharding import make_mesh
 from jarzynski_jax.training import TrainingDiverged
@@ -28,13 +29,22 @@ from jarzynski_jax.training import TrainingDiverged
 class Train:
     """Train an energy-based model, bound its likelihood on test data, and draw pictures.
 
-    The model is a multilayer perceptron on a Gaussian fitted to the data. Energies and
-    entropies are in nats.
+    The model is a neural network on a Gaussian fitted to the data. Energies and entropies are
+    in nats.
     """
 
-    data: tyro.conf.Positional[str] = "digits"
-    """What to train on: 'digits' (scikit-learn's 8x8 images), or the path of a .npy or .npz
-    file with an array of shape (n, d) or (n, h, w)."""
+    source: tyro.conf.Positional[str] = "digits"
+    """What to train on: 'digits' (scikit-learn's 8x8 images), 'mnist', 'fashion-mnist', or the
+    path of a .npy or .npz file with an array of shape (n, d) or (n, h, w)."""
+    data: Path | None = None
+    """Folder of MNIST's or Fashion-MNIST's IDX files, gzipped or not; without it they are
+    fetched from OpenML."""
+    classes: str = ""
+    """Labels to choose of these, such as 2,3,6; all if not given."""
+    proportions: str = ""
+    """Of the classes chosen, such as 4:2:1; equal if not given."""
+    shrink: int = 1
+    """Average images over blocks of so many pixels a side."""
     out: Path | None = None
     """Folder of the run; runs/ and the name of the data if not given."""
     resume: Path | None = None
@@ -46,7 +56,8 @@ class Train:
     weighted walk with its weights left out, to compare."""
     noise: float | None = None
     """Standard deviation of the Gaussian noise added to the data, whose density is learned.
-    0.3 for the digits and a tenth of the data's standard deviation for others, if not given."""
+    0.3 for digits and images and a tenth of the data's standard deviation for others, if not
+    given."""
     step_size: float | None = None
     """Time step h of unadjusted Langevin: drift h, noise sqrt(2h). 0.22 times the smallest
     variance of data and noise along any direction, if not given."""
@@ -63,12 +74,22 @@ class Train:
     moves: int = 1
     """Langevin moves of each walker for each update."""
     learning_rate: float | None = None
-    """Of Adam at the start; it decays to 2 % by half a cosine. 1.5e-3 if not given, and less if
-    the smallest variance is below 0.16 of the mean one, for there the walkers are slow."""
+    """Of Adam at the start; it decays to 2 % by half a cosine. 1e-3 for MNIST and 1.5e-3 for
+    others if not given, and less if the smallest variance is below 0.16 of the mean one, for
+    there the walkers are slow."""
     adam_eps: float = 1e-2
     """Adam's eps. A small one blows entries of the gradient that are noise up to full size."""
-    hidden: tuple[int, ...] = (128, 128)
-    """Widths of the hidden layers."""
+    refresh_every: int | None = None
+    """Updates after which the walkers are annealed afresh from the Gaussian, so that what the
+    model has learned of them alone does not add up; 0 for never. 500 for weighted walkers on
+    MNIST, and 0 for others, if not given."""
+    refresh_steps: int = 600
+    """Steps of each such annealing."""
+    network: job.NetworkName = "mlp"
+    """A multilayer perceptron; or, of images, the thesis' four convolutions before it."""
+    hidden: tuple[int, ...] | None = None
+    """Widths of the hidden layers. If not given, two of 128, or of 256 for MNIST; one of 64
+    after convolutions."""
     covariance: Covariance = "full"
     """Of the Gaussian under the model."""
     resampler: job.ResamplerName = "systematic"
@@ -172,15 +193,14 @@ def _train(command: Train) -> int:
         _check_resume(command)
         is_done = job.resume(folder, mesh)
     else:
-        data = data_lib.load(command.data)
+        source = _source(command)
+        data = data_lib.load_split(source)
         options = asdict(command)
-        for name in ("data", "out", "resume", "overwrite", "annealing_steps", "devices"):
-            del options[name]
+        for name in (*Source._fields[1:], *_NOT_OF_THE_CONFIG):
+            options.pop(name, None)
         job.check_annealing(job.Annealing(command.annealing_steps))
-        is_name = command.data == "digits"
-        options["source"] = "digits" if is_name else str(Path(command.data).resolve())
-        config = job.make_config(data, **options)
-        folder = job.RunFolder(command.out or Path("runs") / Path(command.data).stem)
+        config = job.make_config(data, source, **options)
+        folder = job.RunFolder(command.out or Path("runs") / Path(command.source).stem)
         is_done = job.start(folder, config, data, command.overwrite, mesh)
     if not is_done:
         print(
@@ -193,6 +213,38 @@ def _train(command: Train) -> int:
     _print_report(job.evaluate(folder, job.Annealing(command.annealing_steps)))
     print(f"see {folder.samples}, {folder.curves} and the other files in {folder.path}")
     return 0
+
+
+#: What is not the model's, or is told by its source.
+_NOT_OF_THE_CONFIG = (
+    "source",
+    "data",
+    "out",
+    "resume",
+    "overwrite",
+    "annealing_steps",
+    "devices",
+)
+
+
+def _source(command: Train) -> Source:
+    is_name = command.source == "digits" or data_lib.is_image_set(command.source)
+    return Source(
+        command.source if is_name else str(Path(command.source).resolve()),
+        None if command.data is None else str(command.data.resolve()),
+        _numbers("classes", command.classes, ","),
+        _numbers("proportions", command.proportions, ":"),
+        command.shrink,
+    )
+
+
+def _numbers(name: str, text: str, separator: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(separator)) if text else ()
+    except ValueError:
+        raise ValueError(
+            f"{name} must be whole numbers with {separator!r} between them; got {text!r}"
+        ) from None
 
 
 def _check_resume(command: Train) -> None:

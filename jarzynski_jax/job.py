@@ -31,8 +31,16 @@ from jarzynski_jax import (
 )
 from jarzynski_jax import data as data_lib
 from jarzynski_jax import walkers as walkers_lib
+from jarzynski_jax.data import Source, Split
 from jarzynski_jax.dynamics import Dynamics, langevin
-from jarzynski_jax.energies import MLP, GaussianBase, OnGaussianBase, functional
+from jarzynski_jax.energies import (
+    MLP,
+    ConvNet,
+    GaussianBase,
+    OnGaussianBase,
+    functional,
+    thesis_mnist_layers,
+)
 from jarzynski_jax.energies import gaussian_base as gaussian
 from jarzynski_jax.training.algorithm import TrainingAlgorithm, TrainingState
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
@@ -41,6 +49,7 @@ __all__ = [
     "AlgorithmName",
     "Annealing",
     "Config",
+    "NetworkName",
     "Report",
     "ResamplerName",
     "RunFolder",
@@ -53,11 +62,13 @@ __all__ = [
 ]
 
 AlgorithmName: TypeAlias = Literal["jarzynski", "pcd", "cd", "unweighted"]
+NetworkName: TypeAlias = Literal["mlp", "conv"]
 ResamplerName: TypeAlias = Literal["systematic", "stratified", "multinomial", "residual"]
 
-_TEST_FRACTION = 0.15
 _NUM_NOISE_COPIES = 20
 _NUM_RELAXATION_STEPS = 1000
+_MANY_COMPONENTS = (1, 2, 3, 5, 7, 10, 15, 20, 30)
+_FEW_COMPONENTS = (1, 3, 5, 10)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +76,10 @@ class Config:
     """Everything that decides how a run goes; see the command line for what each means."""
 
     source: str
+    folder: str | None
+    classes: tuple[int, ...]
+    proportions: tuple[int, ...]
+    shrink: int
     data_fingerprint: str
     algorithm: AlgorithmName
     noise: float
@@ -77,6 +92,9 @@ class Config:
     moves: int
     learning_rate: float
     adam_eps: float
+    refresh_every: int
+    refresh_steps: int
+    network: NetworkName
     hidden: tuple[int, ...]
     covariance: gaussian.Covariance
     resampler: ResamplerName
@@ -157,18 +175,23 @@ def _keys(config: Config) -> _Keys:
     return _Keys(*jax.random.split(jax.random.key(config.seed), len(_Keys._fields)))
 
 
-def make_config(data: np.ndarray, **options: Any) -> Config:
+def make_config(data: Split, source: Source, **options: Any) -> Config:
     """Fill in what follows from the data, and check what can be checked without running.
 
     Parameters
     ----------
     data
-        Shape ``(n, d)`` or ``(n, h, w)``.
+        Each part of shape ``(n, d)`` or ``(n, h, w)``.
+    source
+        Where they are from.
     **options
-        The fields of :class:`Config` but the fingerprint. ``noise`` None means 0.3 for the
-        digits, and a tenth of the data's standard deviation for others; ``step_size`` None
-        means 0.22 times v, the smallest variance of data and noise along any direction;
-        ``learning_rate`` None means 1.5e-3, and less if v is below 0.16 of the mean variance.
+        The fields of :class:`Config` but those of the data. None means: ``noise`` 0.3 for
+        digits and images, a tenth of the data's standard deviation for others; ``step_size``
+        0.22 times v, the smallest variance of data and noise along any direction;
+        ``learning_rate`` 1e-3 for images, 1.5e-3 for others, and less if v is below 0.16 of
+        the mean variance; ``refresh_every`` 500 for weighted walkers on images, else 0, never;
+        ``hidden`` one layer of 64 after convolutions, else two of 256 for images and of 128
+        for others.
 
     Returns
     -------
@@ -180,12 +203,18 @@ def make_config(data: np.ndarray, **options: Any) -> Config:
     ValueError
         If an option makes no sense.
     """
-    train = data_lib.split(data, _TEST_FRACTION).train
+    is_images = data_lib.is_image_set(source.name)
     if options["noise"] is None:
-        digits = options["source"] == "digits"
-        options["noise"] = 0.3 if digits else round(0.1 * float(np.std(train)), 6)
+        is_known = is_images or source.name == "digits"
+        options["noise"] = 0.3 if is_known else round(0.1 * float(np.std(data.train)), 6)
+    if options["hidden"] is None:
+        width = 256 if is_images else 128
+        options["hidden"] = (64,) if options["network"] == "conv" else (width, width)
+    if options["refresh_every"] is None:
+        is_weighted = options["algorithm"] == "jarzynski"
+        options["refresh_every"] = 500 if is_images and is_weighted else 0
     _check_numbers(options)
-    base = gaussian.fit_gaussian_base(train, options["covariance"], options["noise"])
+    base = gaussian.fit_gaussian_base(data.train, options["covariance"], options["noise"])
     variances = _variances(base)
     smallest = float(np.min(variances))
     if options["step_size"] is None:
@@ -194,8 +223,15 @@ def make_config(data: np.ndarray, **options: Any) -> Config:
         # The step size is set by the narrowest direction, the distance to go by the others:
         # where they are far apart the walkers are slow, and the model has to wait for them.
         narrowness = math.sqrt(smallest / float(np.mean(variances)))
-        options["learning_rate"] = float(f"{1.5e-3 * min(1, 2.5 * narrowness):.3g}")
-    return Config(data_fingerprint=data_lib.fingerprint(data), **options)
+        largest = 1e-3 if is_images else 1.5e-3
+        options["learning_rate"] = float(f"{largest * min(1, 2.5 * narrowness):.3g}")
+    where = {"source": source.name, **source._asdict()}
+    del where["name"]
+    return Config(data_fingerprint=_fingerprint(data), **where, **options)
+
+
+def _fingerprint(data: Split) -> str:
+    return data_lib.fingerprint(np.concatenate(data))
 
 
 def _variances(base: GaussianBase) -> np.ndarray:
@@ -210,7 +246,7 @@ def _check_numbers(options: dict[str, Any]) -> None:
         raise ValueError(
             f"algorithm must be one of {get_args(AlgorithmName)}; got {options['algorithm']!r}"
         )
-    for name in ("walkers", "held_out", "steps", "batch_size", "moves"):
+    for name in ("walkers", "held_out", "steps", "batch_size", "moves", "refresh_steps"):
         if options[name] < 1:
             raise ValueError(f"{name} must be at least 1; got {options[name]}")
     for name in ("learning_rate", "adam_eps", "step_size"):
@@ -219,6 +255,16 @@ def _check_numbers(options: dict[str, Any]) -> None:
             raise ValueError(f"{name} must be positive and finite; got {value}")
     if not 0 <= options["noise"] < math.inf:
         raise ValueError(f"noise must be finite and not negative; got {options['noise']}")
+    if options["refresh_every"] < 0:
+        raise ValueError(
+            "refresh_every must be a number of updates, or 0 for never; "
+            f"got {options['refresh_every']}"
+        )
+    if options["refresh_every"] > 0 and options["algorithm"] != "jarzynski":
+        raise ValueError(
+            f"only weighted walkers can be fresh ones; got refresh_every="
+            f"{options['refresh_every']} with {options['algorithm']!r}"
+        )
     touched = options["touched"]
     if touched is not None and not 1 <= touched <= options["walkers"]:
         raise ValueError(
@@ -233,8 +279,7 @@ def _check_numbers(options: dict[str, Any]) -> None:
 
 
 def _build(config: Config, base: GaussianBase) -> _Model:
-    energy = MLP(base.mean.size, config.hidden, rngs=nnx.Rngs(config.seed))
-    energy_fn, params = functional(OnGaussianBase(base, energy))
+    energy_fn, params = functional(OnGaussianBase(base, _network(config, base.mean.shape)))
     scheme = getattr(resampling, config.resampler)
     resampler = resampling.adaptive(scheme, config.ess_threshold)
     dynamics = langevin(config.step_size, config.moves, resampler)
@@ -253,6 +298,13 @@ def _build(config: Config, base: GaussianBase) -> _Model:
     return _Model(energy_fn, params, base, dynamics, algorithm)
 
 
+def _network(config: Config, shape: tuple[int, ...]) -> nnx.Module:
+    rngs = nnx.Rngs(config.seed)
+    if config.network == "mlp":
+        return MLP(math.prod(shape), config.hidden, rngs=rngs)
+    return ConvNet(shape, thesis_mnist_layers(), config.hidden, rngs=rngs)
+
+
 def _first_state(config: Config, model: _Model, train: Array) -> TrainingState:
     keys = _keys(config)
 
@@ -268,7 +320,7 @@ def _first_state(config: Config, model: _Model, train: Array) -> TrainingState:
 def start(
     folder: RunFolder,
     config: Config,
-    data: np.ndarray,
+    data: Split,
     overwrite: bool,
     mesh: Mesh | None = None,
 ) -> bool:
@@ -300,10 +352,9 @@ def start(
     jarzynski_jax.training.TrainingDiverged
         If training went wrong.
     """
-    train = data_lib.split(data, _TEST_FRACTION).train
-    base = gaussian.fit_gaussian_base(train, config.covariance, config.noise)
+    base = gaussian.fit_gaussian_base(data.train, config.covariance, config.noise)
     model = _build(config, base)
-    state = _first_state(config, model, jnp.asarray(train))
+    state = _first_state(config, model, jnp.asarray(data.train))
     if mesh is not None:
         state = sharding.spread_state(state, mesh)
     # Nothing is touched before everything that can be checked has been.
@@ -311,7 +362,7 @@ def start(
     _write(folder.base, lambda path: np.savez(path, **base._asdict()))
     config_text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
     _write(folder.config, lambda path: path.write_text(config_text))
-    return _fit(folder, config, model, state, train, mesh)
+    return _fit(folder, config, model, state, data.train, mesh)
 
 
 def resume(folder: RunFolder, mesh: Mesh | None = None) -> bool:
@@ -338,8 +389,7 @@ def resume(folder: RunFolder, mesh: Mesh | None = None) -> bool:
         If training went wrong.
     """
     config, data, model, state = _restore(folder)
-    train = data_lib.split(data, _TEST_FRACTION).train
-    return _fit(folder, config, model, state, train, mesh)
+    return _fit(folder, config, model, state, data.train, mesh)
 
 
 def _fit(
@@ -370,9 +420,18 @@ def _fit(
         config=dataclasses.asdict(config),
         progress=True,
         mesh=mesh,
+        refresh=_refresh(config, model),
     )
     plotting.plot_curves(checkpoint.read_metrics(folder.metrics), folder.curves)
     return not result.is_interrupted
+
+
+def _refresh(config: Config, model: _Model) -> training.Refresh | None:
+    if config.refresh_every == 0:
+        return None
+    return training.refresh_from_base(
+        model.energy_fn, model.base, model.dynamics, config.refresh_steps, config.refresh_every
+    )
 
 
 class Report(NamedTuple):
@@ -428,8 +487,7 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
         As :func:`resume`, or if a setting is not positive.
     """
     check_annealing(settings)
-    config, data, model, state = _restore(folder)
-    parts = data_lib.split(data, _TEST_FRACTION)
+    config, parts, model, state = _restore(folder)
     bounds = _bound_log_partition_function(config, model, state.params, parts.train, settings)
 
     test = evaluation.add_noise(parts.test, config.noise, _NUM_NOISE_COPIES, config.seed)
@@ -442,8 +500,10 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
 
     flat_train = parts.train.reshape(len(parts.train), -1)
     flat_test = test.reshape(*test.shape[:2], -1)
+    # Full covariances of many features take long to fit, and many data.
+    candidates = _MANY_COMPONENTS if flat_train.shape[1] <= 100 else _FEW_COMPONENTS
     mixture, num_components = evaluation.mixture_cross_entropy(
-        flat_train, flat_test, config.noise, seed=config.seed
+        flat_train, flat_test, config.noise, candidates, config.seed
     )
     paired = mixture - test_energies
     log_z = bracket.upper - float(np.mean(test_energies))
@@ -505,8 +565,7 @@ def sample(folder: RunFolder, num_samples: int, settings: Annealing, out: Path) 
     samples = samples[:num_samples]
     _write(out, lambda path: np.savez(path, samples=samples))
 
-    test = data_lib.split(data, _TEST_FRACTION).test
-    noisy = evaluation.add_noise(test, config.noise, 1, config.seed)[:, 0]
+    noisy = evaluation.add_noise(data.test, config.noise, 1, config.seed)[:, 0]
     picture = out.with_suffix(".png")
     plotting.plot_samples(noisy, samples, picture, _denoiser(config, model, state.params))
     return picture
@@ -596,15 +655,18 @@ def _flatten_replicates(positions: np.ndarray) -> np.ndarray:
     return np.random.default_rng(0).permutation(flat)
 
 
-def _read_data(folder: RunFolder) -> tuple[Config, np.ndarray]:
+def _read_data(folder: RunFolder) -> tuple[Config, Split]:
     config = _read_config(folder)
-    data = data_lib.load(config.source)
-    if data_lib.fingerprint(data) != config.data_fingerprint:
+    source = Source(
+        config.source, config.folder, config.classes, config.proportions, config.shrink
+    )
+    data = data_lib.load_split(source)
+    if _fingerprint(data) != config.data_fingerprint:
         raise ValueError(f"{config.source} has changed since the run in {folder.path} started")
     return config, data
 
 
-def _restore(folder: RunFolder) -> tuple[Config, np.ndarray, _Model, TrainingState]:
+def _restore(folder: RunFolder) -> tuple[Config, Split, _Model, TrainingState]:
     config, data = _read_data(folder)
     try:
         with np.load(folder.base) as arrays:
@@ -612,8 +674,7 @@ def _restore(folder: RunFolder) -> tuple[Config, np.ndarray, _Model, TrainingSta
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{folder.base} cannot be read: {error}") from error
     model = _build(config, base)
-    train = data_lib.split(data, _TEST_FRACTION).train
-    template = jax.eval_shape(lambda: _untested_state(config, model, train))
+    template = jax.eval_shape(lambda: _untested_state(config, model, data.train))
     state = checkpoint.restore(folder.checkpoints, template, dataclasses.asdict(config))
     return config, data, model, state
 
@@ -634,7 +695,8 @@ def _read_config(folder: RunFolder) -> Config:
         raise ValueError(f"{folder.path} holds no run: there is no {folder.config.name} in it")
     try:
         values = json.loads(folder.config.read_text())
-        values["hidden"] = tuple(values["hidden"])
+        for name in ("hidden", "classes", "proportions"):
+            values[name] = tuple(values[name])
         return Config(**values)
     except (json.JSONDecodeError, TypeError, KeyError) as error:
         raise ValueError(

@@ -110,6 +110,45 @@ def test_every_algorithm_runs(workplace, tmp_path, algorithm):
     assert result.returncode == 0, result.stderr
 
 
+def _write_idx(path, values):
+    header = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">i4").tobytes()
+    path.write_bytes(header + values.astype(np.uint8).tobytes())
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Made-up images of three classes, in MNIST's files."""
+    folder = tmp_path_factory.mktemp("idx")
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 140), ("t10k", 28)):
+        labels = np.tile([2, 2, 2, 2, 3, 3, 6], count // 7)
+        shades = 30 * labels[:, None, None] + rng.integers(0, 40, (count, 28, 28))
+        _write_idx(folder / f"{part}-images-idx3-ubyte", shades)
+        _write_idx(folder / f"{part}-labels-idx1-ubyte", labels)
+    return folder
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_images_of_some_classes_from_end_to_end(images, tmp_path, network):
+    chosen = ("--classes", "2,3,6", "--proportions", "4:2:1", "--shrink", 7)
+    fresh = ("--refresh-every", 50, "--refresh-steps", 5, "--network", network)
+    run = tmp_path / "run"
+    result = _run(
+        *("train", "mnist", "--data", images, *chosen, *SMALL, *fresh, "--out", run),
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "energy-based model, 100 updates" in result.stdout
+    config = json.loads((run / "config.json").read_text())
+    assert (config["classes"], config["proportions"]) == ([2, 3, 6], [4, 2, 1])
+    assert json.loads((run / "report.json").read_text())["num_test"] == 28
+    assert (run / "samples.png").is_file()
+    result = _run("sample", run, "--num-samples", 8, "--annealing-steps", 5, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    with np.load(run / "samples.npz") as arrays:
+        assert arrays["samples"].shape == (8, 4, 4)
+
+
 def test_walkers_on_two_devices_learn_the_same(finished_run, workplace, tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
     arguments = ("train", workplace / "data.npy", "--out", tmp_path / "run", *SMALL)
@@ -151,6 +190,16 @@ BAD_INPUT = {
     ),
     "resume of nothing": (["train", "--resume", "taken"], "holds no run"),
     "evaluate nothing": (["evaluate", "nowhere"], "holds no run"),
+    "classes of digits": (["train", "--classes", "2,3"], "are for ('mnist', 'fashion-mnist')"),
+    "classes that are no numbers": (
+        ["train", "mnist", "--classes", "2;3"],
+        "whole numbers with ',' between them; got '2;3'",
+    ),
+    "no images": (["train", "mnist", "--data", "nowhere"], "train-images-idx3-ubyte"),
+    "fresh walkers without weights": (
+        ["train", "--algorithm", "pcd", "--refresh-every", "9"],
+        "only weighted walkers can be fresh ones",
+    ),
     "too many devices": (["train", "--devices", "99"], "got 99"),
     "no command": ([], "Missing subcommand"),
 }

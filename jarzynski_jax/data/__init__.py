@@ -13,18 +13,22 @@ from jarzynski_jax.data.cifar import load_cifar10
 from jarzynski_jax.data.idx import load_idx
 from jarzynski_jax.data.images import LabelledImages, select_classes, shrink
 from jarzynski_jax.data.mnist import load_mnist
+from jarzynski_jax.data.sources import Source, is_image_set, load_split
 
 __all__ = [
     "LabelledImages",
+    "Source",
     "Split",
     "draw_batch",
     "fingerprint",
+    "is_image_set",
     "load",
     "load_array",
     "load_cifar10",
     "load_digits",
     "load_idx",
     "load_mnist",
+    "load_split",
     "select_classes",
     "shrink",
     "split",
