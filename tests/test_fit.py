@@ -88,12 +88,12 @@ def test_chunks_are_compiled_once_for_each_length():
 
 def test_metrics_beyond_the_checkpoint_are_dropped(tmp_path):
     algorithm, state = _problem()
-    _fit(algorithm, state, 40, folder=tmp_path)
-    path = tmp_path / "metrics.csv"
+    _fit(algorithm, state, 40, folder=tmp_path / "new" / "folder")
+    path = tmp_path / "new" / "folder" / "metrics.csv"
     # As a kill leaves it: rows that no checkpoint covers, the last one cut short.
     path.write_text(path.read_text() + "40,1,2,3\n41,1.0")
-    restored = checkpoint.restore(tmp_path / "checkpoints", state, {})
-    _fit(algorithm, restored, 60, folder=tmp_path)
+    restored = checkpoint.restore(path.parent / "checkpoints", state, {})
+    _fit(algorithm, restored, 60, folder=path.parent)
     np.testing.assert_array_equal(checkpoint.read_metrics(path)["step"], np.arange(60))
 
 

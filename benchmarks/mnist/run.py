@@ -64,7 +64,7 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
         "frechet": np.array(
             classifier_lib.frechet_distance(classifier.features(annealed), test_features)
         ),
-        "cross_entropy": np.asarray(metrics.cross_entropy),
+        "cross_entropy": np.asarray(metrics.training_cross_entropy),
         "effective_sample_size": np.asarray(metrics.effective_sample_size),
         "is_resampled": np.asarray(metrics.is_resampled),
         **shown,
@@ -88,15 +88,22 @@ def _train(
         "unweighted": lambda: training.unweighted(model.energy_fn, optimizer, model.dynamics),
     }
     algorithm = build[name]()
-    is_pool = name == "jarzynski"
-    num_walkers = settings.num_walkers if is_pool else settings.num_touched
+    is_weighted = name == "jarzynski"
+    num_walkers = settings.num_walkers if is_weighted else settings.num_touched
     keys = jax.random.split(key, 3)
     positions, log_z = gaussian_base.exact_start(
         keys[0], problem.base, model.energy_fn, model.params, num_walkers
     )
     data = jnp.asarray(problem.train)
     state = jax.jit(algorithm.init)(keys[1], model.params, positions, data, log_z)
-    watch = training.Watch(problem.base.mean.size, None, is_weighted=is_pool)
+    watch = training.Watch(problem.base.mean.size, None, is_weighted=is_weighted)
+    refresh = training.refresh_from_base(
+        model.energy_fn,
+        problem.base,
+        model.dynamics,
+        settings.refresh_steps,
+        settings.refresh_every,
+    )
     result = training.fit(
         keys[2],
         algorithm,
@@ -106,6 +113,7 @@ def _train(
         batch_size=settings.batch_size,
         noise_scale=settings.noise,
         watch=watch,
+        refresh=refresh if is_weighted else None,
     )
     return result.state, result.metrics
 

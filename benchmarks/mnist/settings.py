@@ -17,8 +17,10 @@ class Settings(NamedTuple):
     network
         The six-layer ConvNet of the thesis, or an MLP 256-256.
     num_walkers, num_touched
-        The pool of the weighted walkers, and how many of them move at an update. The other
-        algorithms have as many walkers as that, so that all take equal numbers of gradients.
+        Weighted walkers, and how many of them move at an update. The other algorithms have as
+        many walkers as that, so that all take equal numbers of gradients in training.
+    refresh_every, refresh_steps
+        Updates after which weighted walkers are annealed afresh, and in how many steps.
     num_updates, batch_size, learning_rate, adam_eps
         Of Adam, whose rate decays to 2 % by half a cosine.
     step_size, ess_threshold
@@ -40,6 +42,8 @@ class Settings(NamedTuple):
     network: str
     num_walkers: int
     num_touched: int
+    refresh_every: int
+    refresh_steps: int
     num_updates: int
     batch_size: int
     learning_rate: float
@@ -62,9 +66,11 @@ def standard(data: str) -> Settings:
         num_samples=9800,
         noise=0.3,
         network="mlp",
-        num_walkers=8192,
-        num_touched=1024,
-        num_updates=12_000,
+        num_walkers=4096,
+        num_touched=4096,
+        refresh_every=500,
+        refresh_steps=600,
+        num_updates=6000,
         batch_size=512,
         learning_rate=1e-3,
         adam_eps=1e-2,
@@ -83,8 +89,9 @@ def quick(data: str) -> Settings:
     """14x14, one seed."""
     return standard(data)._replace(
         factor=2,
-        num_walkers=4096,
-        num_touched=512,
+        num_walkers=2048,
+        num_touched=2048,
+        refresh_every=1000,
         num_updates=4000,
         annealing_steps=2000,
         annealing_walkers=128,

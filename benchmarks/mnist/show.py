@@ -172,7 +172,9 @@ def _draw_curves(results: Results, settings: Settings, folder: Path) -> None:
         arrays = results[f"jarzynski_{seed}"]
         left.plot(*_thin(arrays["cross_entropy"]), **style, label=f"seed {seed}")
         right.plot(*_thin(arrays["effective_sample_size"]), **style)
-    left.set(xlabel="update", ylabel="cross entropy, nats", title="of the held-out walkers")
+    left.set(
+        xlabel="update", ylabel="cross entropy, nats", title="by the training walkers' log Z"
+    )
     left.legend()
     right.set(xlabel="update", ylabel="fraction of the walkers", title="effective sample size")
     drawing.save(figure, folder, "curves")

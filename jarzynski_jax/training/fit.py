@@ -256,6 +256,7 @@ class _Record:
         self.last_checkpoint: int | None = None
         if folder is not None:
             if jax.process_index() == 0:
+                folder.mkdir(parents=True, exist_ok=True)
                 self._metrics = checkpoint.MetricsFile(folder / "metrics.csv", int(state.step))
             self.write_checkpoint(state, is_last=True)
 

@@ -1,0 +1,39 @@
+"""The image experiments: their pieces are right, and CIFAR-10's runs on made-up images."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.mnist import show
+from benchmarks.mnist.classifier import frechet_distance
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_cifar_runs_on_made_up_images(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.cifar", "--quick", "--out", tmp_path / "run"]
+    result = subprocess.run(
+        list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "run" / "walkers.png").is_file()
+    assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 5
+
+
+def test_the_frechet_distance_of_gaussians():
+    """Of N(0, 1) and N(m, s²), independent coordinates: |m|² + d (1 - s)²."""
+    rng = np.random.default_rng(0)
+    left = rng.normal(size=(200_000, 3))
+    right = 0.5 + 2 * rng.normal(size=(200_000, 3))
+    np.testing.assert_allclose(frechet_distance(left, right), 0.75 + 3, rtol=0.02)
+    np.testing.assert_allclose(frechet_distance(left, left), 0, atol=1e-6)
+
+
+def test_errors_of_shares_are_relative():
+    arrays = {
+        "test_shares": np.array([0.5, 0.3, 0.2]),
+        "walker_shares": np.array([0.6, 0.3, 0.1]),
+    }
+    np.testing.assert_allclose(show.share_error(arrays, "walker"), [0.2, 0, -0.5], atol=1e-12)
