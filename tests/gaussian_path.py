@@ -117,9 +117,7 @@ def reference_ula(bugs=ULABugs()):  # noqa: B008
         x, old_value, old_grad = state.position, state.logdensity, state.logdensity_grad
         drift = jnp.where(bugs.is_drift_new, jax.grad(logdensity_fn)(x), old_grad)
         noise = bugs.noise_factor * jnp.sqrt(2 * jnp.asarray(h, x.dtype))
-        with jax.threefry_partitionable(False):  # as the kernel draws its noise
-            normal = jax.random.normal(key, x.shape, x.dtype)
-        new_x = x + h * drift + noise.astype(x.dtype) * normal
+        new_x = x + h * drift + noise.astype(x.dtype) * jax.random.normal(key, x.shape, x.dtype)
         new_state = ula.init(new_x, logdensity_fn)
         new_value, new_grad = new_state.logdensity, new_state.logdensity_grad
         increment = alpha(old_value, old_grad, new_x - x, h) - alpha(

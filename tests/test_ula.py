@@ -122,8 +122,7 @@ def test_increment_at_a_fixed_target_is_malas_log_acceptance_ratio(h):
         ours = KERNEL(key_move, ula.init(x, quartic), quartic, h)[1].log_weight_increment
         return jnp.minimum(1, jnp.exp(ours)), theirs
 
-    with jax.threefry_partitionable(False):  # so that both draw the same noise
-        ours, theirs = jax.jit(jax.vmap(acceptances))(keys, x)
+    ours, theirs = jax.jit(jax.vmap(acceptances))(keys, x)
     assert np.mean(np.asarray(theirs) < 1) > 0.3
     np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=1e-6)
 

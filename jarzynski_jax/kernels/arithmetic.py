@@ -54,18 +54,13 @@ def check_floating(position: Position) -> None:
 
 
 def draw_noise(rng_key: PRNGKey, position: Position) -> Position:
-    """Independent standard normal numbers in the structure and dtypes of a position.
-
-    Walkers have keys of their own, so it is never one draw that devices share, and threefry
-    need not make it one that they could: that would take twice the hashes.
-    """
+    """Independent standard normal numbers in the structure and dtypes of a position."""
     leaves, structure = jax.tree.flatten(position)
     keys = [rng_key] if len(leaves) == 1 else list(jax.random.split(rng_key, len(leaves)))
-    with jax.threefry_partitionable(False):
-        noise = [
-            jax.random.normal(key, jnp.shape(leaf), jnp.result_type(leaf))
-            for key, leaf in zip(keys, leaves, strict=True)
-        ]
+    noise = [
+        jax.random.normal(key, jnp.shape(leaf), jnp.result_type(leaf))
+        for key, leaf in zip(keys, leaves, strict=True)
+    ]
     return jax.tree.unflatten(structure, noise)
 
 
