@@ -38,6 +38,7 @@ from jarzynski_jax.energies import (
     ConvNet,
     GaussianBase,
     OnGaussianBase,
+    Standardized,
     functional,
     thesis_mnist_layers,
 )
@@ -279,7 +280,8 @@ def _check_numbers(options: dict[str, Any]) -> None:
 
 
 def _build(config: Config, base: GaussianBase) -> _Model:
-    energy_fn, params = functional(OnGaussianBase(base, _network(config, base.mean.shape)))
+    network = Standardized(base, _network(config, base.mean.shape))
+    energy_fn, params = functional(OnGaussianBase(base, network))
     scheme = getattr(resampling, config.resampler)
     resampler = resampling.adaptive(scheme, config.ess_threshold)
     dynamics = langevin(config.step_size, config.moves, resampler)

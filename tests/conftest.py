@@ -1,4 +1,6 @@
 import contextlib
+import os
+import tempfile
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,30 @@ from hypothesis import settings
 # Compilation makes the first example slow, and a failure must come back on the next run.
 settings.register_profile("jarzynski", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("jarzynski")
+
+
+_CACHE = pytest.StashKey[tempfile.TemporaryDirectory]()
+
+
+def pytest_configure(config):
+    """Compile what many tests need once: for all workers, and for the commands that they run.
+
+    Most of the suite's time is compilation. The cache is new for each run of the suite.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:  # a worker, or somebody's own choice
+        return
+    config.stash[_CACHE] = tempfile.TemporaryDirectory(prefix="jarzynski-jax-compiled-")
+    for name, value in (
+        ("jax_compilation_cache_dir", config.stash[_CACHE].name),
+        ("jax_persistent_cache_min_compile_time_secs", 0.3),
+    ):
+        os.environ[name.upper()] = str(value)
+        jax.config.update(name, value)
+
+
+def pytest_unconfigure(config):
+    if _CACHE in config.stash:
+        config.stash[_CACHE].cleanup()
 
 
 @pytest.fixture(params=[jnp.float32, jnp.float64], ids=["float32", "float64"])

@@ -16,6 +16,7 @@ from jarzynski_jax.energies import (
     MLP,
     GaussianBase,
     OnGaussianBase,
+    Standardized,
     TwoModeMixture,
     fit_gaussian_base,
     functional,
@@ -222,6 +223,46 @@ def test_the_base_is_not_trained():
     kept = OnGaussianBase(base, MLP(3, (8,), rngs=nnx.Rngs(0))).base
     for ours, given in zip(kept, base, strict=True):
         np.testing.assert_array_equal(ours, given)
+
+
+# ---------------------------------------------------------------- standardized samples
+
+
+class Recorded(nnx.Module):
+    """Whatever it is handed, to be looked at."""
+
+    def __call__(self, x):
+        return x
+
+
+@each_covariance
+def test_standardized_samples_have_mean_zero_and_variance_one(covariance):
+    values = data()
+    base = fit_gaussian_base(values, covariance)
+    seen = jax.vmap(Standardized(base, Recorded()))(values)
+    np.testing.assert_allclose(np.mean(seen, axis=0), 0, atol=1e-5)
+    assert float(np.mean(np.square(seen))) == pytest.approx(1, rel=1e-5)
+    # One scale for all: what varies more than the rest still does.
+    np.testing.assert_allclose(np.std(seen, axis=0), np.std(values, 0) / rms(values), rtol=1e-5)
+
+
+def rms(values):
+    return np.sqrt(np.mean((values - values.mean(axis=0)) ** 2))
+
+
+def test_standardized_on_its_base_starts_exactly_and_trains_the_module_alone():
+    base = fit_gaussian_base(data())
+    network = Standardized(base, MLP(3, (8,), rngs=nnx.Rngs(0)))
+    energy_fn, params = functional(OnGaussianBase(base, network))
+    gaussian_base.exact_start(test_key("standardized"), base, energy_fn, params, 20)
+    assert set(params) == {"correction"}
+    assert set(params["correction"]) == {"module"}
+
+
+def test_standardized_refuses_other_shapes():
+    network = Standardized(fit_gaussian_base(data()), MLP(3, (8,), rngs=nnx.Rngs(0)))
+    with pytest.raises(ValueError, match=r"\(3,\); got \(2,\)"):
+        network(jnp.ones(2))
 
 
 # ---------------------------------------------------------------- functional form

@@ -18,6 +18,7 @@ from jarzynski_jax.energies import (
     ConvNet,
     GaussianBase,
     OnGaussianBase,
+    Standardized,
     fit_gaussian_base,
     functional,
     gaussian_base,
@@ -78,7 +79,7 @@ def build_model(settings: Settings, base: GaussianBase, seed: int) -> Model:
         network: nnx.Module = MLP(base.mean.size, (256, 256), rngs=nnx.Rngs(seed))
     else:
         network = ConvNet(shape, thesis_mnist_layers(), (64,), rngs=nnx.Rngs(seed))
-    energy_fn, params = functional(OnGaussianBase(base, network))
+    energy_fn, params = functional(OnGaussianBase(base, Standardized(base, network)))
     resampler = resampling.adaptive(resampling.systematic, settings.ess_threshold)
     return Model(energy_fn, params, langevin(settings.step_size, resampler=resampler))
 

@@ -19,12 +19,13 @@ def memory_rows(quick: bool) -> list[tuple[str, ...]]:
     """Compile, do not run: a thousand 28x28 images, and walkers all at once or in blocks."""
     widest = (256,) if quick else (1024, 4096, 16384)
     deep = (32,) if quick else (256, 1024)
+    deepest = deep[:1]  # these take half a minute each to compile
     num_features = 4 if quick else 16
     networks: list[tuple[str, _Network, tuple[int, ...]]] = [
         ("MLP 784-256-256-1", mlp, widest),
         ("ConvNet, six layers", convnet, deep),
-        ("residual", partial(_residual, num_features, False), deep),
-        ("residual, checkpointed", partial(_residual, num_features, True), deep),
+        ("residual", partial(_residual, num_features, False), deepest),
+        ("residual, checkpointed", partial(_residual, num_features, True), deepest),
     ]
     return [
         (name, str(size), "all" if block is None else str(block), *_measure(make, size, block))

@@ -11,6 +11,7 @@ from jarzynski_jax.energies.functional import functional
 from jarzynski_jax.energies.gaussian_base import GaussianBase, OnGaussianBase, fit_gaussian_base
 from jarzynski_jax.energies.mixture import TwoModeMixture
 from jarzynski_jax.energies.mlp import MLP
+from jarzynski_jax.energies.standardized import Standardized
 
 __all__ = [
     "MLP",
@@ -18,6 +19,7 @@ __all__ = [
     "GaussianBase",
     "OnGaussianBase",
     "ResidualNetwork",
+    "Standardized",
     "TwoModeMixture",
     "fit_gaussian_base",
     "functional",

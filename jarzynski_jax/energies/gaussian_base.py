@@ -25,6 +25,7 @@ __all__ = [
     "exact_start",
     "fit_gaussian_base",
     "log_partition_function",
+    "mean_variance",
     "sample",
 ]
 
@@ -194,6 +195,31 @@ def log_partition_function(base: GaussianBase) -> Array:
     return dimension / 2 * math.log(2 * math.pi) + half_logdet
 
 
+def mean_variance(base: GaussianBase) -> Array:
+    r"""Variance averaged over coordinates, :math:`{\rm tr}(\Sigma) / d`.
+
+    Parameters
+    ----------
+    base
+        The Gaussian.
+
+    Returns
+    -------
+    Array
+        A scalar.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> float(mean_variance(GaussianBase(jnp.zeros(2), jnp.array(2.0), jnp.array(0.5))))
+    4.0
+    """
+    squares = jnp.square(base.scale)
+    if squares.ndim == 2:  # L Lᵀ has the rows' squared lengths on its diagonal
+        squares = jnp.sum(squares, axis=1)
+    return jnp.mean(squares)
+
+
 def sample(rng_key: PRNGKey, base: GaussianBase, num_samples: int) -> Array:
     """Draw exact, independent samples.
 
@@ -280,7 +306,7 @@ def exact_start(
     return positions, log_partition_function(base)
 
 
-class _Fixed(nnx.Variable):
+class Fixed(nnx.Variable):
     """A variable that is part of the model and not trained."""
 
 
@@ -308,9 +334,9 @@ class OnGaussianBase(nnx.Module):
     """
 
     def __init__(self, base: GaussianBase, correction: nnx.Module) -> None:
-        self._mean = _Fixed(base.mean)
-        self._scale = _Fixed(base.scale)
-        self._inverse_scale = _Fixed(base.inverse_scale)
+        self._mean = Fixed(base.mean)
+        self._scale = Fixed(base.scale)
+        self._inverse_scale = Fixed(base.inverse_scale)
         self.correction = correction
 
     @property
