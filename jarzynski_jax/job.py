@@ -67,7 +67,6 @@ NetworkName: TypeAlias = Literal["mlp", "conv"]
 ResamplerName: TypeAlias = Literal["systematic", "stratified", "multinomial", "residual"]
 
 _NUM_NOISE_COPIES = 20
-_NUM_RELAXATION_STEPS = 1000
 _MANY_COMPONENTS = (1, 2, 3, 5, 7, 10, 15, 20, 30)
 _FEW_COMPONENTS = (1, 3, 5, 10)
 
@@ -104,7 +103,10 @@ class Config:
 
 
 class Annealing(NamedTuple):
-    """How log Z is bounded: ``replicates`` runs of ``walkers`` walkers and ``steps`` steps."""
+    """How log Z is bounded: ``replicates`` runs of ``walkers`` walkers and ``steps`` steps.
+
+    Walkers are relaxed from the data for a quarter of the steps.
+    """
 
     steps: int = 4000
     walkers: int = 512
@@ -637,7 +639,7 @@ def _bound_log_partition_function(
         # The backward run's other start: walkers that never were on the forward path.
         noisy = data_lib.draw_batch(keys[0], train, num_walkers, config.noise)
         relaxed, _ = annealing.relax(
-            keys[1], noisy, path(1.0), model.dynamics, _NUM_RELAXATION_STEPS
+            keys[1], noisy, path(1.0), model.dynamics, math.ceil(settings.steps / 4)
         )
         return annealing.log_partition_bounds(
             keys[2],

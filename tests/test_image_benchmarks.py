@@ -37,3 +37,13 @@ def test_errors_of_shares_are_relative():
         "walker_shares": np.array([0.6, 0.3, 0.1]),
     }
     np.testing.assert_allclose(show.share_error(arrays, "walker"), [0.2, 0, -0.5], atol=1e-12)
+
+
+def test_annealed_and_relaxed_walkers_are_compared():
+    """Shares of replicates are averaged."""
+    arrays = {
+        "annealed_shares": np.array([[0.5, 0.3, 0.2], [0.7, 0.3, 0.0]]),
+        "relaxed_shares": np.array([[0.5, 0.3, 0.2]]),
+    }
+    np.testing.assert_allclose(show.shares(arrays, "annealed"), [0.6, 0.3, 0.1])
+    np.testing.assert_allclose(show.distance_of_shares(arrays), 0.1)

@@ -17,6 +17,7 @@ def main(
     data: Path,
     out: Path,
     quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    shrink: int | None = None,
     processes: int = 2,
 ) -> None:
     """Train on MNIST's 2, 3 and 6 in shares of 4:2:1, with weights, by PCD and without weights.
@@ -29,11 +30,16 @@ def main(
         Folder for tables, figures and data. An experiment that was interrupted goes on with the
         runs that were not finished.
     quick
-        14x14, one seed.
+        14x14, one seed, fewer walkers and updates.
+    shrink
+        Average images over blocks of so many pixels a side; 1, or 2 in the quick form, if not
+        given.
     processes
         How many runs go side by side, one core each.
     """
     chosen = (settings.quick if quick else settings.standard)(str(data.resolve()))
+    if shrink is not None:
+        chosen = chosen._replace(factor=shrink)
     loaded = problem.load(chosen)  # so that what is wrong with the files is told at once
     start = time.perf_counter()
     todo = [

@@ -73,7 +73,8 @@ def _select(folder: Path, part: Part, settings: Settings) -> tuple[np.ndarray, n
     return images, np.searchsorted(CLASSES, chosen.labels)
 
 
-def build_model(settings: Settings, base: GaussianBase, seed: int) -> Model:
+def build_model(settings: Settings, base: GaussianBase, seed: int, num_moves: int) -> Model:
+    """The first model; walkers make so many moves an update."""
     shape = base.mean.shape
     if settings.network == "mlp":
         network: nnx.Module = MLP(base.mean.size, (256, 256), rngs=nnx.Rngs(seed))
@@ -81,7 +82,7 @@ def build_model(settings: Settings, base: GaussianBase, seed: int) -> Model:
         network = ConvNet(shape, thesis_mnist_layers(), (64,), rngs=nnx.Rngs(seed))
     energy_fn, params = functional(OnGaussianBase(base, Standardized(base, network)))
     resampler = resampling.adaptive(resampling.systematic, settings.ess_threshold)
-    return Model(energy_fn, params, langevin(settings.step_size, resampler=resampler))
+    return Model(energy_fn, params, langevin(settings.step_size, num_moves, resampler))
 
 
 def path_to(model: Model, params: Params, base: GaussianBase) -> paths.Path:

@@ -10,7 +10,7 @@ import optax
 from benchmarks.mnist import classifier as classifier_lib
 from benchmarks.mnist import problem as problem_lib
 from benchmarks.mnist.problem import Model, Problem
-from benchmarks.mnist.settings import Settings
+from benchmarks.mnist.settings import Settings, num_rival_moves
 from jarzynski_jax import annealing, evaluation, training
 from jarzynski_jax.data import draw_batch
 from jarzynski_jax.energies import gaussian_base
@@ -19,20 +19,20 @@ from jarzynski_jax.types import Array, Params, PRNGKey
 from jarzynski_jax.weights import normalize
 
 _NUM_SHOWN = 64
-_NUM_RELAXATION_STEPS = 1000
 
 ALGORITHMS = ("jarzynski", "pcd", "unweighted")
 
 
 def names(settings: Settings) -> list[str]:
-    return [f"{name}_{seed}" for seed in range(settings.num_seeds) for name in ALGORITHMS]
+    return [f"{name}_{seed}" for name in ALGORITHMS for seed in range(settings.num_seeds)]
 
 
 def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
     """Run one job, named by algorithm and seed."""
     algorithm_name, seed = name.rsplit("_", 1)
     problem = problem_lib.load(settings)
-    model = problem_lib.build_model(settings, problem.base, int(seed))
+    num_moves = 1 if algorithm_name == "jarzynski" else num_rival_moves(settings)
+    model = problem_lib.build_model(settings, problem.base, int(seed), num_moves)
     keys = jax.random.split(jax.random.key(int(seed)), 3)
     state, metrics = _train(keys[0], algorithm_name, settings, problem, model)
     classifier = classifier_lib.train(problem, settings.noise)
@@ -59,8 +59,10 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
         "data_shares": np.bincount(problem.test_labels) / len(problem.test_labels),
         "test_shares": classifier.shares(problem.noisy_test[:, 0]),
         "walker_shares": classifier.shares(walkers, weights),
-        "annealed_shares": classifier.shares(annealed),
-        "relaxed_shares": classifier.shares(relaxed),
+        "annealed_shares": np.array([classifier.shares(part) for part in bounds.end_points]),
+        "relaxed_shares": np.array(
+            [classifier.shares(part) for part in relaxed.reshape(bounds.end_points.shape)]
+        ),
         "frechet": np.array(
             classifier_lib.frechet_distance(classifier.features(annealed), test_features)
         ),
@@ -125,6 +127,7 @@ def _bound(
     keys = jax.random.split(key, 4)
     num_walkers = settings.num_replicates * settings.annealing_walkers
     path = problem_lib.path_to(model, params, problem.base)
+    dynamics = model.dynamics._replace(num_moves=1)  # the same for all algorithms
 
     def by_replicate(positions: Array) -> Array:
         count = settings.num_replicates
@@ -134,14 +137,14 @@ def _bound(
     def run(train: Array) -> tuple[annealing.LogPartitionBounds, Array]:
         noisy = draw_batch(keys[0], train, num_walkers, settings.noise)
         relaxed, _ = annealing.relax(
-            keys[1], noisy, path(1.0), model.dynamics, _NUM_RELAXATION_STEPS
+            keys[1], noisy, path(1.0), dynamics, settings.annealing_steps // 2
         )
         bounds = annealing.log_partition_bounds(
             keys[2],
             by_replicate(gaussian_base.sample(keys[3], problem.base, num_walkers)),
             path,
             gaussian_base.log_partition_function(problem.base),
-            model.dynamics,
+            dynamics,
             settings.annealing_steps,
             by_replicate(relaxed),
         )

@@ -1,5 +1,6 @@
 """How large the experiment is."""
 
+import math
 from typing import NamedTuple
 
 
@@ -18,9 +19,11 @@ class Settings(NamedTuple):
         The six-layer ConvNet of the thesis, or an MLP 256-256.
     num_walkers, num_touched
         Weighted walkers, and how many of them move at an update. The other algorithms have as
-        many walkers as that, so that all take equal numbers of gradients in training.
+        many walkers as that.
     refresh_every, refresh_steps
-        Updates after which weighted walkers are annealed afresh, and in how many steps.
+        Updates after which weighted walkers are annealed afresh, and in how many steps. The
+        other algorithms make more moves an update instead (:func:`num_rival_moves`), so that none takes
+        fewer gradients in training than the weighted walkers do.
     num_updates, batch_size, learning_rate, adam_eps
         Of Adam, whose rate decays to 2 % by half a cosine.
     step_size, ess_threshold
@@ -58,6 +61,13 @@ class Settings(NamedTuple):
     num_seeds: int
 
 
+def num_rival_moves(settings: Settings) -> int:
+    """Moves an update that spend what fresh walkers cost: 2 in the settings below."""
+    num_refreshes = (settings.num_updates - 1) // settings.refresh_every
+    num_moves = settings.num_updates + num_refreshes * settings.refresh_steps
+    return math.ceil(num_moves / settings.num_updates)
+
+
 def standard(data: str) -> Settings:
     """28x28."""
     return Settings(
@@ -69,15 +79,15 @@ def standard(data: str) -> Settings:
         num_walkers=4096,
         num_touched=4096,
         refresh_every=500,
-        refresh_steps=600,
+        refresh_steps=500,
         num_updates=6000,
         batch_size=512,
-        learning_rate=1e-3,
+        learning_rate=5e-4,
         adam_eps=1e-2,
         step_size=0.02,
         ess_threshold=0.5,
-        annealing_steps=4000,
-        annealing_walkers=256,
+        annealing_steps=2000,
+        annealing_walkers=512,
         num_replicates=4,
         num_components=(1, 3, 5, 10),
         num_epochs=60,
@@ -86,15 +96,14 @@ def standard(data: str) -> Settings:
 
 
 def quick(data: str) -> Settings:
-    """14x14, one seed."""
+    """14x14, one seed, fewer walkers and updates."""
     return standard(data)._replace(
         factor=2,
         num_walkers=2048,
         num_touched=2048,
-        refresh_every=1000,
         num_updates=4000,
-        annealing_steps=2000,
-        annealing_walkers=128,
+        annealing_steps=1000,
+        annealing_walkers=256,
         num_components=(1, 5),
         num_epochs=15,
         num_seeds=1,

@@ -29,11 +29,25 @@ ENSEMBLES = {
     "relaxed": "relaxed from data",
 }
 _GRID = 8
+# Total variation between the shares of annealed and of relaxed walkers, beyond which one of
+# them has not reached the model and its shares are not known.
+_TOO_FAR_APART = 0.1
+
+
+def shares(arrays: dict[str, np.ndarray], ensemble: str) -> np.ndarray:
+    """Share of each class, a mean over replicates where there are some."""
+    return arrays[f"{ensemble}_shares"].reshape(-1, len(CLASSES)).mean(axis=0)
 
 
 def share_error(arrays: dict[str, np.ndarray], ensemble: str) -> np.ndarray:
     """Relative error of each class's share, against the classifier's of the test images."""
-    return arrays[f"{ensemble}_shares"] / arrays["test_shares"] - 1
+    return shares(arrays, ensemble) / arrays["test_shares"] - 1
+
+
+def distance_of_shares(arrays: dict[str, np.ndarray]) -> float:
+    """Total variation between annealed walkers and those relaxed from data."""
+    difference = shares(arrays, "annealed") - shares(arrays, "relaxed")
+    return float(np.sum(np.abs(difference)) / 2)
 
 
 def _of(results: Results, algorithm: str, settings: Settings) -> list[dict[str, np.ndarray]]:
@@ -44,8 +58,12 @@ def write_tables(results: Results, settings: Settings, folder: Path, preamble: s
     """Write ``table.md``: shares, likelihoods, and the distance of features."""
     parts = [
         preamble,
-        "Shares of the classes, means over seeds, and the mean relative error of a class:",
+        "Shares of the classes, means over seeds with the standard deviation between seeds, "
+        "and the relative error of a share, mean over classes:",
         markdown(("", *map(str, CLASSES), "relative error"), _share_rows(results, settings)),
+        "Are the model's own shares known? Walkers annealed afresh and walkers relaxed from "
+        "the data come to it from two sides; total variation between them, for each seed:",
+        markdown(("", "apart by", "known"), _agreement_rows(results, settings)),
         "Cross entropy of the test images with their noise, nats:",
         markdown(
             ("density", "lower bound", "upper bound", "relaxed alone", "Fréchet", "doubts"),
@@ -64,15 +82,28 @@ def _share_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
     for algorithm in ALGORITHMS:
         runs = _of(results, algorithm, settings)
         for ensemble, label in ENSEMBLES.items():
-            mean = np.mean([arrays[f"{ensemble}_shares"] for arrays in runs], axis=0)
+            found = np.array([shares(arrays, ensemble) for arrays in runs])
+            spread = np.std(found, axis=0, ddof=1) if len(found) > 1 else None
             errors = [np.mean(np.abs(share_error(arrays, ensemble))) for arrays in runs]
             text = f"{np.mean(errors):.2f} (up to {np.max(errors):.2f})"
-            rows.append((f"{LABELS[algorithm]}, {label}", *_shares(mean), text))
+            name = f"{LABELS[algorithm]}, {label}"
+            rows.append((name, *_shares(found.mean(axis=0), spread), text))
     return rows
 
 
-def _shares(values: np.ndarray) -> tuple[str, ...]:
-    return tuple(f"{value:.3f}" for value in values)
+def _shares(values: np.ndarray, spread: np.ndarray | None = None) -> tuple[str, ...]:
+    if spread is None:
+        return tuple(f"{value:.3f}" for value in values)
+    return tuple(f"{value:.3f} ± {s:.3f}" for value, s in zip(values, spread, strict=True))
+
+
+def _agreement_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
+    rows = []
+    for algorithm in ALGORITHMS:
+        apart = [distance_of_shares(arrays) for arrays in _of(results, algorithm, settings)]
+        known = "yes" if max(apart) <= _TOO_FAR_APART else "NO"
+        rows.append((LABELS[algorithm], ", ".join(f"{value:.2f}" for value in apart), known))
+    return rows
 
 
 def _model_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
