@@ -74,7 +74,7 @@ class Train:
     moves: int = 1
     """Langevin moves of each walker for each update."""
     learning_rate: float | None = None
-    """Of Adam at the start; it decays to 2 % by half a cosine. 1e-3 for MNIST and 1.5e-3 for
+    """Of Adam at the start; it decays to 2 % by half a cosine. 5e-4 for MNIST and 1.5e-3 for
     others if not given, and less if the smallest variance is below 0.16 of the mean one, for
     there the walkers are slow."""
     adam_eps: float = 1e-2
@@ -83,7 +83,7 @@ class Train:
     """Updates after which the walkers are annealed afresh from the Gaussian, so that what the
     model has learned of them alone does not add up; 0 for never. 500 for weighted walkers on
     MNIST, and 0 for others, if not given."""
-    refresh_steps: int = 600
+    refresh_steps: int = 500
     """Steps of each such annealing."""
     network: job.NetworkName = "mlp"
     """A multilayer perceptron; or, of images, the thesis' four convolutions before it."""

@@ -191,7 +191,7 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         The fields of :class:`Config` but those of the data. None means: ``noise`` 0.3 for
         digits and images, a tenth of the data's standard deviation for others; ``step_size``
         0.22 times v, the smallest variance of data and noise along any direction;
-        ``learning_rate`` 1e-3 for images, 1.5e-3 for others, and less if v is below 0.16 of
+        ``learning_rate`` 5e-4 for images, 1.5e-3 for others, and less if v is below 0.16 of
         the mean variance; ``refresh_every`` 500 for weighted walkers on images, else 0, never;
         ``hidden`` one layer of 64 after convolutions, else two of 256 for images and of 128
         for others.
@@ -226,7 +226,7 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         # The step size is set by the narrowest direction, the distance to go by the others:
         # where they are far apart the walkers are slow, and the model has to wait for them.
         narrowness = math.sqrt(smallest / float(np.mean(variances)))
-        largest = 1e-3 if is_images else 1.5e-3
+        largest = 5e-4 if is_images else 1.5e-3
         options["learning_rate"] = float(f"{largest * min(1, 2.5 * narrowness):.3g}")
     where = {"source": source.name, **source._asdict()}
     del where["name"]

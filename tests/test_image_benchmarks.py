@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.mnist import show
+from benchmarks.mnist import recipe, settings, show
 from benchmarks.mnist.classifier import frechet_distance
 
 ROOT = Path(__file__).parent.parent
@@ -47,3 +47,17 @@ def test_annealed_and_relaxed_walkers_are_compared():
     }
     np.testing.assert_allclose(show.shares(arrays, "annealed"), [0.6, 0.3, 0.1])
     np.testing.assert_allclose(show.distance_of_shares(arrays), 0.1)
+
+
+def test_every_variant_changes_a_setting():
+    chosen = settings.quick("folder")
+    for name, changes in recipe.VARIANTS.items():
+        changed = chosen._replace(**changes)
+        assert (changed != chosen) == (name != "none")
+
+
+def test_rivals_get_the_gradients_of_fresh_walkers():
+    """3999 // 500 = 7 times 500 steps beside 4000 updates are 7500 moves: two an update."""
+    assert settings.num_rival_moves(settings.quick("folder")) == 2
+    never = settings.quick("folder")._replace(refresh_every=10**9)
+    assert settings.num_rival_moves(never) == 1

@@ -50,11 +50,8 @@ def main(
     jobs.run_all(todo, chosen, out, processes)
     results = jobs.load(todo, out)
     accuracy = float(results["jarzynski_0"]["accuracy"])
-    sizes = ", ".join(
-        f"{name} = {value}" for name, value in chosen._asdict().items() if name != "data"
-    )
     preamble = (
-        f"{machine('jax', 'scikit-learn', 'flowjax')} Settings: {sizes}.\n\n"
+        f"{machine('jax', 'scikit-learn', 'flowjax')} {settings.describe(chosen)}\n\n"
         f"The classifier is right on {100 * accuracy:.1f} % of the noisy test images. ± is the "
         "standard error of log Z over replicates."
     )

@@ -80,7 +80,9 @@ def build_model(settings: Settings, base: GaussianBase, seed: int, num_moves: in
         network: nnx.Module = MLP(base.mean.size, (256, 256), rngs=nnx.Rngs(seed))
     else:
         network = ConvNet(shape, thesis_mnist_layers(), (64,), rngs=nnx.Rngs(seed))
-    energy_fn, params = functional(OnGaussianBase(base, Standardized(base, network)))
+    if settings.is_standardized:
+        network = Standardized(base, network)
+    energy_fn, params = functional(OnGaussianBase(base, network))
     resampler = resampling.adaptive(resampling.systematic, settings.ess_threshold)
     return Model(energy_fn, params, langevin(settings.step_size, num_moves, resampler))
 

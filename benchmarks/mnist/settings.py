@@ -16,14 +16,16 @@ class Settings(NamedTuple):
     noise
         σ of the Gaussian noise on pixels in [-1, 1].
     network
-        The six-layer ConvNet of the thesis, or an MLP 256-256.
+        "conv", the six-layer ConvNet of the thesis, or "mlp", 256-256.
+    is_standardized
+        Whether it sees standardized images.
     num_walkers, num_touched
         Weighted walkers, and how many of them move at an update. The other algorithms have as
         many walkers as that.
     refresh_every, refresh_steps
         Updates after which weighted walkers are annealed afresh, and in how many steps. The
-        other algorithms make more moves an update instead (:func:`num_rival_moves`), so that none takes
-        fewer gradients in training than the weighted walkers do.
+        other algorithms make more moves an update instead (:func:`num_rival_moves`), so that
+        none takes fewer gradients in training than the weighted walkers do.
     num_updates, batch_size, learning_rate, adam_eps
         Of Adam, whose rate decays to 2 % by half a cosine.
     step_size, ess_threshold
@@ -43,6 +45,7 @@ class Settings(NamedTuple):
     num_samples: int
     noise: float
     network: str
+    is_standardized: bool
     num_walkers: int
     num_touched: int
     refresh_every: int
@@ -68,6 +71,12 @@ def num_rival_moves(settings: Settings) -> int:
     return math.ceil(num_moves / settings.num_updates)
 
 
+def describe(settings: Settings) -> str:
+    """All but where the files are."""
+    sizes = (f"{name} = {value}" for name, value in settings._asdict().items())
+    return f"Settings: {', '.join(size for size in sizes if not size.startswith('data'))}."
+
+
 def standard(data: str) -> Settings:
     """28x28."""
     return Settings(
@@ -76,6 +85,7 @@ def standard(data: str) -> Settings:
         num_samples=9800,
         noise=0.3,
         network="mlp",
+        is_standardized=True,
         num_walkers=4096,
         num_touched=4096,
         refresh_every=500,

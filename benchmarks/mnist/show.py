@@ -32,6 +32,10 @@ _GRID = 8
 # Total variation between the shares of annealed and of relaxed walkers, beyond which one of
 # them has not reached the model and its shares are not known.
 _TOO_FAR_APART = 0.1
+_ON_AGREEMENT = (
+    "Are the model's own shares known? Walkers annealed afresh and walkers relaxed from the "
+    "data come to it from two sides. Total variation between their shares, for each seed:"
+)
 
 
 def shares(arrays: dict[str, np.ndarray], ensemble: str) -> np.ndarray:
@@ -50,6 +54,12 @@ def distance_of_shares(arrays: dict[str, np.ndarray]) -> float:
     return float(np.sum(np.abs(difference)) / 2)
 
 
+def bounds(arrays: dict[str, np.ndarray]) -> tuple[str, str]:
+    """Bounds of the test cross entropy, with their standard errors."""
+    lower, upper = arrays["lower"], arrays["upper"]
+    return f"{lower[0]:.2f} ± {lower[1]:.2f}", f"{upper[0]:.2f} ± {upper[1]:.2f}"
+
+
 def _of(results: Results, algorithm: str, settings: Settings) -> list[dict[str, np.ndarray]]:
     return [results[f"{algorithm}_{seed}"] for seed in range(settings.num_seeds)]
 
@@ -58,11 +68,9 @@ def write_tables(results: Results, settings: Settings, folder: Path, preamble: s
     """Write ``table.md``: shares, likelihoods, and the distance of features."""
     parts = [
         preamble,
-        "Shares of the classes, means over seeds with the standard deviation between seeds, "
-        "and the relative error of a share, mean over classes:",
+        "Shares of the classes, means over seeds ± standard deviation, and relative errors:",
         markdown(("", *map(str, CLASSES), "relative error"), _share_rows(results, settings)),
-        "Are the model's own shares known? Walkers annealed afresh and walkers relaxed from "
-        "the data come to it from two sides; total variation between them, for each seed:",
+        _ON_AGREEMENT,
         markdown(("", "apart by", "known"), _agreement_rows(results, settings)),
         "Cross entropy of the test images with their noise, nats:",
         markdown(
@@ -110,12 +118,10 @@ def _model_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for algorithm in ALGORITHMS:
         for seed, arrays in enumerate(_of(results, algorithm, settings)):
-            lower, upper = arrays["lower"], arrays["upper"]
             rows.append(
                 (
                     f"{LABELS[algorithm]}, seed {seed}",
-                    f"{lower[0]:.2f} ± {lower[1]:.2f}",
-                    f"{upper[0]:.2f} ± {upper[1]:.2f}",
+                    *bounds(arrays),
                     f"{float(arrays['relaxed']):.2f}",
                     f"{float(arrays['frechet']):.1f}",
                     str(arrays["doubts"]) or "none",
