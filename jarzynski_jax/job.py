@@ -95,6 +95,7 @@ class Config:
     refresh_every: int
     refresh_steps: int
     network: NetworkName
+    standardize: bool
     hidden: tuple[int, ...]
     covariance: gaussian.Covariance
     resampler: ResamplerName
@@ -189,10 +190,11 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         Where they are from.
     **options
         The fields of :class:`Config` but those of the data. None means: ``noise`` 0.3 for
-        digits and images, a tenth of the data's standard deviation for others; ``step_size``
-        0.22 times v, the smallest variance of data and noise along any direction;
-        ``learning_rate`` 5e-4 for images, 1.5e-3 for others, and less if v is below 0.16 of
-        the mean variance; ``refresh_every`` 500 for weighted walkers on images, else 0, never;
+        digits and images, a tenth of the data's standard deviation for others; ``steps`` 6000
+        for images, 10000 for others; ``step_size`` 0.22 times v, the smallest variance of data
+        and noise along any direction; ``learning_rate`` 1.5e-3 for digits, 5e-4 for images,
+        1e-3 for others, and less if v is below 0.16 of the mean variance; ``standardize`` true
+        but for digits; ``refresh_every`` 500 for weighted walkers on images, else 0, never;
         ``hidden`` one layer of 64 after convolutions, else two of 256 for images and of 128
         for others.
 
@@ -207,9 +209,14 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         If an option makes no sense.
     """
     is_images = data_lib.is_image_set(source.name)
+    is_digits = source.name == "digits"
     if options["noise"] is None:
-        is_known = is_images or source.name == "digits"
+        is_known = is_images or is_digits
         options["noise"] = 0.3 if is_known else round(0.1 * float(np.std(data.train)), 6)
+    if options["steps"] is None:
+        options["steps"] = 6_000 if is_images else 10_000
+    if options["standardize"] is None:
+        options["standardize"] = not is_digits
     if options["hidden"] is None:
         width = 256 if is_images else 128
         options["hidden"] = (64,) if options["network"] == "conv" else (width, width)
@@ -226,7 +233,7 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         # The step size is set by the narrowest direction, the distance to go by the others:
         # where they are far apart the walkers are slow, and the model has to wait for them.
         narrowness = math.sqrt(smallest / float(np.mean(variances)))
-        largest = 5e-4 if is_images else 1.5e-3
+        largest = 1.5e-3 if is_digits else 5e-4 if is_images else 1e-3
         options["learning_rate"] = float(f"{largest * min(1, 2.5 * narrowness):.3g}")
     where = {"source": source.name, **source._asdict()}
     del where["name"]
@@ -282,8 +289,7 @@ def _check_numbers(options: dict[str, Any]) -> None:
 
 
 def _build(config: Config, base: GaussianBase) -> _Model:
-    network = Standardized(base, _network(config, base.mean.shape))
-    energy_fn, params = functional(OnGaussianBase(base, network))
+    energy_fn, params = functional(OnGaussianBase(base, _network(config, base)))
     scheme = getattr(resampling, config.resampler)
     resampler = resampling.adaptive(scheme, config.ess_threshold)
     dynamics = langevin(config.step_size, config.moves, resampler)
@@ -302,11 +308,14 @@ def _build(config: Config, base: GaussianBase) -> _Model:
     return _Model(energy_fn, params, base, dynamics, algorithm)
 
 
-def _network(config: Config, shape: tuple[int, ...]) -> nnx.Module:
-    rngs = nnx.Rngs(config.seed)
+def _network(config: Config, base: GaussianBase) -> nnx.Module:
+    shape, rngs = base.mean.shape, nnx.Rngs(config.seed)
+    network: nnx.Module
     if config.network == "mlp":
-        return MLP(math.prod(shape), config.hidden, rngs=rngs)
-    return ConvNet(shape, thesis_mnist_layers(), config.hidden, rngs=rngs)
+        network = MLP(math.prod(shape), config.hidden, rngs=rngs)
+    else:
+        network = ConvNet(shape, thesis_mnist_layers(), config.hidden, rngs=rngs)
+    return Standardized(base, network) if config.standardize else network
 
 
 def _first_state(config: Config, model: _Model, train: Array) -> TrainingState:
