@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import boltzmann
 from benchmarks.mnist import recipe, settings, show
 from benchmarks.mnist.classifier import frechet_distance
+from jarzynski_jax import training
 
 ROOT = Path(__file__).parent.parent
 
@@ -61,3 +63,15 @@ def test_rivals_get_the_gradients_of_fresh_walkers():
     assert settings.num_rival_moves(settings.quick("folder")) == 2
     never = settings.quick("folder")._replace(refresh_every=10**9)
     assert settings.num_rival_moves(never) == 1
+
+
+def test_a_boltzmann_machine_of_binary_images():
+    """Stripes, on or off together: better than pixels alone, and the bounds are right."""
+    rng = np.random.default_rng(0)
+    stripes = np.repeat(rng.random((600, 4)) < 0.5, 16, axis=1)
+    images = (stripes ^ (rng.random(stripes.shape) < 0.05)).astype(np.float32)
+    chosen = boltzmann.Settings((6,), 200, 300, 100, 100, 64, 0.1, 200, 50)
+    fit = boltzmann.fit_machine(training.jarzynski, 6, images[:500], images[500:], chosen)
+    assert fit.exact < 40 < boltzmann._independent(images[:500], images[500:])
+    assert abs(fit.bracket.lower - fit.exact) < 0.3
+    assert abs(fit.bracket.upper - fit.exact) < 0.3

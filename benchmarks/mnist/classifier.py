@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import scipy.linalg
 from flax import nnx
 
 from benchmarks.mnist.problem import CLASSES, Problem
@@ -98,5 +97,7 @@ def frechet_distance(left: np.ndarray, right: np.ndarray) -> float:
     """
     difference = left.mean(axis=0) - right.mean(axis=0)
     first, second = (np.cov(features, rowvar=False) for features in (left, right))
-    root = scipy.linalg.sqrtm(first @ second).real
-    return float(difference @ difference + np.trace(first + second - 2 * root))
+    values, axes = np.linalg.eigh(first)
+    root = axes * np.sqrt(np.maximum(values, 0))  # C = R Rᵀ; features that are never on give 0
+    overlap = np.sum(np.sqrt(np.maximum(np.linalg.eigvalsh(root.T @ second @ root), 0)))
+    return float(difference @ difference + np.trace(first + second) - 2 * overlap)

@@ -106,7 +106,7 @@ def _shares(values: np.ndarray, spread: np.ndarray | None = None) -> tuple[str, 
 
 
 def _agreement_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for algorithm in ALGORITHMS:
         apart = [distance_of_shares(arrays) for arrays in _of(results, algorithm, settings)]
         known = "yes" if max(apart) <= _TOO_FAR_APART else "NO"
