@@ -99,7 +99,7 @@ def standard(data: str) -> Settings:
         annealing_steps=2000,
         annealing_walkers=512,
         num_replicates=4,
-        num_components=(1, 3, 5, 10),
+        num_components=(1, 5, 10, 20, 30),
         num_epochs=60,
         num_seeds=3,
     )
