@@ -25,7 +25,7 @@ def pytest_configure(config):
     config.stash[_CACHE] = tempfile.TemporaryDirectory(prefix="jarzynski-jax-compiled-")
     for name, value in (
         ("jax_compilation_cache_dir", config.stash[_CACHE].name),
-        ("jax_persistent_cache_min_compile_time_secs", 0.3),
+        ("jax_persistent_cache_min_compile_time_secs", 0.0),
     ):
         os.environ[name.upper()] = str(value)
         jax.config.update(name, value)

@@ -143,6 +143,8 @@ def test_images_of_some_classes_from_end_to_end(images, tmp_path, network):
     assert (config["classes"], config["proportions"]) == ([2, 3, 6], [4, 2, 1])
     assert json.loads((run / "report.json").read_text())["num_test"] == 28
     assert (run / "samples.png").is_file()
+    if network == "conv":
+        return
     result = _run("sample", run, "--num-samples", 8, "--annealing-steps", 5, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     with np.load(run / "samples.npz") as arrays:
