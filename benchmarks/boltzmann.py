@@ -20,9 +20,8 @@ import optax
 import tyro
 
 from benchmarks import drawing
-from benchmarks.tables import machine, markdown
-from jarzynski_jax import annealing, evaluation, training
-from jarzynski_jax import walkers as walkers_lib
+from benchmarks.tables import describe, machine, markdown, plus_minus
+from jarzynski_jax import annealing, evaluation, paths, training
 from jarzynski_jax.data import draw_batch, load_mnist
 from jarzynski_jax.dynamics import Dynamics
 from jarzynski_jax.energies import restricted_boltzmann
@@ -30,11 +29,10 @@ from jarzynski_jax.energies.restricted_boltzmann import Machine
 from jarzynski_jax.kernels import gibbs
 from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.types import Array, PRNGKey
-from jarzynski_jax.walkers import Walkers
 
 _NUM_REPLICATES = 4
 _MOST_ENUMERATED = 20
-_GRID = 8
+_NUM_SHOWN = 64
 
 
 class Settings(NamedTuple):
@@ -117,8 +115,7 @@ def main(
         "walkers",
         "doubts",
     )
-    sizes = ", ".join(f"{name} = {value}" for name, value in settings._asdict().items())
-    preamble = f"{machine('jax')} Settings: {sizes}. Nats for a test image of 784 pixels."
+    preamble = f"{machine('jax')} {describe(settings)} Nats for a test image of 784 pixels."
     (out / "boltzmann.md").write_text(f"{preamble}\n\n{markdown(header, rows)}\n")
     (out / "boltzmann.json").write_text(json.dumps(record, indent=1))
 
@@ -135,7 +132,6 @@ def fit_machine(
     settings: Settings,
 ) -> Fit:
     """Train from seed 0; judge by walkers that took no part."""
-    is_weighted = build is training.jarzynski
     dynamics = block_gibbs(num_hidden)
     keys = jax.random.split(jax.random.key(0), 2)
     state, metrics = _train(keys[0], build, num_hidden, train, settings)
@@ -147,7 +143,7 @@ def fit_machine(
         log_z = restricted_boltzmann.log_partition_function(state.params)
         exact = float(jnp.mean(energies)) + float(log_z)
     walkers = None
-    if is_weighted:
+    if build is training.jarzynski:
         walkers = float(metrics.training_log_partition_function[-1] + jnp.mean(energies))
     return Fit(state.params, bracket, exact, walkers, images)
 
@@ -161,16 +157,16 @@ def block_gibbs(num_hidden: int, num_moves: int = 1) -> Dynamics:
 def _refresh(dynamics: Dynamics, settings: Settings) -> training.Refresh:
     """Walkers from the machine without its couplings to the machine as it is."""
 
-    def start(rng_key: PRNGKey, params: Machine, num_walkers: int) -> Walkers:
-        key_start, key_anneal = jax.random.split(rng_key)
+    def draw(rng_key: PRNGKey, params: Machine, num_walkers: int) -> tuple[Array, Array]:
         base = restricted_boltzmann.base(params)
-        positions, log_z = restricted_boltzmann.exact_start(key_start, base, num_walkers)
-        path = restricted_boltzmann.parameter_path(base, params)
-        walkers = walkers_lib.init(positions, path(0.0), dynamics.kernel_init, log_z)
-        times = jnp.linspace(0, 1, settings.refresh_steps + 1)[1:]
-        return annealing.anneal(key_anneal, walkers, path, times, dynamics)[0]
+        return restricted_boltzmann.exact_start(rng_key, base, num_walkers)
 
-    return training.Refresh(settings.refresh_every, start)
+    def path_to(params: Machine) -> paths.Path:
+        return restricted_boltzmann.parameter_path(restricted_boltzmann.base(params), params)
+
+    return training.refresh_along_path(
+        draw, path_to, dynamics, settings.refresh_steps, settings.refresh_every
+    )
 
 
 def _train(
@@ -234,7 +230,7 @@ def _bound(
             by_replicate(relaxed),
         )
         # Probabilities of the pixels, given hidden units: easier on the eye than pixels.
-        some = bounds.end_points[:, : _GRID**2 // _NUM_REPLICATES].reshape(_GRID**2, -1)
+        some = bounds.end_points[:, : _NUM_SHOWN // _NUM_REPLICATES].reshape(_NUM_SHOWN, -1)
         return bounds, jax.vmap(_expected, (None, 0))(params, some)
 
     return jax.device_get(run(train))
@@ -256,8 +252,8 @@ def _row(name: str, num_hidden: int, fit: Fit) -> tuple[str, ...]:
     return (
         name,
         str(num_hidden),
-        f"{found.lower:.2f} ± {found.lower_error:.2f}",
-        f"{found.upper:.2f} ± {found.upper_error:.2f}",
+        plus_minus(found.lower, found.lower_error),
+        plus_minus(found.upper, found.upper_error),
         "" if fit.exact is None else f"{fit.exact:.2f}",
         "" if fit.walkers is None else f"{fit.walkers:.2f}",
         "; ".join(found.doubts) or "none",
@@ -265,13 +261,11 @@ def _row(name: str, num_hidden: int, fit: Fit) -> tuple[str, ...]:
 
 
 def _draw(images: dict[str, np.ndarray], test: np.ndarray, out: Path, num_hidden: int) -> None:
-    shown = {"test images": test[: _GRID**2], **images}
+    shown = {"test images": test[:_NUM_SHOWN], **images}
     figure, axes = drawing.panels(len(shown))
     for axis, (title, flat) in zip(axes, shown.items(), strict=True):
-        grid = flat.reshape(_GRID, _GRID, 28, 28).swapaxes(1, 2)
-        axis.imshow(grid.reshape(_GRID * 28, -1), cmap="gray", vmin=0, vmax=1)
+        drawing.show_images(axis, flat.reshape(-1, 28, 28), 0, 1)
         axis.set_title(title)
-        axis.axis("off")
     figure.suptitle(f"{num_hidden} hidden units, annealed afresh: probabilities of the pixels")
     drawing.save(figure, out, f"boltzmann_{num_hidden}")
 

@@ -120,11 +120,8 @@ def _made_up(count: int) -> np.ndarray:
 
 
 def _draw(images: np.ndarray, out: Path) -> None:
-    side = int(np.sqrt(len(images)))
-    grid = images[: side**2].reshape(side, side, *_SHAPE).swapaxes(1, 2)
     figure, axis = drawing.panels(1)
-    axis.imshow(np.clip((grid.reshape(side * 32, side * 32, 3) + 1) / 2, 0, 1))
-    axis.axis("off")
+    drawing.show_images(axis, images, -1, 1)
     drawing.save(figure, out, "walkers")
 
 

@@ -1,5 +1,6 @@
 """Figures that are readable in greyscale: lines differ in dashes and shade."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,19 @@ MARKERS = ("o", "s", "^", "D", "v", "x")
 def panels(num_columns: int, num_rows: int = 1, **kwargs: Any) -> tuple[Figure, Any]:
     figure = Figure(figsize=(4.6 * num_columns, 3.7 * num_rows), layout="constrained")
     return figure, figure.subplots(num_rows, num_columns, **kwargs)
+
+
+def show_images(axis: Any, images: np.ndarray, low: float, high: float) -> None:
+    """Lay images, shape ``(n, h, w)`` or ``(n, h, w, 3)``, out in a square; low is dark.
+
+    The last ones that do not fill the square are left out.
+    """
+    side = math.isqrt(len(images))
+    height, width = images.shape[1:3]
+    grid = images[: side**2].reshape(side, side, *images.shape[1:]).swapaxes(1, 2)
+    grid = grid.reshape(side * height, side * width, *images.shape[3:])
+    axis.imshow(np.clip((grid - low) / (high - low), 0, 1), cmap="gray", vmin=0, vmax=1)
+    axis.axis("off")
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:

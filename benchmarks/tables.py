@@ -5,6 +5,7 @@ import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,21 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
     )
+
+
+def plus_minus(value: float, error: float) -> str:
+    """Write a value with its standard error."""
+    return f"{value:.2f} ± {error:.2f}"
+
+
+def describe(settings: Any, *left_out: str) -> str:
+    """Write settings, a NamedTuple, but for those left out."""
+    sizes = (
+        f"{name} = {value}"
+        for name, value in settings._asdict().items()
+        if name not in left_out
+    )
+    return f"Settings: {', '.join(sizes)}."
 
 
 def machine(*packages: str) -> str:

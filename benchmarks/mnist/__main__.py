@@ -10,7 +10,7 @@ import tyro
 from benchmarks import jobs
 from benchmarks.jobs import Job
 from benchmarks.mnist import problem, references, run, settings, show
-from benchmarks.tables import machine
+from benchmarks.tables import describe, machine
 
 
 def main(
@@ -51,7 +51,7 @@ def main(
     results = jobs.load(todo, out)
     accuracy = float(results["jarzynski_0"]["accuracy"])
     preamble = (
-        f"{machine('jax', 'scikit-learn', 'flowjax')} {settings.describe(chosen)}\n\n"
+        f"{machine('jax', 'scikit-learn', 'flowjax')} {describe(chosen, 'data')}\n\n"
         f"The classifier is right on {100 * accuracy:.1f} % of the noisy test images. ± is the "
         "standard error of log Z over replicates."
     )

@@ -13,7 +13,7 @@ from benchmarks.mnist import problem, settings, show
 from benchmarks.mnist import run as run_lib
 from benchmarks.mnist.problem import CLASSES
 from benchmarks.mnist.settings import Settings
-from benchmarks.tables import Results, machine, markdown
+from benchmarks.tables import Results, describe, machine, markdown
 
 #: What is changed of the quick form's settings.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -72,7 +72,7 @@ def main(data: Path, out: Path, processes: int = 2) -> None:
         "apart by",
     )
     table = markdown(header, _rows(jobs.load(todo, out)))
-    text = f"{machine('jax')} {settings.describe(chosen)}\n\n{table}\n"
+    text = f"{machine('jax')} {describe(chosen, 'data')}\n\n{table}\n"
     (out / "recipe.md").write_text(text)
     print(text)
 

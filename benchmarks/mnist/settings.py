@@ -71,12 +71,6 @@ def num_rival_moves(settings: Settings) -> int:
     return math.ceil(num_moves / settings.num_updates)
 
 
-def describe(settings: Settings) -> str:
-    """All but where the files are."""
-    sizes = (f"{name} = {value}" for name, value in settings._asdict().items())
-    return f"Settings: {', '.join(size for size in sizes if not size.startswith('data'))}."
-
-
 def standard(data: str) -> Settings:
     """28x28."""
     return Settings(

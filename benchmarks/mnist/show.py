@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from benchmarks.mnist.problem import CLASSES
 from benchmarks.mnist.references import NAMES as REFERENCES
 from benchmarks.mnist.run import ALGORITHMS
 from benchmarks.mnist.settings import Settings
-from benchmarks.tables import Results, markdown
+from benchmarks.tables import Results, markdown, plus_minus
 
 LABELS = {
     "jarzynski": "weighted walkers",
@@ -28,7 +27,7 @@ ENSEMBLES = {
     "annealed": "annealed afresh",
     "relaxed": "relaxed from data",
 }
-_GRID = 8
+_NUM_TEST_SHOWN = 64
 # Total variation between the shares of annealed and of relaxed walkers, beyond which one of
 # them has not reached the model and its shares are not known.
 _TOO_FAR_APART = 0.1
@@ -56,8 +55,7 @@ def distance_of_shares(arrays: dict[str, np.ndarray]) -> float:
 
 def bounds(arrays: dict[str, np.ndarray]) -> tuple[str, str]:
     """Bounds of the test cross entropy, with their standard errors."""
-    lower, upper = arrays["lower"], arrays["upper"]
-    return f"{lower[0]:.2f} ± {lower[1]:.2f}", f"{upper[0]:.2f} ± {upper[1]:.2f}"
+    return plus_minus(*arrays["lower"]), plus_minus(*arrays["upper"])
 
 
 def _of(results: Results, algorithm: str, settings: Settings) -> list[dict[str, np.ndarray]]:
@@ -173,7 +171,7 @@ def _draw_shares(results: Results, settings: Settings, folder: Path) -> None:
 
 def _draw_samples(results: Results, data: np.ndarray, folder: Path) -> None:
     shown = {
-        "test images": data[: _GRID**2],
+        "test images": data[:_NUM_TEST_SHOWN],
         **{
             LABELS[algorithm]: results[f"{algorithm}_0"]["annealed_images"]
             for algorithm in ALGORITHMS
@@ -181,7 +179,7 @@ def _draw_samples(results: Results, data: np.ndarray, folder: Path) -> None:
     }
     figure, axes = drawing.panels(len(shown))
     for axis, (title, images) in zip(axes, shown.items(), strict=True):
-        _show(axis, images)
+        drawing.show_images(axis, images, -1, 1)
         axis.set_title(title)
     figure.suptitle("annealed afresh from the base; posterior means without the noise")
     drawing.save(figure, folder, "samples")
@@ -190,17 +188,10 @@ def _draw_samples(results: Results, data: np.ndarray, folder: Path) -> None:
 def _draw_ordered(results: Results, folder: Path) -> None:
     arrays = results["jarzynski_0"]
     figure, axis = drawing.panels(1)
-    _show(axis, arrays["ordered_images"])
+    drawing.show_images(axis, arrays["ordered_images"], -1, 1)
     low, high = arrays["ordered_weights"][[0, -1]]
     axis.set_title(f"training walkers by weight,\nfrom {low:.2g} to {high:.2g} times the mean")
     drawing.save(figure, folder, "ordered")
-
-
-def _show(axis: Any, images: np.ndarray) -> None:
-    height, width = images.shape[1:]
-    grid = images.reshape(_GRID, _GRID, height, width).swapaxes(1, 2)
-    axis.imshow(grid.reshape(_GRID * height, -1), cmap="gray", vmin=-1, vmax=1)
-    axis.axis("off")
 
 
 def _draw_curves(results: Results, settings: Settings, folder: Path) -> None:

@@ -8,7 +8,12 @@ from jarzynski_jax.training.contrastive_divergence import (
 )
 from jarzynski_jax.training.fit import FitResult, TrainingDiverged, fit
 from jarzynski_jax.training.jarzynski import jarzynski, jarzynski_pool
-from jarzynski_jax.training.refresh import Refresh, refresh_from_base, refresh_state
+from jarzynski_jax.training.refresh import (
+    Refresh,
+    refresh_along_path,
+    refresh_from_base,
+    refresh_state,
+)
 from jarzynski_jax.training.score_matching import score_matching
 from jarzynski_jax.training.trouble import Trouble, Watch
 
@@ -26,6 +31,7 @@ __all__ = [
     "jarzynski",
     "jarzynski_pool",
     "persistent_contrastive_divergence",
+    "refresh_along_path",
     "refresh_from_base",
     "refresh_state",
     "score_matching",
