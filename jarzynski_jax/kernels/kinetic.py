@@ -97,10 +97,13 @@ class KineticInfo(NamedTuple):
         never NaN.
     is_finite
         Whether the increment is finite. If not, the walker is dead: its weight is 0.
+    drawn_velocity
+        :math:`v_1`, with which the walker set out.
     """
 
     log_weight_increment: Array
     is_finite: Array
+    drawn_velocity: ArrayTree
 
 
 def init(position: Position, logdensity_fn: LogDensityFn) -> KineticState:
@@ -207,7 +210,8 @@ def build_kernel() -> Kernel:
             grad,
             jnp.where(is_finite, bound_endpoint(log_endpoint, position), 0),
         )
-        return new_state, KineticInfo(jnp.where(is_finite, increment, -jnp.inf), is_finite)
+        increment = jnp.where(is_finite, increment, -jnp.inf)
+        return new_state, KineticInfo(increment, is_finite, before)
 
     return kernel
 

@@ -4,9 +4,14 @@ Where a kernel's reverse move is a move of the same kernel, :math:`\Delta A` at 
 is the logarithm of the ratio in Metropolis and Hastings' acceptance probability, and accepting
 with probability :math:`\min(1, e^{\Delta A})` leaves the target invariant: ULA becomes MALA. A
 Markov kernel that leaves its target invariant has :math:`\Delta A = 0` and is always accepted.
+The reverse of a kinetic step has its velocity turned round: a walker whose move is rejected goes
+back the way it came, with the velocity :math:`-v_1`, and the target extended by velocities is
+invariant (generalized Hamiltonian Monte Carlo).
 
-Of other kernels this does not hold: the reverse of a kinetic step has its velocity turned
-round, that of an escorted step the drift -b, that of a bijection is its inverse.
+Of other kernels this does not hold: the reverse of an escorted step has the drift -b, that of a
+bijection is its inverse.
+
+Reference: Horowitz, *Phys. Lett. B* 268 (1991) 247.
 """
 
 from typing import Any, NamedTuple
@@ -15,12 +20,13 @@ import jax
 import jax.numpy as jnp
 
 from jarzynski_jax.kernels.invariant import InvariantInfo
+from jarzynski_jax.kernels.kinetic import KineticInfo
 from jarzynski_jax.kernels.ula import ULAInfo
 from jarzynski_jax.types import Array, Kernel, LogDensityFn, PRNGKey
 
 __all__ = ["MetropolisInfo", "adjust"]
 
-_ADJUSTABLE = (ULAInfo, InvariantInfo)
+_ADJUSTABLE = (ULAInfo, KineticInfo, InvariantInfo)
 
 
 class MetropolisInfo(NamedTuple):
@@ -42,7 +48,8 @@ def adjust(kernel: Kernel) -> Kernel:
     Parameters
     ----------
     kernel
-        That of :mod:`jarzynski_jax.kernels.ula` or :mod:`jarzynski_jax.kernels.invariant`.
+        That of :mod:`jarzynski_jax.kernels.ula`, :mod:`jarzynski_jax.kernels.kinetic` or
+        :mod:`jarzynski_jax.kernels.invariant`.
 
     Returns
     -------
@@ -67,12 +74,16 @@ def adjust(kernel: Kernel) -> Kernel:
         proposed, info = kernel(key_move, state, logdensity_fn, *kernel_args)
         if not isinstance(info, _ADJUSTABLE):
             raise ValueError(
-                "only unadjusted Langevin and Markov kernels (kernels.ula, kernels.invariant) "
-                f"can be Metropolis-adjusted; got a kernel whose info is {type(info).__name__}"
+                "only unadjusted Langevin, kinetic Langevin and Markov kernels (kernels.ula, "
+                "kernels.kinetic, kernels.invariant) can be Metropolis-adjusted; got a kernel "
+                f"whose info is {type(info).__name__}"
             )
         log_ratio = info.log_weight_increment
         uniform = jax.random.uniform(key_accept, (), log_ratio.dtype)
         is_accepted = jnp.log(uniform) < log_ratio
+        if isinstance(info, KineticInfo):
+            back = jax.tree.map(jnp.negative, info.drawn_velocity)
+            state = state._replace(velocity=back, is_at_rest=jnp.array(False))
         state = jax.tree.map(lambda new, old: jnp.where(is_accepted, new, old), proposed, state)
         return state, MetropolisInfo(jnp.exp(jnp.minimum(log_ratio, 0)), is_accepted)
 
