@@ -58,9 +58,16 @@ class Train:
     """Standard deviation of the Gaussian noise added to the data, whose density is learned.
     0.3 for digits and images and a tenth of the data's standard deviation for others, if not
     given."""
+    dynamics: job.DynamicsName | None = None
+    """How walkers move: unadjusted Langevin; or kinetic Langevin, whose walkers have velocities
+    and whose weights spread less in many dimensions. Kinetic for MNIST, if not given."""
     step_size: float | None = None
-    """Time step h of unadjusted Langevin: drift h, noise sqrt(2h). 0.22 times the smallest
-    variance of data and noise along any direction, if not given."""
+    """Time step h. Of unadjusted Langevin (drift h, noise sqrt(2h)) 0.22 times the smallest
+    variance of data and noise along any direction, of kinetic Langevin 0.4 times the smallest
+    standard deviation, if not given."""
+    friction: float | None = None
+    """Of kinetic Langevin, the rate at which velocities are forgotten; one over the largest
+    standard deviation, if not given."""
     walkers: int = 4096
     """Training walkers."""
     touched: int | None = None

@@ -32,7 +32,7 @@ from jarzynski_jax import (
 from jarzynski_jax import data as data_lib
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.data import Source, Split
-from jarzynski_jax.dynamics import Dynamics, langevin
+from jarzynski_jax.dynamics import Dynamics, kinetic_langevin, langevin
 from jarzynski_jax.energies import (
     MLP,
     ConvNet,
@@ -50,6 +50,7 @@ __all__ = [
     "AlgorithmName",
     "Annealing",
     "Config",
+    "DynamicsName",
     "NetworkName",
     "Report",
     "ResamplerName",
@@ -62,6 +63,7 @@ __all__ = [
     "start",
 ]
 
+DynamicsName: TypeAlias = Literal["langevin", "kinetic"]
 AlgorithmName: TypeAlias = Literal["jarzynski", "pcd", "cd", "unweighted"]
 NetworkName: TypeAlias = Literal["mlp", "conv"]
 ResamplerName: TypeAlias = Literal["systematic", "stratified", "multinomial", "residual"]
@@ -83,7 +85,9 @@ class Config:
     data_fingerprint: str
     algorithm: AlgorithmName
     noise: float
+    dynamics: DynamicsName
     step_size: float
+    friction: float | None
     walkers: int
     touched: int | None
     held_out: int
@@ -191,8 +195,10 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
     **options
         The fields of :class:`Config` but those of the data. None means: ``noise`` 0.3 for
         digits and images, a tenth of the data's standard deviation for others; ``steps`` 6000
-        for images, 10000 for others; ``step_size`` 0.22 times v, the smallest variance of data
-        and noise along any direction; ``learning_rate`` 1.5e-3 for digits, 5e-4 for images,
+        for images, 10000 for others; ``dynamics`` "kinetic" for images, "langevin" for others;
+        ``step_size`` 0.22 times v, the smallest variance of data and noise along any direction,
+        or 0.4 times its square root for kinetic walkers; ``friction`` of these, one over the
+        largest standard deviation; ``learning_rate`` 1.5e-3 for digits, 5e-4 for images,
         1e-3 for others, and less if v is below 0.16 of the mean variance; ``standardize`` true
         but for digits; ``refresh_every`` 500 for weighted walkers on images, else 0, never;
         ``hidden`` one layer of 64 after convolutions, else two of 256 for images and of 128
@@ -215,6 +221,8 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         options["noise"] = 0.3 if is_known else round(0.1 * float(np.std(data.train)), 6)
     if options["steps"] is None:
         options["steps"] = 6_000 if is_images else 10_000
+    if options["dynamics"] is None:
+        options["dynamics"] = "kinetic" if is_images else "langevin"
     if options["standardize"] is None:
         options["standardize"] = not is_digits
     if options["hidden"] is None:
@@ -227,8 +235,12 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
     base = gaussian.fit_gaussian_base(data.train, options["covariance"], options["noise"])
     variances = _variances(base)
     smallest = float(np.min(variances))
+    is_kinetic = options["dynamics"] == "kinetic"
     if options["step_size"] is None:
-        options["step_size"] = float(f"{0.22 * smallest:.3g}")
+        step_size = 0.4 * math.sqrt(smallest) if is_kinetic else 0.22 * smallest
+        options["step_size"] = float(f"{step_size:.3g}")
+    if options["friction"] is None and is_kinetic:
+        options["friction"] = float(f"{1 / math.sqrt(np.max(variances)):.3g}")
     if options["learning_rate"] is None:
         # The step size is set by the narrowest direction, the distance to go by the others:
         # where they are far apart the walkers are slow, and the model has to wait for them.
@@ -259,10 +271,15 @@ def _check_numbers(options: dict[str, Any]) -> None:
     for name in ("walkers", "held_out", "steps", "batch_size", "moves", "refresh_steps"):
         if options[name] < 1:
             raise ValueError(f"{name} must be at least 1; got {options[name]}")
-    for name in ("learning_rate", "adam_eps", "step_size"):
+    for name in ("learning_rate", "adam_eps", "step_size", "friction"):
         value = options[name]
         if value is not None and not 0 < value < math.inf:
             raise ValueError(f"{name} must be positive and finite; got {value}")
+    if options["friction"] is not None and options["dynamics"] != "kinetic":
+        raise ValueError(
+            f"only kinetic walkers feel friction; got friction={options['friction']} with "
+            f"dynamics {options['dynamics']!r}"
+        )
     if not 0 <= options["noise"] < math.inf:
         raise ValueError(f"noise must be finite and not negative; got {options['noise']}")
     if options["refresh_every"] < 0:
@@ -292,7 +309,10 @@ def _build(config: Config, base: GaussianBase) -> _Model:
     energy_fn, params = functional(OnGaussianBase(base, _network(config, base)))
     scheme = getattr(resampling, config.resampler)
     resampler = resampling.adaptive(scheme, config.ess_threshold)
-    dynamics = langevin(config.step_size, config.moves, resampler)
+    if config.friction is None:
+        dynamics = langevin(config.step_size, config.moves, resampler)
+    else:
+        dynamics = kinetic_langevin(config.step_size, config.friction, config.moves, resampler)
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps, alpha=0.02)
     optimizer = optax.adam(schedule, eps=config.adam_eps)
     if config.touched is not None:

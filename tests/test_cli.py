@@ -141,6 +141,10 @@ def test_images_of_some_classes_from_end_to_end(images, tmp_path, network):
     assert "energy-based model, 100 updates" in result.stdout
     config = json.loads((run / "config.json").read_text())
     assert (config["classes"], config["proportions"]) == ([2, 3, 6], [4, 2, 1])
+    assert config["dynamics"] == "kinetic"
+    # The narrowest direction is that of the noise, and a little of the data.
+    assert config["step_size"] == pytest.approx(0.4 * 0.3, rel=0.02)
+    assert 0.1 < config["friction"] < 1 / 0.3
     assert json.loads((run / "report.json").read_text())["num_test"] == 28
     assert (run / "samples.png").is_file()
     if network == "conv":
@@ -201,6 +205,14 @@ BAD_INPUT = {
     "fresh walkers without weights": (
         ["train", "--algorithm", "pcd", "--refresh-every", "9"],
         "only weighted walkers can be fresh ones",
+    ),
+    "friction without velocities": (
+        ["train", "--friction", "1"],
+        "only kinetic walkers feel friction; got friction=1.0",
+    ),
+    "negative friction": (
+        ["train", "--dynamics", "kinetic", "--friction", "-1"],
+        "friction must be positive",
     ),
     "too many devices": (["train", "--devices", "99"], "got 99"),
     "no command": ([], "Missing subcommand"),

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from jarzynski_jax import walkers
-from jarzynski_jax.dynamics import Dynamics, advance, langevin
-from jarzynski_jax.kernels import ula
+from jarzynski_jax.dynamics import Dynamics, advance, kinetic_langevin, langevin
+from jarzynski_jax.kernels import kinetic, ula
 from jarzynski_jax.resampling import adaptive, multinomial
 
 
@@ -17,12 +17,22 @@ from jarzynski_jax.resampling import adaptive, multinomial
 def test_step_size_must_be_positive_and_finite(step_size):
     with pytest.raises(ValueError, match=f"step_size.*got {step_size}"):
         langevin(step_size)
+    with pytest.raises(ValueError, match=f"step_size.*got {step_size}"):
+        kinetic_langevin(step_size, 1.0)
+
+
+@pytest.mark.parametrize("friction", [0, -0.5, float("nan")])
+def test_friction_must_be_positive(friction):
+    with pytest.raises(ValueError, match=f"friction.*got {friction}"):
+        kinetic_langevin(0.1, friction)
 
 
 @pytest.mark.parametrize("num_moves", [0, -1])
 def test_at_least_one_move(num_moves):
     with pytest.raises(ValueError, match=f"num_moves.*got {num_moves}"):
         langevin(0.1, num_moves)
+    with pytest.raises(ValueError, match=f"num_moves.*got {num_moves}"):
+        kinetic_langevin(0.1, 1.0, num_moves)
 
 
 def test_langevin_is_ula():
@@ -30,6 +40,15 @@ def test_langevin_is_ula():
     dynamics = langevin(0.1, 2, resampler)
     assert dynamics.kernel_init is ula.init
     assert dynamics.kernel_args == (0.1,)
+    assert dynamics.num_moves == 2
+    assert dynamics.resampler is resampler
+
+
+def test_kinetic_langevin_has_velocities():
+    resampler = adaptive(multinomial, 0.3)
+    dynamics = kinetic_langevin(0.1, 0.5, 2, resampler)
+    assert dynamics.kernel_init is kinetic.init
+    assert dynamics.kernel_args == (0.1, 0.5)
     assert dynamics.num_moves == 2
     assert dynamics.resampler is resampler
 

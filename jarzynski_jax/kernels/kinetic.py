@@ -176,8 +176,7 @@ def build_kernel() -> Kernel:
         preconditioner: Preconditioner | None = None,
     ) -> tuple[KineticState, KineticInfo]:
         check_step_size(step_size)
-        if isinstance(friction, int | float) and not friction > 0:
-            raise ValueError(f"friction must be positive, or infinite; got {friction}")
+        check_friction(friction)
         # The O at the end of the last step and the one at the start of this are one. A velocity
         # that was never drawn must not be kept: all of it is drawn now.
         damping = jnp.exp(-jnp.asarray(friction) * step_size)
@@ -250,6 +249,12 @@ def as_top_level_api(
     """
     args = (step_size, friction, preconditioner)
     return bind(init, build_kernel(), logdensity_fn, *args)
+
+
+def check_friction(friction: Scalar) -> None:
+    """Raise a ``ValueError`` if a friction whose value is known is not positive."""
+    if isinstance(friction, int | float) and not friction > 0:
+        raise ValueError(f"friction must be positive, or infinite; got {friction}")
 
 
 def _difference_of_squares(left: ArrayTree, right: ArrayTree, dtype: jnp.dtype) -> Array:

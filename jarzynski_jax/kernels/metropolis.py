@@ -4,9 +4,9 @@ Where a kernel's reverse move is a move of the same kernel, :math:`\Delta A` at 
 is the logarithm of the ratio in Metropolis and Hastings' acceptance probability, and accepting
 with probability :math:`\min(1, e^{\Delta A})` leaves the target invariant: ULA becomes MALA. A
 Markov kernel that leaves its target invariant has :math:`\Delta A = 0` and is always accepted.
-The reverse of a kinetic step has its velocity turned round: a walker whose move is rejected goes
-back the way it came, with the velocity :math:`-v_1`, and the target extended by velocities is
-invariant (generalized Hamiltonian Monte Carlo).
+The reverse of a kinetic step has its velocity turned round: a walker whose move is rejected
+goes back the way it came, with the velocity :math:`-v_1`, and the target extended by velocities
+is invariant (generalized Hamiltonian Monte Carlo).
 
 Of other kernels this does not hold: the reverse of an escorted step has the drift -b, that of a
 bijection is its inverse.
