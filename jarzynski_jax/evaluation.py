@@ -297,12 +297,18 @@ def _mixture_values(
 
     # The noise is Gaussian, so it need not be sampled: it adds σ² to each covariance, which
     # is what the regularisation of the fit does at each of its steps.
-    model = GaussianMixture(
-        num_components, reg_covar=max(noise_scale**2, 1e-6), max_iter=300, random_state=seed
-    )
+    variance = max(noise_scale**2, 1e-6)
+    model = GaussianMixture(num_components, reg_covar=variance, max_iter=300, random_state=seed)
+    train = np.asarray(train, np.float64)
     num_test, num_copies, num_features = test.shape
+    flat = np.asarray(test, np.float64).reshape(-1, num_features)
+    # A feature that never varies, such as a pixel in a corner, is apart from the others and
+    # alike in all components: one Gaussian of that variance.
+    is_fixed = np.ptp(train, axis=0) == 0
+    away = flat[:, is_fixed] - train[0, is_fixed]
+    fixed = np.sum(np.square(away) / variance + np.log(2 * np.pi * variance), axis=1) / 2
     # The matrices are small: more threads have taken forty times as long as one.
     with threadpool_limits(1):
-        model.fit(np.asarray(train, np.float64))
-        values = -model.score_samples(np.asarray(test, np.float64).reshape(-1, num_features))
+        model.fit(train[:, ~is_fixed])
+        values = fixed - model.score_samples(flat[:, ~is_fixed])
     return values.reshape(num_test, num_copies).mean(axis=1)

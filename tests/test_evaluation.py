@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn import mixture
 
 from jarzynski_jax import evaluation
 from jarzynski_jax.annealing import AnnealingInfo, LogPartitionBounds
@@ -80,6 +81,18 @@ def test_mixture_of_three_is_found_and_beats_one_gaussian():
     # The standard error of a mean of 100 test samples is about 0.07.
     assert values.mean() == pytest.approx(exact, abs=0.25)
     assert evaluation.gaussian_cross_entropy(clean[100:], test, 0.3).mean() > exact + 1
+
+
+def test_a_feature_that_never_varies_is_a_gaussian_of_its_own():
+    """As scikit-learn has it, without the long way round."""
+    rng = np.random.default_rng(0)
+    varying = rng.normal(size=(300, 2)) + 4 * (rng.random((300, 1)) < 0.4)
+    clean = np.column_stack([varying[:, 0], np.full(300, -1.0), varying[:, 1]])
+    test = evaluation.add_noise(clean[:50], 0.3, 3, seed=1)
+    values, _ = evaluation.mixture_cross_entropy(clean, test, 0.3, (2,))
+    model = mixture.GaussianMixture(2, reg_covar=0.09, max_iter=300, random_state=0).fit(clean)
+    expected = -model.score_samples(test.reshape(-1, 3).astype(np.float64)).reshape(50, 3)
+    np.testing.assert_allclose(values, expected.mean(axis=1), rtol=1e-5)
 
 
 def test_noise_copies():

@@ -12,7 +12,7 @@ from benchmarks.mnist.settings import Settings
 from jarzynski_jax import data as data_lib
 from jarzynski_jax import evaluation, paths, resampling
 from jarzynski_jax.data.images import Part
-from jarzynski_jax.dynamics import Dynamics, langevin
+from jarzynski_jax.dynamics import Dynamics, kinetic_langevin
 from jarzynski_jax.energies import (
     MLP,
     ConvNet,
@@ -84,7 +84,8 @@ def build_model(settings: Settings, base: GaussianBase, seed: int, num_moves: in
         network = Standardized(base, network)
     energy_fn, params = functional(OnGaussianBase(base, network))
     resampler = resampling.adaptive(resampling.systematic, settings.ess_threshold)
-    return Model(energy_fn, params, langevin(settings.step_size, num_moves, resampler))
+    dynamics = kinetic_langevin(settings.step_size, settings.friction, num_moves, resampler)
+    return Model(energy_fn, params, dynamics)
 
 
 def path_to(model: Model, params: Params, base: GaussianBase) -> paths.Path:

@@ -1,5 +1,6 @@
 """``python -m benchmarks.mnist.recipe --data FOLDER --out FOLDER``: one change at a time."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "never fresh walkers": {"refresh_every": 10**9},
     "fresh walkers half as often": {"refresh_every": 1000},
     "fresh walkers annealed in 2000 steps": {"refresh_steps": 2000},
-    "learning rate 1e-3": {"learning_rate": 1e-3},
-    "learning rate 2.5e-4": {"learning_rate": 2.5e-4},
+    "learning rate 2e-3": {"learning_rate": 2e-3},
+    "learning rate 5e-4": {"learning_rate": 5e-4},
     "Adam's eps 1e-3": {"adam_eps": 1e-3},
     "1024 walkers": {"num_walkers": 1024, "num_touched": 1024},
     "4096 walkers": {"num_walkers": 4096, "num_touched": 4096},
     "a pool of 8192, 2048 touched": {"num_walkers": 8192},
     "resampled below 0.95": {"ess_threshold": 0.95},
-    "h = 0.01": {"step_size": 0.01},
+    "unadjusted Langevin, h = 0.02": {"step_size": 0.2, "friction": math.inf},
+    "h = 0.09": {"step_size": 0.09},
+    "friction 2": {"friction": 2.0},
     "ConvNet": {"network": "conv"},
 }
 

@@ -24,7 +24,7 @@ ALGORITHMS = ("jarzynski", "pcd", "unweighted")
 
 
 def names(settings: Settings) -> list[str]:
-    return [f"{name}_{seed}" for name in ALGORITHMS for seed in range(settings.num_seeds)]
+    return [f"{name}_{seed}" for seed in range(settings.num_seeds) for name in ALGORITHMS]
 
 
 def run(name: str, settings: Settings) -> dict[str, np.ndarray]:

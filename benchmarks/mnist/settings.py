@@ -28,8 +28,9 @@ class Settings(NamedTuple):
         none takes fewer gradients in training than the weighted walkers do.
     num_updates, batch_size, learning_rate, adam_eps
         Of Adam, whose rate decays to 2 % by half a cosine.
-    step_size, ess_threshold
-        Of the walkers.
+    step_size, friction, ess_threshold
+        Of the walkers, which move by kinetic Langevin: 0.4 σ, and one over the largest standard
+        deviation of the images. With infinite friction it is unadjusted Langevin.
     annealing_steps, annealing_walkers, num_replicates
         Of the runs that bound log Z, each way.
     num_components
@@ -55,6 +56,7 @@ class Settings(NamedTuple):
     learning_rate: float
     adam_eps: float
     step_size: float
+    friction: float
     ess_threshold: float
     annealing_steps: int
     annealing_walkers: int
@@ -80,34 +82,33 @@ def standard(data: str) -> Settings:
         noise=0.3,
         network="mlp",
         is_standardized=True,
-        num_walkers=4096,
-        num_touched=4096,
+        num_walkers=2048,
+        num_touched=2048,
         refresh_every=500,
         refresh_steps=500,
         num_updates=6000,
         batch_size=512,
-        learning_rate=5e-4,
+        learning_rate=1e-3,
         adam_eps=1e-2,
-        step_size=0.02,
+        step_size=0.12,
+        friction=0.21,
         ess_threshold=0.5,
         annealing_steps=2000,
-        annealing_walkers=512,
+        annealing_walkers=256,
         num_replicates=4,
-        num_components=(1, 5, 10, 20, 30),
+        num_components=(1, 5, 10, 20, 30, 50),
         num_epochs=60,
         num_seeds=3,
     )
 
 
 def quick(data: str) -> Settings:
-    """14x14, one seed, fewer walkers and updates."""
+    """14x14, one seed, fewer updates."""
     return standard(data)._replace(
         factor=2,
-        num_walkers=2048,
-        num_touched=2048,
+        friction=0.42,
         num_updates=4000,
         annealing_steps=1000,
-        annealing_walkers=256,
         num_components=(1, 5),
         num_epochs=15,
         num_seeds=1,
