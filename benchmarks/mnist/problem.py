@@ -84,7 +84,8 @@ def build_model(settings: Settings, base: GaussianBase, seed: int, num_moves: in
         network = Standardized(base, network)
     energy_fn, params = functional(OnGaussianBase(base, network))
     resampler = resampling.adaptive(resampling.systematic, settings.ess_threshold)
-    dynamics = kinetic_langevin(settings.step_size, settings.friction, num_moves, resampler)
+    friction = settings.friction / float(np.linalg.norm(np.asarray(base.scale), ord=2))
+    dynamics = kinetic_langevin(settings.step_size, friction, num_moves, resampler)
     return Model(energy_fn, params, dynamics)
 
 

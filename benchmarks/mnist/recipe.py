@@ -32,7 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "resampled below 0.95": {"ess_threshold": 0.95},
     "unadjusted Langevin, h = 0.02": {"step_size": 0.2, "friction": math.inf},
     "h = 0.09": {"step_size": 0.09},
-    "friction 2": {"friction": 2.0},
+    "friction 4 times as large": {"friction": 4.0},
     "ConvNet": {"network": "conv"},
 }
 

@@ -29,8 +29,8 @@ class Settings(NamedTuple):
     num_updates, batch_size, learning_rate, adam_eps
         Of Adam, whose rate decays to 2 % by half a cosine.
     step_size, friction, ess_threshold
-        Of the walkers, which move by kinetic Langevin: 0.4 σ, and one over the largest standard
-        deviation of the images. With infinite friction it is unadjusted Langevin.
+        Of the walkers, which move by kinetic Langevin; friction in units of one over the
+        largest standard deviation of the images. Infinite friction is unadjusted Langevin.
     annealing_steps, annealing_walkers, num_replicates
         Of the runs that bound log Z, each way.
     num_components
@@ -91,7 +91,7 @@ def standard(data: str) -> Settings:
         learning_rate=1e-3,
         adam_eps=1e-2,
         step_size=0.12,
-        friction=0.21,
+        friction=1.0,
         ess_threshold=0.5,
         annealing_steps=2000,
         annealing_walkers=256,
@@ -106,7 +106,6 @@ def quick(data: str) -> Settings:
     """14x14, one seed, fewer updates."""
     return standard(data)._replace(
         factor=2,
-        friction=0.42,
         num_updates=4000,
         annealing_steps=1000,
         num_components=(1, 5),
