@@ -59,7 +59,7 @@ QUICK = Settings((8, 32), 256, 500, 100, 100, annealing_steps=400, annealing_wal
 ALGORITHMS: dict[str, Callable[..., training.TrainingAlgorithm]] = {
     "Jarzynski": training.jarzynski,
     "PCD": training.persistent_contrastive_divergence,
-    "CD, one step": training.contrastive_divergence,
+    "CD, two steps": training.contrastive_divergence,
 }
 
 

@@ -134,10 +134,10 @@ def relax(
 ) -> tuple[Position, Array]:
     """Relax positions towards a fixed target by Metropolis-adjusted moves.
 
-    The target is left exactly invariant (with ULA as the kernel this is MALA; a Markov kernel
-    is taken as it is), so long relaxation has no bias from the step size. It does not cross
-    between modes that are far apart: how many walkers are in which mode is inherited from the
-    start.
+    The target is left exactly invariant (with ULA as the kernel this is MALA, with kinetic
+    Langevin generalized HMC; a Markov kernel is taken as it is), so long relaxation has no bias
+    from the step size. It does not cross between modes that are far apart: how many walkers
+    are in which mode is inherited from the start.
 
     Parameters
     ----------

@@ -19,6 +19,7 @@ except ImportError as error:  # pragma: no cover
 
 from jarzynski_jax import data as data_lib
 from jarzynski_jax import job
+from jarzynski_jax.bounding import Annealing, check_annealing
 from jarzynski_jax.data import Source
 from jarzynski_jax.energies.gaussian_base import Covariance
 from jarzynski_jax.sharding import make_mesh
@@ -188,7 +189,7 @@ def _run(command: Train | Evaluate | Sample) -> int:
     if isinstance(command, Train):
         return _train(command)
     if isinstance(command, Evaluate):
-        settings = job.Annealing(
+        settings = Annealing(
             command.annealing_steps, command.annealing_walkers, command.replicates
         )
         _print_report(job.evaluate(job.RunFolder(command.run), settings))
@@ -208,7 +209,7 @@ def _train(command: Train) -> int:
         options = asdict(command)
         for name in (*Source._fields[1:], *_NOT_OF_THE_CONFIG):
             options.pop(name, None)
-        job.check_annealing(job.Annealing(command.annealing_steps))
+        check_annealing(Annealing(command.annealing_steps))
         config = job.make_config(data, source, **options)
         folder = job.RunFolder(command.out or Path("runs") / Path(command.source).stem)
         is_done = job.start(folder, config, data, command.overwrite, mesh)
@@ -220,7 +221,7 @@ def _train(command: Train) -> int:
         )
         return 130
     print("bounding log Z by annealing, forward and backward ...", flush=True)
-    _print_report(job.evaluate(folder, job.Annealing(command.annealing_steps)))
+    _print_report(job.evaluate(folder, Annealing(command.annealing_steps)))
     print(f"see {folder.samples}, {folder.curves} and the other files in {folder.path}")
     return 0
 
@@ -274,7 +275,7 @@ def _check_resume(command: Train) -> None:
 def _sample(command: Sample) -> int:
     folder = job.RunFolder(command.run)
     path = command.out or folder.path / "samples.npz"
-    settings = job.Annealing(command.annealing_steps)
+    settings = Annealing(command.annealing_steps)
     picture = job.sample(folder, command.num_samples, settings, path)
     print(f"wrote {path} and {picture}")
     return 0

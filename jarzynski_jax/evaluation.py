@@ -8,9 +8,12 @@ likelihood is exact, and the entropy of the noise in the data, below which no mo
 import math
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jarzynski_jax.annealing import LogPartitionBounds
+from jarzynski_jax.types import EnergyFn, Params
 
 __all__ = [
     "Bracket",
@@ -19,6 +22,7 @@ __all__ = [
     "gaussian_cross_entropy",
     "mixture_cross_entropy",
     "noise_entropy",
+    "posterior_mean",
 ]
 
 # Beyond three standard errors a difference is not chance.
@@ -207,6 +211,38 @@ def add_noise(data: np.ndarray, noise_scale: float, num_copies: int, seed: int) 
     return (repeated + noise_scale * noise).astype(data.dtype)
 
 
+def posterior_mean(
+    energy_fn: EnergyFn, params: Params, noisy: np.ndarray, noise_scale: float
+) -> np.ndarray:
+    r"""Mean of what was there before the noise, :math:`x - \sigma^2 \nabla U_\theta(x)`.
+
+    Parameters
+    ----------
+    energy_fn
+        ``(params, x) -> scalar``.
+    params
+        Of a model of noisy samples.
+    noisy
+        Samples, shape ``(n, ...)``.
+    noise_scale
+        σ of the noise in them.
+
+    Returns
+    -------
+    numpy.ndarray
+        In the shape of the samples. Reference: Tweedie's formula; Efron, *J. Am. Stat. Assoc.*
+        106 (2011) 1602.
+
+    Examples
+    --------
+    >>> energy_fn = lambda params, x: jnp.sum(x**2) / (2 * params)  # variance 1 + 1 of noise
+    >>> posterior_mean(energy_fn, 2.0, np.ones((1, 3), np.float32), 1.0).tolist()
+    [[0.5, 0.5, 0.5]]
+    """
+    gradient = jax.jit(jax.vmap(jax.grad(energy_fn, argnums=1), (None, 0)))
+    return noisy - noise_scale**2 * np.asarray(gradient(params, jnp.asarray(noisy)))
+
+
 def gaussian_cross_entropy(
     train: np.ndarray, test: np.ndarray, noise_scale: float
 ) -> np.ndarray:
@@ -295,8 +331,9 @@ def _mixture_values(
     from sklearn.mixture import GaussianMixture
     from threadpoolctl import threadpool_limits
 
-    # The noise is Gaussian, so it need not be sampled: it adds σ² to each covariance, which
-    # is what the regularisation of the fit does at each of its steps.
+    # The noise is Gaussian, so it need not be sampled: it adds σ² to each covariance, which is
+    # what the regularisation of the fit does at each of its steps. (The responsibilities are
+    # those of the clean data.)
     variance = max(noise_scale**2, 1e-6)
     model = GaussianMixture(num_components, reg_covar=variance, max_iter=300, random_state=seed)
     train = np.asarray(train, np.float64)

@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -23,7 +24,6 @@ from jarzynski_jax import (
     annealing,
     checkpoint,
     evaluation,
-    paths,
     plotting,
     resampling,
     sharding,
@@ -31,6 +31,12 @@ from jarzynski_jax import (
 )
 from jarzynski_jax import data as data_lib
 from jarzynski_jax import walkers as walkers_lib
+from jarzynski_jax.bounding import (
+    Annealing,
+    bound_from_base,
+    check_annealing,
+    path_from_base,
+)
 from jarzynski_jax.data import Source, Split
 from jarzynski_jax.dynamics import Dynamics, kinetic_langevin, langevin
 from jarzynski_jax.energies import (
@@ -48,14 +54,12 @@ from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
 
 __all__ = [
     "AlgorithmName",
-    "Annealing",
     "Config",
     "DynamicsName",
     "NetworkName",
     "Report",
     "ResamplerName",
     "RunFolder",
-    "check_annealing",
     "evaluate",
     "make_config",
     "resume",
@@ -105,17 +109,6 @@ class Config:
     resampler: ResamplerName
     ess_threshold: float
     seed: int
-
-
-class Annealing(NamedTuple):
-    """How log Z is bounded: ``replicates`` runs of ``walkers`` walkers and ``steps`` steps.
-
-    Walkers are relaxed from the data for a quarter of the steps.
-    """
-
-    steps: int = 4000
-    walkers: int = 512
-    replicates: int = 4
 
 
 class RunFolder(NamedTuple):
@@ -264,10 +257,9 @@ def _variances(base: GaussianBase) -> np.ndarray:
 
 
 def _check_numbers(options: dict[str, Any]) -> None:
-    if options["algorithm"] not in get_args(AlgorithmName):
-        raise ValueError(
-            f"algorithm must be one of {get_args(AlgorithmName)}; got {options['algorithm']!r}"
-        )
+    for name, names in (("algorithm", AlgorithmName), ("dynamics", DynamicsName)):
+        if options[name] not in get_args(names):
+            raise ValueError(f"{name} must be one of {get_args(names)}; got {options[name]!r}")
     for name in ("walkers", "held_out", "steps", "batch_size", "moves", "refresh_steps"):
         if options[name] < 1:
             raise ValueError(f"{name} must be at least 1; got {options[name]}")
@@ -521,7 +513,17 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
     """
     check_annealing(settings)
     config, parts, model, state = _restore(folder)
-    bounds = _bound_log_partition_function(config, model, state.params, parts.train, settings)
+    key, _ = jax.random.split(_keys(config).evaluation)
+    bounds = bound_from_base(
+        key,
+        model.base,
+        model.energy_fn,
+        state.params,
+        jnp.asarray(parts.train),
+        config.noise,
+        model.dynamics,
+        settings,
+    ).bounds
 
     test = evaluation.add_noise(parts.test, config.noise, _NUM_NOISE_COPIES, config.seed)
     energies = jax.jit(jax.vmap(jax.vmap(model.energy_fn, (None, 0)), (None, 0)))
@@ -609,7 +611,7 @@ def _anneal_samples(
 ) -> np.ndarray:
     """Anneal walkers and resample them to equal weight, in random order."""
     keys = jax.random.split(_keys(config).evaluation, 4)
-    path = _path(model, params)
+    path = path_from_base(model.base, model.energy_fn, params)
 
     @jax.jit
     def run() -> Array:
@@ -627,60 +629,9 @@ def _anneal_samples(
 def _denoiser(
     config: Config, model: _Model, params: Params
 ) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Return the model's posterior mean of a sample without its noise (Tweedie's formula)."""
     if config.noise == 0:
         return None
-    gradient = jax.jit(jax.vmap(jax.grad(model.energy_fn, argnums=1), (None, 0)))
-    return lambda noisy: noisy - config.noise**2 * np.asarray(gradient(params, noisy))
-
-
-def check_annealing(settings: Annealing) -> None:
-    """Raise a ``ValueError`` if a setting is not positive.
-
-    Parameters
-    ----------
-    settings
-        How log Z is bounded.
-    """
-    for name, value in settings._asdict().items():
-        if value < 1:
-            raise ValueError(f"annealing {name} must be at least 1; got {value}")
-
-
-def _path(model: _Model, params: Params) -> paths.Path:
-    return paths.geometric_path(
-        lambda x: -gaussian.energy(model.base, x), lambda x: -model.energy_fn(params, x)
-    )
-
-
-def _bound_log_partition_function(
-    config: Config, model: _Model, params: Params, train: np.ndarray, settings: Annealing
-) -> annealing.LogPartitionBounds:
-    keys = jax.random.split(_keys(config).evaluation, 4)
-    num_walkers = settings.replicates * settings.walkers
-    path = _path(model, params)
-
-    def by_replicate(positions: Array) -> Array:
-        return positions.reshape(settings.replicates, settings.walkers, *positions.shape[1:])
-
-    @jax.jit
-    def run(train: Array) -> annealing.LogPartitionBounds:
-        # The backward run's other start: walkers that never were on the forward path.
-        noisy = data_lib.draw_batch(keys[0], train, num_walkers, config.noise)
-        relaxed, _ = annealing.relax(
-            keys[1], noisy, path(1.0), model.dynamics, math.ceil(settings.steps / 4)
-        )
-        return annealing.log_partition_bounds(
-            keys[2],
-            by_replicate(gaussian.sample(keys[3], model.base, num_walkers)),
-            path,
-            gaussian.log_partition_function(model.base),
-            model.dynamics,
-            settings.steps,
-            by_replicate(relaxed),
-        )
-
-    return jax.device_get(run(jnp.asarray(train)))
+    return partial(evaluation.posterior_mean, model.energy_fn, params, noise_scale=config.noise)
 
 
 def _flatten_replicates(positions: np.ndarray) -> np.ndarray:

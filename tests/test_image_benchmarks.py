@@ -42,13 +42,16 @@ def test_errors_of_shares_are_relative():
 
 
 def test_annealed_and_relaxed_walkers_are_compared():
-    """Shares of replicates are averaged."""
+    """Shares of replicates are averaged; the error is half the root of summed variances."""
     arrays = {
         "annealed_shares": np.array([[0.5, 0.3, 0.2], [0.7, 0.3, 0.0]]),
-        "relaxed_shares": np.array([[0.5, 0.3, 0.2]]),
+        "relaxed_shares": np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]),
+        "test_shares": np.array([0.5, 0.35, 0.15]),
     }
     np.testing.assert_allclose(show.shares(arrays, "annealed"), [0.6, 0.3, 0.1])
-    np.testing.assert_allclose(show.distance_of_shares(arrays), 0.1)
+    error = np.sqrt(0.01 + 0.01) / 2
+    np.testing.assert_allclose(show.distance_of_shares(arrays), [0.1, error])
+    np.testing.assert_allclose(show.distance_from_data(arrays), 0.1)
 
 
 def test_every_variant_changes_a_setting():
@@ -63,6 +66,8 @@ def test_rivals_get_the_gradients_of_fresh_walkers():
     assert settings.num_rival_moves(settings.quick("folder")) == 2
     never = settings.quick("folder")._replace(refresh_every=10**9)
     assert settings.num_rival_moves(never) == 1
+    pool = settings.quick("folder")._replace(num_walkers=8192)  # four times as many to refresh
+    assert settings.num_rival_moves(pool) == 5
 
 
 def test_a_boltzmann_machine_of_binary_images():

@@ -30,7 +30,7 @@ def main(
         Folder for tables, figures and data. An experiment that was interrupted goes on with the
         runs that were not finished.
     quick
-        14x14, one seed, fewer walkers and updates.
+        14x14, one seed, fewer updates and steps of annealing.
     shrink
         Average images over blocks of so many pixels a side; 1, or 2 in the quick form, if not
         given.
@@ -53,7 +53,9 @@ def main(
     preamble = (
         f"{machine('jax', 'scikit-learn', 'flowjax')} {describe(chosen, 'data')}\n\n"
         f"The classifier is right on {100 * accuracy:.1f} % of the noisy test images. ± is the "
-        "standard error of log Z over replicates."
+        "standard error of log Z over replicates, or of a mean over test images. Of the moves "
+        "that relax walkers from data, Metropolis accepts "
+        f"{100 * float(results['jarzynski_0']['acceptance_rate']):.0f} %."
     )
     show.write_tables(results, chosen, out, preamble)
     show.draw(results, chosen, loaded.test, out)

@@ -3,14 +3,12 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from benchmarks.mnist.settings import Settings
 from jarzynski_jax import data as data_lib
-from jarzynski_jax import evaluation, paths, resampling
+from jarzynski_jax import evaluation, resampling
 from jarzynski_jax.data.images import Part
 from jarzynski_jax.dynamics import Dynamics, kinetic_langevin
 from jarzynski_jax.energies import (
@@ -21,7 +19,6 @@ from jarzynski_jax.energies import (
     Standardized,
     fit_gaussian_base,
     functional,
-    gaussian_base,
     thesis_mnist_layers,
 )
 from jarzynski_jax.types import EnergyFn, Params
@@ -87,16 +84,3 @@ def build_model(settings: Settings, base: GaussianBase, seed: int, num_moves: in
     friction = settings.friction / float(np.linalg.norm(np.asarray(base.scale), ord=2))
     dynamics = kinetic_langevin(settings.step_size, friction, num_moves, resampler)
     return Model(energy_fn, params, dynamics)
-
-
-def path_to(model: Model, params: Params, base: GaussianBase) -> paths.Path:
-    """From the base to the model with these parameters."""
-    return paths.geometric_path(
-        lambda x: -gaussian_base.energy(base, x), lambda x: -model.energy_fn(params, x)
-    )
-
-
-def denoise(model: Model, params: Params, images: np.ndarray, noise: float) -> np.ndarray:
-    """The model's posterior mean of images without their noise (Tweedie's formula)."""
-    gradient = jax.jit(jax.vmap(jax.grad(model.energy_fn, argnums=1), (None, 0)))
-    return images - noise**2 * np.asarray(gradient(params, jnp.asarray(images)))

@@ -91,7 +91,7 @@ def _rows(results: Results) -> list[tuple[str, ...]]:
                 *show.bounds(arrays),
                 *(f"{share:.3f}" for share in show.shares(arrays, "annealed")),
                 f"{np.mean(np.abs(show.share_error(arrays, 'annealed'))):.2f}",
-                f"{show.distance_of_shares(arrays):.2f}",
+                "{:.3f} ± {:.3f}".format(*show.distance_of_shares(arrays)),
             )
         )
     return rows

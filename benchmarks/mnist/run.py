@@ -1,6 +1,7 @@
 """One algorithm from one seed: train, then judge the model by walkers that took no part."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +12,11 @@ from benchmarks.mnist import classifier as classifier_lib
 from benchmarks.mnist import problem as problem_lib
 from benchmarks.mnist.problem import Model, Problem
 from benchmarks.mnist.settings import Settings, num_rival_moves
-from jarzynski_jax import annealing, evaluation, training
-from jarzynski_jax.data import draw_batch
+from jarzynski_jax import evaluation, training
+from jarzynski_jax.bounding import Annealing, Bounding, bound_from_base
 from jarzynski_jax.energies import gaussian_base
 from jarzynski_jax.training import TrainingAlgorithm, TrainingState
-from jarzynski_jax.types import Array, Params, PRNGKey
+from jarzynski_jax.types import Params, PRNGKey
 from jarzynski_jax.weights import normalize
 
 _NUM_SHOWN = 64
@@ -27,49 +28,42 @@ def names(settings: Settings) -> list[str]:
     return [f"{name}_{seed}" for seed in range(settings.num_seeds) for name in ALGORITHMS]
 
 
-def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
-    """Run one job, named by algorithm and seed."""
+def run(name: str, settings: Settings, judge: Settings | None = None) -> dict[str, np.ndarray]:
+    """Run one job, named by algorithm and seed.
+
+    Its model is judged by walkers that move as ``judge`` says; as those in training, if None.
+    """
     algorithm_name, seed = name.rsplit("_", 1)
     problem = problem_lib.load(settings)
     num_moves = 1 if algorithm_name == "jarzynski" else num_rival_moves(settings)
     model = problem_lib.build_model(settings, problem.base, int(seed), num_moves)
     keys = jax.random.split(jax.random.key(int(seed)), 3)
     state, metrics = _train(keys[0], algorithm_name, settings, problem, model)
-    classifier = classifier_lib.train(problem, settings.noise)
-    bounds, relaxed = _bound(keys[1], settings, problem, model, state.params)
-    annealed = bounds.end_points.reshape(-1, *problem.train.shape[1:])
-    energies = _test_energies(model, state.params, problem.noisy_test)
-    floor = evaluation.noise_entropy(problem.base.mean.size, settings.noise)
-    bracket = evaluation.bracket(energies, bounds, floor)
-    noisy_train = evaluation.add_noise(problem.train[: len(problem.test)], settings.noise, 1, 1)
-    train_energy = float(_test_energies(model, state.params, noisy_train).mean())
     assert state.walkers is not None  # all three algorithms have walkers
+    judge = judge or settings
+    dynamics = problem_lib.build_model(judge, problem.base, int(seed), 1).dynamics
+    found = bound_from_base(
+        keys[1],
+        problem.base,
+        model.energy_fn,
+        state.params,
+        jnp.asarray(problem.train),
+        judge.noise,
+        dynamics,
+        Annealing(judge.annealing_steps, judge.annealing_walkers, judge.num_replicates),
+    )
     walkers = np.asarray(state.walkers.position)
     weights = np.asarray(normalize(state.walkers.log_weights), np.float64)
-    shown = _show(keys[2], walkers, weights, annealed, model, state.params, settings.noise)
-    test_features = classifier.features(problem.noisy_test[:, 0])
+    denoise = partial(
+        evaluation.posterior_mean, model.energy_fn, state.params, noise_scale=settings.noise
+    )
     return {
-        "lower": np.array([bracket.lower, bracket.lower_error]),
-        "upper": np.array([bracket.upper, bracket.upper_error]),
-        "relaxed": np.array(bracket.relaxed),
-        "doubts": np.array("; ".join(bracket.doubts)),
-        "test_error": np.array(bracket.test_error),
-        "overfit": np.array(float(energies.mean()) - train_energy),
-        "accuracy": np.array(classifier.accuracy),
-        "data_shares": np.bincount(problem.test_labels) / len(problem.test_labels),
-        "test_shares": classifier.shares(problem.noisy_test[:, 0]),
-        "walker_shares": classifier.shares(walkers, weights),
-        "annealed_shares": np.array([classifier.shares(part) for part in bounds.end_points]),
-        "relaxed_shares": np.array(
-            [classifier.shares(part) for part in relaxed.reshape(bounds.end_points.shape)]
-        ),
-        "frechet": np.array(
-            classifier_lib.frechet_distance(classifier.features(annealed), test_features)
-        ),
+        **_likelihood(problem, model, state.params, found, settings.noise),
+        **_shares(problem, settings.noise, walkers, weights, found),
+        **_images(keys[2], walkers, weights, found, denoise),
+        "acceptance_rate": np.asarray(found.acceptance_rate),
         "cross_entropy": np.asarray(metrics.training_cross_entropy),
         "effective_sample_size": np.asarray(metrics.effective_sample_size),
-        "is_resampled": np.asarray(metrics.is_resampled),
-        **shown,
     }
 
 
@@ -120,39 +114,6 @@ def _train(
     return result.state, result.metrics
 
 
-def _bound(
-    key: PRNGKey, settings: Settings, problem: Problem, model: Model, params: Params
-) -> tuple[annealing.LogPartitionBounds, np.ndarray]:
-    """Anneal from the base, and back from there and from walkers relaxed from the data."""
-    keys = jax.random.split(key, 4)
-    num_walkers = settings.num_replicates * settings.annealing_walkers
-    path = problem_lib.path_to(model, params, problem.base)
-    dynamics = model.dynamics._replace(num_moves=1)  # the same for all algorithms
-
-    def by_replicate(positions: Array) -> Array:
-        count = settings.num_replicates
-        return positions.reshape(count, num_walkers // count, *positions.shape[1:])
-
-    @jax.jit
-    def run(train: Array) -> tuple[annealing.LogPartitionBounds, Array]:
-        noisy = draw_batch(keys[0], train, num_walkers, settings.noise)
-        relaxed, _ = annealing.relax(
-            keys[1], noisy, path(1.0), dynamics, settings.annealing_steps // 2
-        )
-        bounds = annealing.log_partition_bounds(
-            keys[2],
-            by_replicate(gaussian_base.sample(keys[3], problem.base, num_walkers)),
-            path,
-            gaussian_base.log_partition_function(problem.base),
-            dynamics,
-            settings.annealing_steps,
-            by_replicate(relaxed),
-        )
-        return bounds, relaxed
-
-    return jax.device_get(run(jnp.asarray(problem.train)))
-
-
 def _test_energies(model: Model, params: Params, noisy: np.ndarray) -> np.ndarray:
     """Energy of each test image, the mean over its copies."""
     energies = jax.jit(jax.vmap(model.energy_fn, (None, 0)))
@@ -162,23 +123,62 @@ def _test_energies(model: Model, params: Params, noisy: np.ndarray) -> np.ndarra
     return np.mean(copies, axis=0)
 
 
-def _show(
+def _likelihood(
+    problem: Problem, model: Model, params: Params, found: Bounding, noise: float
+) -> dict[str, np.ndarray]:
+    energies = _test_energies(model, params, problem.noisy_test)
+    floor = evaluation.noise_entropy(problem.base.mean.size, noise)
+    bracket = evaluation.bracket(energies, found.bounds, floor)
+    noisy_train = evaluation.add_noise(problem.train[: len(problem.test)], noise, 1, 1)
+    train_energy = float(_test_energies(model, params, noisy_train).mean())
+    return {
+        "lower": np.array([bracket.lower, bracket.lower_error]),
+        "upper": np.array([bracket.upper, bracket.upper_error]),
+        "relaxed": np.array(bracket.relaxed),
+        "doubts": np.array("; ".join(bracket.doubts)),
+        # Cross entropy of each test image, with the upper bound's log Z.
+        "values": energies + (bracket.upper - float(energies.mean())),
+        "overfit": np.array(float(energies.mean()) - train_energy),
+    }
+
+
+def _shares(
+    problem: Problem, noise: float, walkers: np.ndarray, weights: np.ndarray, found: Bounding
+) -> dict[str, np.ndarray]:
+    """Share of each class, by a classifier; of each replicate where there are some."""
+    classifier = classifier_lib.train(problem, noise)
+    test = problem.noisy_test[:, 0]
+    annealed, relaxed = found.bounds.end_points, found.relaxed
+    every = annealed.reshape(-1, *annealed.shape[2:])
+    return {
+        "accuracy": np.array(classifier.accuracy),
+        "data_shares": np.bincount(problem.test_labels) / len(problem.test_labels),
+        "test_shares": classifier.shares(test),
+        "walker_shares": classifier.shares(walkers, weights),
+        "annealed_shares": np.array([classifier.shares(part) for part in annealed]),
+        "relaxed_shares": np.array([classifier.shares(part) for part in relaxed]),
+        "frechet": np.array(
+            classifier_lib.frechet_distance(
+                classifier.features(every), classifier.features(test)
+            )
+        ),
+    }
+
+
+def _images(
     key: PRNGKey,
     walkers: np.ndarray,
     weights: np.ndarray,
-    annealed: np.ndarray,
-    model: Model,
-    params: Params,
-    noise: float,
+    found: Bounding,
+    denoise: Callable[[np.ndarray], np.ndarray],
 ) -> dict[str, np.ndarray]:
     """Choose images for the figures, without their noise."""
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     some = rng.choice(len(walkers), _NUM_SHOWN, replace=False)
     ordered = some[np.argsort(weights[some])]
+    annealed = found.bounds.end_points.reshape(-1, *walkers.shape[1:])
     return {
-        "annealed_images": problem_lib.denoise(
-            model, params, rng.permutation(annealed)[:_NUM_SHOWN], noise
-        ),
-        "ordered_images": problem_lib.denoise(model, params, walkers[ordered], noise),
+        "annealed_images": denoise(rng.permutation(annealed)[:_NUM_SHOWN]),
+        "ordered_images": denoise(walkers[ordered]),
         "ordered_weights": weights[ordered] * len(walkers),
     }

@@ -69,8 +69,9 @@ class Settings(NamedTuple):
 def num_rival_moves(settings: Settings) -> int:
     """Moves an update that spend what fresh walkers cost: 2 in the settings below."""
     num_refreshes = (settings.num_updates - 1) // settings.refresh_every
-    num_moves = settings.num_updates + num_refreshes * settings.refresh_steps
-    return math.ceil(num_moves / settings.num_updates)
+    num_walkers_each = settings.num_walkers / settings.num_touched
+    num_moves = num_refreshes * settings.refresh_steps * num_walkers_each
+    return 1 + math.ceil(num_moves / settings.num_updates)
 
 
 def standard(data: str) -> Settings:
@@ -97,7 +98,7 @@ def standard(data: str) -> Settings:
         annealing_walkers=256,
         num_replicates=4,
         num_components=(1, 5, 10, 20, 30, 50),
-        num_epochs=60,
+        num_epochs=300,
         num_seeds=3,
     )
 
@@ -109,6 +110,6 @@ def quick(data: str) -> Settings:
         num_updates=4000,
         annealing_steps=1000,
         num_components=(1, 5),
-        num_epochs=15,
+        num_epochs=50,
         num_seeds=1,
     )

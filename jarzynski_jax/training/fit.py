@@ -71,6 +71,10 @@ class TrainingDiverged(RuntimeError):
             f"{trouble.advice}{kept}"
         )
 
+    def __reduce__(self) -> tuple[type["TrainingDiverged"], tuple[Trouble, int | None]]:
+        """How it comes out of another process."""
+        return type(self), (self.trouble, self.last_checkpoint)
+
 
 def fit(
     rng_key: PRNGKey,

@@ -12,6 +12,7 @@ their :math:`e^A` is unbiased for :math:`Z_\theta`. From them training goes on a
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
@@ -19,10 +20,11 @@ from jax import random
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.annealing import anneal
+from jarzynski_jax.bounding import path_from_base
 from jarzynski_jax.dynamics import Dynamics
 from jarzynski_jax.energies import gaussian_base
 from jarzynski_jax.energies.gaussian_base import GaussianBase
-from jarzynski_jax.paths import Path, geometric_path
+from jarzynski_jax.paths import Path
 from jarzynski_jax.training.algorithm import TrainingState
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
 from jarzynski_jax.walkers import Walkers
@@ -173,11 +175,7 @@ def refresh_from_base(
         positions = gaussian_base.sample(rng_key, base, num_walkers)
         return positions, gaussian_base.log_partition_function(base)
 
-    def path_to(params: Params) -> Path:
-        return geometric_path(
-            lambda x: -gaussian_base.energy(base, x), lambda x: -energy_fn(params, x)
-        )
-
+    path_to = partial(path_from_base, base, energy_fn)
     return refresh_along_path(draw, path_to, dynamics, num_steps, every)
 
 
