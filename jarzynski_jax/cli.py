@@ -297,9 +297,10 @@ def _print_report(report: job.Report) -> None:
         f"{bracket.lower:.2f} ± {bracket.lower_error:.2f}",
         f"{bracket.upper:.2f} ± {bracket.upper_error:.2f}",
     )
+    largest = ", the most tried" if report.num_components == report.most_components else ""
     table.add_row("one full Gaussian", *2 * [f"{report.gaussian:.2f}"])
     table.add_row(
-        f"best mixture of full Gaussians ({report.num_components})",
+        f"best mixture of full Gaussians ({report.num_components}{largest})",
         *2 * [f"{report.mixture:.2f}"],
     )
     if report.noise is not None:

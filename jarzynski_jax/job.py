@@ -470,6 +470,8 @@ class Report(NamedTuple):
         The best mixture of Gaussians with full covariances.
     num_components
         Of that mixture, chosen on a validation split.
+    most_components
+        The largest number tried. If it was chosen, larger mixtures may be better.
     mixture_difference
         The mixture's value less the model's upper bound, and its standard error over test
         samples (paired, so much smaller than that of either).
@@ -485,6 +487,7 @@ class Report(NamedTuple):
     gaussian: float
     mixture: float
     num_components: int
+    most_components: int
     mixture_difference: tuple[float, float]
     noise: float | None
     num_test: int
@@ -547,6 +550,7 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
         float(evaluation.gaussian_cross_entropy(flat_train, flat_test, config.noise).mean()),
         float(mixture.mean()),
         num_components,
+        max(candidates),
         (
             float(paired.mean()) - log_z,
             float(np.std(paired, ddof=1) / math.sqrt(len(paired))),

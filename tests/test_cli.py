@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import made_up_images
 import numpy as np
 import pytest
 
@@ -110,22 +111,9 @@ def test_every_algorithm_runs(workplace, tmp_path, algorithm):
     assert result.returncode == 0, result.stderr
 
 
-def _write_idx(path, values):
-    header = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">i4").tobytes()
-    path.write_bytes(header + values.astype(np.uint8).tobytes())
-
-
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Made-up images of three classes, in MNIST's files."""
-    folder = tmp_path_factory.mktemp("idx")
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 140), ("t10k", 28)):
-        labels = np.tile([2, 2, 2, 2, 3, 3, 6], count // 7)
-        shades = 30 * labels[:, None, None] + rng.integers(0, 40, (count, 28, 28))
-        _write_idx(folder / f"{part}-images-idx3-ubyte", shades)
-        _write_idx(folder / f"{part}-labels-idx1-ubyte", labels)
-    return folder
+    return made_up_images.write(tmp_path_factory.mktemp("idx"))
 
 
 @pytest.mark.parametrize("network", ["mlp", "conv"])

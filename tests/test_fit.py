@@ -1,6 +1,7 @@
 """The training loop: the same numbers in one go and in parts, records, trouble, Ctrl-C."""
 
 import os
+import pickle
 import signal
 import threading
 
@@ -138,6 +139,8 @@ def test_divergence_stops_with_step_cause_and_advice(tmp_path):
         _fit(algorithm, state, 200, folder=tmp_path, watch=Watch(2), chunk_size=50)
     assert 0 < caught.value.trouble.step <= 200
     assert caught.value.last_checkpoint == 0
+    again = pickle.loads(pickle.dumps(caught.value))  # as out of another process
+    assert (str(again), again.last_checkpoint) == (str(caught.value), 0)
     assert checkpoint.latest_step(tmp_path / "checkpoints") == 0
 
 

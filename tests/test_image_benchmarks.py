@@ -4,10 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import made_up_images
 import numpy as np
 
 from benchmarks import boltzmann
-from benchmarks.mnist import recipe, settings, show
+from benchmarks.mnist import problem, recipe, references, run, settings, show
 from benchmarks.mnist.classifier import frechet_distance
 from jarzynski_jax import training
 
@@ -56,9 +57,9 @@ def test_annealed_and_relaxed_walkers_are_compared():
 
 def test_every_variant_changes_a_setting():
     chosen = settings.quick("folder")
-    for name, changes in recipe.VARIANTS.items():
-        changed = chosen._replace(**changes)
-        assert (changed != chosen) == (name != "none")
+    for variant in recipe.VARIANTS:
+        changed = chosen._replace(**variant.changes), variant.seed
+        assert (changed != (chosen, 0)) == (variant.label != "none")
 
 
 def test_rivals_get_the_gradients_of_fresh_walkers():
@@ -68,6 +69,39 @@ def test_rivals_get_the_gradients_of_fresh_walkers():
     assert settings.num_rival_moves(never) == 1
     pool = settings.quick("folder")._replace(num_walkers=8192)  # four times as many to refresh
     assert settings.num_rival_moves(pool) == 5
+
+
+def test_the_experiment_from_end_to_end(tmp_path):
+    """On made-up images of 4x4 pixels, with PCD's walkers in place of the unweighted ones."""
+    data = made_up_images.write(tmp_path)
+    chosen = settings.quick(str(data))._replace(
+        factor=7,
+        num_samples=140,
+        num_walkers=64,
+        num_touched=64,
+        num_updates=20,
+        refresh_every=10,
+        refresh_steps=5,
+        annealing_steps=8,
+        annealing_walkers=16,
+        num_components=(1, 2),
+        num_epochs=2,
+    )
+    results = {name: run.run(name, chosen) for name in ("jarzynski_0", "pcd_0")}
+    results |= {name: references.run(name, chosen) for name in references.names()}
+    results["unweighted_0"] = results["pcd_0"]
+    for name in references.names():
+        assert results[name]["values"].shape == results["pcd_0"]["values"].shape == (28,)
+    # One Gaussian is the mixture of one, and where the model starts.
+    gaussian = results["gaussian"]["values"].mean()
+    assert abs(results["jarzynski_0"]["upper"][0] - gaussian) < 2
+    show.write_tables(results, chosen, tmp_path, "Preamble.")
+    show.draw(results, chosen, problem.load(chosen).test, tmp_path)
+    table = (tmp_path / "table.md").read_text()
+    for label in show.LABELS.values():
+        assert label in table
+    for name in ("shares", "samples", "ordered", "curves"):
+        assert (tmp_path / f"{name}.png").is_file()
 
 
 def test_a_boltzmann_machine_of_binary_images():

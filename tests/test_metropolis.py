@@ -9,10 +9,13 @@ from gaussian_path import ULABugs, reference_ula
 from zscore import assert_biased, assert_unbiased, replicate, test_key
 
 from jarzynski_jax.energies import mixture
-from jarzynski_jax.kernels import metropolis, ula
+from jarzynski_jax.kernels import kinetic, metropolis, ula
 
 ULA = ula.build_kernel()
 MALA = metropolis.adjust(ULA)
+KINETIC = kinetic.build_kernel()
+GHMC = metropolis.adjust(KINETIC)
+KINETIC_ARGS = (1.6, 0.2)  # step size and friction
 # Two unequal modes, three apart, in two dimensions.
 MIXTURE = {"a": jnp.array([-1.0, 0.0]), "b": jnp.array([2.0, 0.5]), "z": jnp.array(-1.0)}
 H, NUM_STEPS, NUM_CHAINS = 0.8, 8, 2000
@@ -35,14 +38,14 @@ def exact_moments():
     return mass @ np.concatenate([means, means**2 + 1, cube], axis=1)
 
 
-def chain_moments(key, kernel, start):
-    """Moments after a few steps of independent chains."""
+def chain_moments(key, kernel, init=ula.init, args=(H,)):
+    """Moments after a few steps of independent chains, from exact samples."""
     key_start, key_steps = jax.random.split(key)
-    state = jax.vmap(lambda x: ula.init(x, logdensity))(start(key_start))
+    state = jax.vmap(lambda x: init(x, logdensity))(exact_start(key_start))
 
     def step(state, key):
         keys = jax.random.split(key, NUM_CHAINS)
-        return jax.vmap(lambda k, s: kernel(k, s, logdensity, H)[0])(keys, state), None
+        return jax.vmap(lambda k, s: kernel(k, s, logdensity, *args)[0])(keys, state), None
 
     state, _ = jax.lax.scan(step, state, jax.random.split(key_steps, NUM_STEPS))
     return moments_of(state.position)
@@ -53,16 +56,37 @@ def exact_start(key):
 
 
 def adjusted(key):
-    return chain_moments(key, MALA, exact_start)
+    return chain_moments(key, MALA)
 
 
 def unadjusted(key):
-    return chain_moments(key, ULA, exact_start)
+    return chain_moments(key, ULA)
 
 
 def adjusted_with_small_noise(key):
     kernel = metropolis.adjust(reference_ula(ULABugs(noise_factor=0.5**0.5)))
-    return chain_moments(key, kernel, exact_start)
+    return chain_moments(key, kernel)
+
+
+def kinetic_moments(key, kernel):
+    return chain_moments(key, kernel, kinetic.init, KINETIC_ARGS)
+
+
+def adjusted_kinetic(key):
+    return kinetic_moments(key, GHMC)
+
+
+def unadjusted_kinetic(key):
+    return kinetic_moments(key, KINETIC)
+
+
+def rejected_without_turning_round(key):
+    def broken(key, state, *args):
+        new, info = GHMC(key, state, *args)
+        turned = jnp.where(info.is_accepted, new.velocity, -new.velocity)
+        return new._replace(velocity=turned), info
+
+    return kinetic_moments(key, broken)
 
 
 def test_the_target_is_invariant():
@@ -73,7 +97,20 @@ def test_the_target_is_invariant():
     assert_unbiased(replicate("invariant", adjusted), exact_moments())
 
 
-@pytest.mark.parametrize("broken", [unadjusted, adjusted_with_small_noise])
+def test_the_target_is_invariant_under_kinetic_steps():
+    """As above; four in ten of the steps are rejected."""
+    assert_unbiased(replicate("kinetic", adjusted_kinetic), exact_moments())
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        unadjusted,
+        adjusted_with_small_noise,
+        unadjusted_kinetic,
+        rejected_without_turning_round,
+    ],
+)
 def test_canary_without_a_right_adjustment_the_target_is_not_invariant(broken):
     assert_biased(replicate("invariant", broken), exact_moments())
 
@@ -122,6 +159,25 @@ def test_a_step_is_the_proposal_or_nothing():
         np.testing.assert_allclose(after, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_rejected_kinetic_walker_stays_and_turns_round():
+    """From its first step on, when its velocity was just drawn."""
+
+    @jax.jit
+    @jax.vmap
+    def step(key, x):
+        state = kinetic.init(x, logdensity)
+        _, info = KINETIC(jax.random.split(key)[0], state, logdensity, *KINETIC_ARGS)
+        return info.drawn_velocity, GHMC(key, state, logdensity, *KINETIC_ARGS)
+
+    x = exact_start(test_key("turn start"))
+    drawn, (state, info) = step(jax.random.split(test_key("turn"), NUM_CHAINS), x)
+    is_rejected = ~np.asarray(info.is_accepted)
+    assert 0.1 < is_rejected.mean() < 0.9
+    np.testing.assert_array_equal(state.position[is_rejected], x[is_rejected])
+    np.testing.assert_allclose(state.velocity[is_rejected], -drawn[is_rejected], rtol=1e-5)
+    assert not np.any(state.is_at_rest)
+
+
 def test_accepted_as_often_as_it_says():
     keys = jax.random.split(test_key("rate"), NUM_CHAINS)
     _, _, (_, info) = one_step(keys, exact_start(test_key("rate start")))
@@ -130,14 +186,17 @@ def test_accepted_as_often_as_it_says():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_proposal_that_is_not_finite_is_rejected(bad):
+@pytest.mark.parametrize(
+    ("kernel", "init", "args"), [(MALA, ula.init, (0.5,)), (GHMC, kinetic.init, (1.0, 0.5))]
+)
+def test_a_proposal_that_is_not_finite_is_rejected(kernel, init, args, bad):
     def broken(x):
         return jnp.where(x[0] > 0, bad, -jnp.sum(x**2) / 2)
 
     @jax.jit
     @jax.vmap
     def step(key):
-        return MALA(key, ula.init(-0.1 * jnp.ones(2), broken), broken, 0.5)
+        return kernel(key, init(-0.1 * jnp.ones(2), broken), broken, *args)
 
     state, info = step(jax.random.split(test_key("broken"), 500))
     assert np.all(state.position[:, 0] <= 0)

@@ -35,7 +35,8 @@ def run(name: str, settings: Settings, judge: Settings | None = None) -> dict[st
     """
     algorithm_name, seed = name.rsplit("_", 1)
     problem = problem_lib.load(settings)
-    num_moves = 1 if algorithm_name == "jarzynski" else num_rival_moves(settings)
+    is_weighted = algorithm_name == "jarzynski"
+    num_moves = settings.num_moves if is_weighted else num_rival_moves(settings)
     model = problem_lib.build_model(settings, problem.base, int(seed), num_moves)
     keys = jax.random.split(jax.random.key(int(seed)), 3)
     state, metrics = _train(keys[0], algorithm_name, settings, problem, model)

@@ -19,9 +19,9 @@ class Settings(NamedTuple):
         "conv", the six-layer ConvNet of the thesis, or "mlp", 256-256.
     is_standardized
         Whether it sees standardized images.
-    num_walkers, num_touched
-        Weighted walkers, and how many of them move at an update. The other algorithms have as
-        many walkers as that.
+    num_walkers, num_touched, num_moves
+        Weighted walkers, and how many of them move how often at an update. The other algorithms
+        have as many walkers as that.
     refresh_every, refresh_steps
         Updates after which weighted walkers are annealed afresh, and in how many steps. The
         other algorithms make more moves an update instead (:func:`num_rival_moves`), so that
@@ -49,6 +49,7 @@ class Settings(NamedTuple):
     is_standardized: bool
     num_walkers: int
     num_touched: int
+    num_moves: int
     refresh_every: int
     refresh_steps: int
     num_updates: int
@@ -70,8 +71,8 @@ def num_rival_moves(settings: Settings) -> int:
     """Moves an update that spend what fresh walkers cost: 2 in the settings below."""
     num_refreshes = (settings.num_updates - 1) // settings.refresh_every
     num_walkers_each = settings.num_walkers / settings.num_touched
-    num_moves = num_refreshes * settings.refresh_steps * num_walkers_each
-    return 1 + math.ceil(num_moves / settings.num_updates)
+    num_moves = num_refreshes * settings.refresh_steps * settings.num_moves * num_walkers_each
+    return settings.num_moves + math.ceil(num_moves / settings.num_updates)
 
 
 def standard(data: str) -> Settings:
@@ -85,6 +86,7 @@ def standard(data: str) -> Settings:
         is_standardized=True,
         num_walkers=2048,
         num_touched=2048,
+        num_moves=1,
         refresh_every=500,
         refresh_steps=500,
         num_updates=6000,
