@@ -99,7 +99,7 @@ def write_tables(results: Results, settings: Settings, folder: Path, preamble: s
                 "Fréchet",
                 "doubts",
             ),
-            [*_model_rows(results, settings), *_reference_rows(results)],
+            [*_model_rows(results, settings), *_reference_rows(results, settings)],
         ),
     ]
     (folder / "table.md").write_text("\n\n".join(parts) + "\n")
@@ -180,12 +180,14 @@ def _model_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
     return rows
 
 
-def _reference_rows(results: Results) -> list[tuple[str, ...]]:
+def _reference_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for name in REFERENCES:
         value = f"{results[name]['values'].mean():.2f}"
         size = int(results[name]["size"])
         unit = "parameters" if name == "flow" else "components"
+        if name == "mixture" and size == max(settings.num_components):
+            unit = "components, the most tried"
         text = LABELS[name] if name == "gaussian" else f"{LABELS[name]} ({size} {unit})"
         rows.append((text, value, value, "", "", "", "", "none"))
     return rows
