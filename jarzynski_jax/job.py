@@ -191,7 +191,8 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         for images, 10000 for others; ``dynamics`` "kinetic" for images, "langevin" for others;
         ``step_size`` 0.22 times v, the smallest variance of data and noise along any direction,
         or 0.4 times its square root for kinetic walkers; ``friction`` of these, one over the
-        largest standard deviation; ``learning_rate`` 1.5e-3 for digits, 5e-4 for images,
+        largest standard deviation; ``learning_rate`` 1.5e-3 for digits, 1e-3 for images
+        of up to 14x14 pixels and less in proportion to more of them,
         1e-3 for others, and less if v is below 0.16 of the mean variance; ``standardize`` true
         but for digits; ``refresh_every`` 500 for weighted walkers on images, else 0, never;
         ``hidden`` one layer of 64 after convolutions, else two of 256 for images and of 128
@@ -238,7 +239,9 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         # The step size is set by the narrowest direction, the distance to go by the others:
         # where they are far apart the walkers are slow, and the model has to wait for them.
         narrowness = math.sqrt(smallest / float(np.mean(variances)))
-        largest = 1.5e-3 if is_digits else 5e-4 if is_images else 1e-3
+        largest = 1.5e-3 if is_digits else 1e-3
+        if is_images:  # a hidden unit goes as far in a step as it sees pixels
+            largest *= min(1, 196 / base.mean.size)
         options["learning_rate"] = float(f"{largest * min(1, 2.5 * narrowness):.3g}")
     where = {"source": source.name, **source._asdict()}
     del where["name"]

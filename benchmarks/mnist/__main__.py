@@ -37,9 +37,8 @@ def main(
     processes
         How many runs go side by side, one core each.
     """
-    chosen = (settings.quick if quick else settings.standard)(str(data.resolve()))
-    if shrink is not None:
-        chosen = chosen._replace(factor=shrink)
+    form, factor = (settings.quick, 2) if quick else (settings.standard, 1)
+    chosen = form(str(data.resolve()), shrink or factor)
     loaded = problem.load(chosen)  # so that what is wrong with the files is told at once
     start = time.perf_counter()
     todo = [

@@ -75,11 +75,11 @@ def num_rival_moves(settings: Settings) -> int:
     return settings.num_moves + math.ceil(num_moves / settings.num_updates)
 
 
-def standard(data: str) -> Settings:
-    """28x28."""
+def standard(data: str, factor: int = 1) -> Settings:
+    """28x28, or as many pixels as shrinking by a factor leaves."""
     return Settings(
         data=data,
-        factor=1,
+        factor=factor,
         num_samples=9800,
         noise=0.3,
         network="mlp",
@@ -91,7 +91,9 @@ def standard(data: str) -> Settings:
         refresh_steps=500,
         num_updates=6000,
         batch_size=512,
-        learning_rate=1e-3,
+        # One step moves a hidden unit in proportion to the pixels that it sees; at 28x28 the
+        # walkers lose a model that learns at 1e-3.
+        learning_rate=1e-3 * min(1.0, (factor / 2) ** 2),
         adam_eps=1e-2,
         step_size=0.12,
         friction=1.0,
@@ -105,10 +107,9 @@ def standard(data: str) -> Settings:
     )
 
 
-def quick(data: str) -> Settings:
+def quick(data: str, factor: int = 2) -> Settings:
     """14x14, one seed, fewer updates."""
-    return standard(data)._replace(
-        factor=2,
+    return standard(data, factor)._replace(
         num_updates=4000,
         annealing_steps=1000,
         num_components=(1, 5),
