@@ -84,7 +84,7 @@ class Train:
     learning_rate: float | None = None
     """Of Adam at the start; it decays to 2 % by half a cosine. If not given, 1.5e-3 for digits
     and 1e-3 for others; less for MNIST in proportion to the pixels if there are more than
-    14x14; and less if the smallest variance is below 0.16 of the mean one, for there the walkers
+    14x14; and less if the smallest variance is below 0.16 of the mean one, for there walkers
     are slow."""
     adam_eps: float = 1e-2
     """Adam's eps. A small one blows entries of the gradient that are noise up to full size."""

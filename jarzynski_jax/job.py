@@ -191,12 +191,11 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         for images, 10000 for others; ``dynamics`` "kinetic" for images, "langevin" for others;
         ``step_size`` 0.22 times v, the smallest variance of data and noise along any direction,
         or 0.4 times its square root for kinetic walkers; ``friction`` of these, one over the
-        largest standard deviation; ``learning_rate`` 1.5e-3 for digits, 1e-3 for images
-        of up to 14x14 pixels and less in proportion to more of them,
-        1e-3 for others, and less if v is below 0.16 of the mean variance; ``standardize`` true
-        but for digits; ``refresh_every`` 500 for weighted walkers on images, else 0, never;
-        ``hidden`` one layer of 64 after convolutions, else two of 256 for images and of 128
-        for others.
+        largest standard deviation; ``learning_rate`` 1.5e-3 for digits, 1e-3 for others, less
+        for images in proportion to the pixels above 14x14, and less if v is below 0.16 of the
+        mean variance; ``standardize`` true but for digits; ``refresh_every`` 500 for weighted
+        walkers on images, else 0, never; ``hidden`` one layer of 64 after convolutions, else
+        two of 256 for images and of 128 for others.
 
     Returns
     -------
