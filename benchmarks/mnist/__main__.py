@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -18,6 +18,7 @@ def main(
     out: Path,
     quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     shrink: int | None = None,
+    network: Literal["mlp", "conv"] = "mlp",
     processes: int = 2,
 ) -> None:
     """Train on MNIST's 2, 3 and 6 in shares of 4:2:1, with weights, by PCD and without weights.
@@ -34,11 +35,13 @@ def main(
     shrink
         Average images over blocks of so many pixels a side; 1, or 2 in the quick form, if not
         given.
+    network
+        A multilayer perceptron, or the thesis' ConvNet, far slower on a CPU.
     processes
         How many runs go side by side, one core each.
     """
     form, factor = (settings.quick, 2) if quick else (settings.standard, 1)
-    chosen = form(str(data.resolve()), shrink or factor)
+    chosen = form(str(data.resolve()), shrink or factor)._replace(network=network)
     loaded = problem.load(chosen)  # so that what is wrong with the files is told at once
     start = time.perf_counter()
     todo = [
