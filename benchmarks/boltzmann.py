@@ -22,7 +22,8 @@ import tyro
 from benchmarks import drawing
 from benchmarks.tables import describe, machine, markdown, plus_minus
 from jarzynski_jax import annealing, evaluation, paths, training
-from jarzynski_jax.data import draw_batch, load_mnist
+from jarzynski_jax.bounding import Annealing, bound_along_path
+from jarzynski_jax.data import load_mnist
 from jarzynski_jax.dynamics import Dynamics
 from jarzynski_jax.energies import restricted_boltzmann
 from jarzynski_jax.energies.restricted_boltzmann import Machine
@@ -206,34 +207,19 @@ def _bound(
     key: PRNGKey, params: Machine, dynamics: Dynamics, train: Array, settings: Settings
 ) -> tuple[annealing.LogPartitionBounds, np.ndarray]:
     """Switch the couplings on and off again; also off from samples relaxed from the data."""
-    keys = jax.random.split(key, 4)
     base = restricted_boltzmann.base(params)
-    path = restricted_boltzmann.parameter_path(base, params)
-    count = _NUM_REPLICATES * settings.annealing_walkers
-
-    def by_replicate(positions: Array) -> Array:
-        return positions.reshape(_NUM_REPLICATES, -1, positions.shape[-1])
-
-    @jax.jit
-    def run(train: Array) -> tuple[annealing.LogPartitionBounds, Array]:
-        positions, log_z = restricted_boltzmann.exact_start(keys[0], base, count)
-        start = draw_batch(keys[1], train, count)
-        steps = settings.annealing_steps // 4
-        relaxed, _ = annealing.relax(keys[2], start, path(1.0), dynamics, steps)
-        bounds = annealing.log_partition_bounds(
-            keys[3],
-            by_replicate(positions),
-            path,
-            log_z,
-            dynamics,
-            settings.annealing_steps,
-            by_replicate(relaxed),
-        )
-        # Probabilities of the pixels, given hidden units: easier on the eye than pixels.
-        some = bounds.end_points[:, : _NUM_SHOWN // _NUM_REPLICATES].reshape(_NUM_SHOWN, -1)
-        return bounds, jax.vmap(_expected, (None, 0))(params, some)
-
-    return jax.device_get(run(train))
+    bounds = bound_along_path(
+        key,
+        lambda key, count: restricted_boltzmann.exact_start(key, base, count),
+        restricted_boltzmann.parameter_path(base, params),
+        train,
+        0.0,
+        dynamics,
+        Annealing(settings.annealing_steps, settings.annealing_walkers, _NUM_REPLICATES),
+    ).bounds
+    # Probabilities of the pixels, given hidden units: easier on the eye than pixels.
+    some = bounds.end_points[:, : _NUM_SHOWN // _NUM_REPLICATES].reshape(_NUM_SHOWN, -1)
+    return bounds, np.asarray(jax.vmap(_expected, (None, 0))(params, some))
 
 
 def _expected(params: Machine, visible: Array) -> Array:

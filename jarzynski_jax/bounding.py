@@ -1,11 +1,13 @@
-r"""Log Z of a model on a Gaussian base, bounded from both sides.
+r"""Log Z of a model, bounded from both sides by replicates of walkers.
 
-Walkers go along :math:`\ell_t = (1 - t)\, \ell_{\rm base} - t\, U_\theta`: forward from exact
-samples of the base, backward from where they arrive, and backward from data that were relaxed
-under the model, which never were on the forward path.
+Walkers go along a path that ends at the model, on a Gaussian base along
+:math:`\ell_t = (1 - t)\, \ell_{\rm base} - t\, U_\theta`: forward from exact samples of where
+it starts, backward from where they arrive, and backward from data that were relaxed under the
+model, which never were on the forward path.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -19,7 +21,14 @@ from jarzynski_jax.energies.gaussian_base import GaussianBase
 from jarzynski_jax.paths import Path, geometric_path
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
 
-__all__ = ["Annealing", "Bounding", "bound_from_base", "check_annealing", "path_from_base"]
+__all__ = [
+    "Annealing",
+    "Bounding",
+    "bound_along_path",
+    "bound_from_base",
+    "check_annealing",
+    "path_from_base",
+]
 
 
 class Annealing(NamedTuple):
@@ -102,6 +111,85 @@ def path_from_base(base: GaussianBase, energy_fn: EnergyFn, params: Params) -> P
     )
 
 
+def bound_along_path(
+    rng_key: PRNGKey,
+    draw: Callable[[PRNGKey, int], tuple[Array, Array]],
+    path: Path,
+    data: Array,
+    noise_scale: float,
+    dynamics: Dynamics,
+    settings: Annealing,
+) -> Bounding:
+    """Bound log Z at the end of any path, by walkers that took no part in training.
+
+    Parameters
+    ----------
+    rng_key
+        A key of ``jax.random``.
+    draw
+        ``(rng_key, num_walkers) -> (positions, log_z)``: exact samples of where the path
+        starts, and its exact log Z.
+    path
+        At t = 1 it is the model.
+    data
+        Clean training data, shape ``(n, ...)``.
+    noise_scale
+        σ of the noise added to them before they are relaxed.
+    dynamics
+        How walkers move; Metropolis-adjusted where they relax.
+    settings
+        Steps, walkers and replicates.
+
+    Returns
+    -------
+    Bounding
+        For :func:`jarzynski_jax.evaluation.bracket`, and for the model's samples.
+
+    Raises
+    ------
+    ValueError
+        If a setting is not positive, or the kernel cannot be Metropolis-adjusted.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from jarzynski_jax.dynamics import langevin
+    >>> draw = lambda key, n: (jax.random.normal(key, (n, 1)), jnp.log(2 * jnp.pi) / 2)
+    >>> path = geometric_path(lambda x: -jnp.sum(x**2) / 2, lambda x: -2 * jnp.sum(x**2))
+    >>> data, settings = draw(jax.random.key(0), 100)[0] / 2, Annealing(200)
+    >>> key = jax.random.key(1)
+    >>> found = bound_along_path(key, draw, path, data, 0.0, langevin(0.05), settings)
+    >>> exact = jnp.log(2 * jnp.pi / 4) / 2
+    >>> bool(jnp.all(jnp.abs(found.bounds.backward - exact) < 0.1))
+    True
+    """
+    check_annealing(settings)
+    num_walkers = settings.replicates * settings.walkers
+
+    def by_replicate(positions: Array) -> Array:
+        return positions.reshape(settings.replicates, settings.walkers, *positions.shape[1:])
+
+    def run(data: Array) -> Bounding:
+        keys = jax.random.split(rng_key, 4)
+        noisy = draw_batch(keys[0], data, num_walkers, noise_scale)
+        relaxed, acceptance_rate = annealing.relax(
+            keys[1], noisy, path(1.0), dynamics, math.ceil(settings.steps / 4)
+        )
+        positions, log_z = draw(keys[3], num_walkers)
+        bounds = annealing.log_partition_bounds(
+            keys[2],
+            by_replicate(positions),
+            path,
+            log_z,
+            dynamics,
+            settings.steps,
+            by_replicate(relaxed),
+        )
+        return Bounding(bounds, by_replicate(relaxed), acceptance_rate)
+
+    return jax.device_get(jax.jit(run)(data))
+
+
 def bound_from_base(
     rng_key: PRNGKey,
     base: GaussianBase,
@@ -159,28 +247,10 @@ def bound_from_base(
     >>> found.relaxed.shape
     (4, 512, 2)
     """
-    check_annealing(settings)
-    num_walkers = settings.replicates * settings.walkers
+
+    def draw(rng_key: PRNGKey, num_walkers: int) -> tuple[Array, Array]:
+        positions = gaussian_base.sample(rng_key, base, num_walkers)
+        return positions, gaussian_base.log_partition_function(base)
+
     path = path_from_base(base, energy_fn, params)
-
-    def by_replicate(positions: Array) -> Array:
-        return positions.reshape(settings.replicates, settings.walkers, *positions.shape[1:])
-
-    def run(data: Array) -> Bounding:
-        keys = jax.random.split(rng_key, 4)
-        noisy = draw_batch(keys[0], data, num_walkers, noise_scale)
-        relaxed, acceptance_rate = annealing.relax(
-            keys[1], noisy, path(1.0), dynamics, math.ceil(settings.steps / 4)
-        )
-        bounds = annealing.log_partition_bounds(
-            keys[2],
-            by_replicate(gaussian_base.sample(keys[3], base, num_walkers)),
-            path,
-            gaussian_base.log_partition_function(base),
-            dynamics,
-            settings.steps,
-            by_replicate(relaxed),
-        )
-        return Bounding(bounds, by_replicate(relaxed), acceptance_rate)
-
-    return jax.device_get(jax.jit(run)(data))
+    return bound_along_path(rng_key, draw, path, data, noise_scale, dynamics, settings)

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 
 from jarzynski_jax.blocks import Average, Statistic, choose_block_size, scan_blocks
 from jarzynski_jax.kernels import kinetic, ula
-from jarzynski_jax.kernels.arithmetic import check_step_size
-from jarzynski_jax.kernels.kinetic import check_friction
+from jarzynski_jax.kernels.arithmetic import check_friction, check_step_size
 from jarzynski_jax.resampling import AdaptiveResampler, adaptive, systematic
 from jarzynski_jax.types import (
     Array,

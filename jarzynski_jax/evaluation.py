@@ -6,14 +6,14 @@ likelihood is exact, and the entropy of the noise in the data, below which no mo
 """
 
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jarzynski_jax.annealing import LogPartitionBounds
-from jarzynski_jax.types import EnergyFn, Params
+from jarzynski_jax.types import Array, EnergyFn, Params
 
 __all__ = [
     "Bracket",
@@ -235,12 +235,18 @@ def posterior_mean(
 
     Examples
     --------
+    >>> import jax.numpy as jnp
     >>> energy_fn = lambda params, x: jnp.sum(x**2) / (2 * params)  # variance 1 + 1 of noise
     >>> posterior_mean(energy_fn, 2.0, np.ones((1, 3), np.float32), 1.0).tolist()
     [[0.5, 0.5, 0.5]]
     """
-    gradient = jax.jit(jax.vmap(jax.grad(energy_fn, argnums=1), (None, 0)))
-    return noisy - noise_scale**2 * np.asarray(gradient(params, jnp.asarray(noisy)))
+    return noisy - noise_scale**2 * np.asarray(_slopes(energy_fn, params, noisy))
+
+
+@partial(jax.jit, static_argnums=0)
+def _slopes(energy_fn: EnergyFn, params: Params, x: Array) -> Array:
+    """Gradients of the energy at many samples; compiled once for an energy and a shape."""
+    return jax.vmap(jax.grad(energy_fn, argnums=1), (None, 0))(params, x)
 
 
 def gaussian_cross_entropy(

@@ -518,9 +518,8 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
     """
     check_annealing(settings)
     config, parts, model, state = _restore(folder)
-    key, _ = jax.random.split(_keys(config).evaluation)
     bounds = bound_from_base(
-        key,
+        _keys(config).evaluation,
         model.base,
         model.energy_fn,
         state.params,
@@ -711,9 +710,9 @@ def _make_room(folder: RunFolder, overwrite: bool) -> None:
 def _write(path: Path, write: Callable[[Path], Any]) -> None:
     """Write a file whole or not at all."""
     path = path.absolute()
-    partial = path.with_name("partial-" + path.name)
-    write(partial)
-    os.replace(partial, path)
+    unfinished = path.with_name("partial-" + path.name)
+    write(unfinished)
+    os.replace(unfinished, path)
 
 
 def _plain(value: Any) -> Any:

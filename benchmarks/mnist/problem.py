@@ -80,7 +80,10 @@ def build_model(settings: Settings, base: GaussianBase, seed: int, num_moves: in
     if settings.is_standardized:
         network = Standardized(base, network)
     energy_fn, params = functional(OnGaussianBase(base, network))
+    return Model(energy_fn, params, build_dynamics(settings, base, num_moves))
+
+
+def build_dynamics(settings: Settings, base: GaussianBase, num_moves: int = 1) -> Dynamics:
     resampler = resampling.adaptive(resampling.systematic, settings.ess_threshold)
     friction = settings.friction / float(np.linalg.norm(np.asarray(base.scale), ord=2))
-    dynamics = kinetic_langevin(settings.step_size, friction, num_moves, resampler)
-    return Model(energy_fn, params, dynamics)
+    return kinetic_langevin(settings.step_size, friction, num_moves, resampler)

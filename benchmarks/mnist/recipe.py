@@ -22,14 +22,14 @@ class Variant(NamedTuple):
     """What is changed of the quick form's settings, or of its seed."""
 
     label: str
-    changes: dict[str, Any] = {}  # noqa: RUF012
+    changes: dict[str, Any]
     seed: int = 0
 
 
 VARIANTS = (
-    Variant("none"),
-    Variant("none, seed 1", seed=1),
-    Variant("none, seed 2", seed=2),
+    Variant("none", {}),
+    Variant("none, seed 1", {}, seed=1),
+    Variant("none, seed 2", {}, seed=2),
     Variant("unadjusted Langevin, h = 0.02", {"step_size": 0.2, "friction": math.inf}),
     Variant("friction 4 times as large", {"friction": 4.0}),
     Variant("two moves an update", {"num_moves": 2}),

@@ -42,7 +42,6 @@ def run(name: str, settings: Settings, judge: Settings | None = None) -> dict[st
     state, metrics = _train(keys[0], algorithm_name, settings, problem, model)
     assert state.walkers is not None  # all three algorithms have walkers
     judge = judge or settings
-    dynamics = problem_lib.build_model(judge, problem.base, int(seed), 1).dynamics
     found = bound_from_base(
         keys[1],
         problem.base,
@@ -50,7 +49,7 @@ def run(name: str, settings: Settings, judge: Settings | None = None) -> dict[st
         state.params,
         jnp.asarray(problem.train),
         judge.noise,
-        dynamics,
+        problem_lib.build_dynamics(judge, problem.base),
         Annealing(judge.annealing_steps, judge.annealing_walkers, judge.num_replicates),
     )
     walkers = np.asarray(state.walkers.position)

@@ -59,12 +59,15 @@ def distance_of_shares(arrays: dict[str, np.ndarray]) -> tuple[float, float]:
     difference = shares(arrays, "annealed") - shares(arrays, "relaxed")
     replicates = arrays["annealed_shares"], arrays["relaxed_shares"]
     variances = sum(np.var(part, axis=0, ddof=1) / len(part) for part in replicates)
-    return float(np.sum(np.abs(difference)) / 2), float(np.sqrt(np.sum(variances)) / 2)
+    return _total_variation(difference), float(np.sqrt(np.sum(variances)) / 2)
 
 
 def distance_from_data(arrays: dict[str, np.ndarray]) -> float:
     """Total variation between annealed walkers and the test images, as classified."""
-    difference = shares(arrays, "annealed") - arrays["test_shares"]
+    return _total_variation(shares(arrays, "annealed") - arrays["test_shares"])
+
+
+def _total_variation(difference: np.ndarray) -> float:
     return float(np.sum(np.abs(difference)) / 2)
 
 

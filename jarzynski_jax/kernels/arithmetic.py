@@ -26,6 +26,12 @@ def check_step_size(step_size: Scalar) -> None:
     check_positive("step_size, the time step h,", step_size)
 
 
+def check_friction(friction: Scalar) -> None:
+    """Raise a ``ValueError`` unless γ is positive or infinite, if its value is known."""
+    if isinstance(friction, int | float) and not friction > 0:
+        raise ValueError(f"friction must be positive, or infinite; got {friction}")
+
+
 def check_positive(name: str, value: Scalar) -> None:
     """Raise a ``ValueError`` unless a value is positive and finite, if it is known."""
     if isinstance(value, int | float) and not 0 < value < float("inf"):

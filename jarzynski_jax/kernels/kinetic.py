@@ -35,6 +35,7 @@ import jax.numpy as jnp
 from jarzynski_jax.kernels.arithmetic import (
     all_finite,
     bound_endpoint,
+    check_friction,
     check_step_size,
     draw_noise,
     drop_non_finite,
@@ -249,12 +250,6 @@ def as_top_level_api(
     """
     args = (step_size, friction, preconditioner)
     return bind(init, build_kernel(), logdensity_fn, *args)
-
-
-def check_friction(friction: Scalar) -> None:
-    """Raise a ``ValueError`` if a friction whose value is known is not positive."""
-    if isinstance(friction, int | float) and not friction > 0:
-        raise ValueError(f"friction must be positive, or infinite; got {friction}")
 
 
 def _difference_of_squares(left: ArrayTree, right: ArrayTree, dtype: jnp.dtype) -> Array:
