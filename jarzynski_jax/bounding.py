@@ -47,14 +47,17 @@ class Bounding(NamedTuple):
 
     bounds
         On log Z, and the end points of the forward runs.
+    starts
+        Data with their noise, from which walkers were relaxed, shape ``(R, N, ...)``.
     relaxed
-        Walkers relaxed from the data, shape ``(R, N, ...)``.
+        The same walkers, relaxed.
     acceptance_rate
         Of their Metropolis-adjusted moves. Where it is low they have not moved far from the
         data.
     """
 
     bounds: LogPartitionBounds
+    starts: Array
     relaxed: Array
     acceptance_rate: Array
 
@@ -185,7 +188,7 @@ def bound_along_path(
             settings.steps,
             by_replicate(relaxed),
         )
-        return Bounding(bounds, by_replicate(relaxed), acceptance_rate)
+        return Bounding(bounds, by_replicate(noisy), by_replicate(relaxed), acceptance_rate)
 
     return jax.device_get(jax.jit(run)(data))
 
@@ -244,7 +247,7 @@ def bound_from_base(
     >>> exact = jnp.log(2 * jnp.pi / 4)
     >>> bool(jnp.all(jnp.abs(found.bounds.forward - exact) < 0.1))
     True
-    >>> found.relaxed.shape
+    >>> found.relaxed.shape  # beside found.starts, the noisy data they came from
     (4, 512, 2)
     """
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jarzynski_jax.blocks import Average, Statistic, choose_block_size, scan_blocks
 from jarzynski_jax.kernels import kinetic, ula
 from jarzynski_jax.kernels.arithmetic import check_friction, check_step_size
+from jarzynski_jax.kernels.preconditioning import Preconditioner
 from jarzynski_jax.resampling import AdaptiveResampler, adaptive, systematic
 from jarzynski_jax.types import (
     Array,
@@ -101,6 +102,7 @@ def kinetic_langevin(
     num_moves: int = 1,
     resampler: AdaptiveResampler = adaptive(systematic, 0.5),  # noqa: B008
     block_size: int | None = None,
+    preconditioner: Preconditioner | None = None,
 ) -> Dynamics:
     """Kinetic Langevin, systematic resampling below half of the walkers.
 
@@ -122,6 +124,9 @@ def kinetic_langevin(
         From :func:`jarzynski_jax.resampling.adaptive`.
     block_size
         How many walkers move at once; None for a choice by the size of the cache.
+    preconditioner
+        C, from :func:`jarzynski_jax.kernels.preconditioning.preconditioner`: standard
+        deviations are then those of :math:`C^{-1/2} x`. None for the identity.
 
     Returns
     -------
@@ -137,12 +142,12 @@ def kinetic_langevin(
     Examples
     --------
     >>> kinetic_langevin(step_size=0.12, friction=0.5).kernel_args
-    (0.12, 0.5)
+    (0.12, 0.5, None)
     """
     check_step_size(step_size)
     check_friction(friction)
     _check_sizes(num_moves, block_size)
-    kernel_args = (step_size, friction)
+    kernel_args = (step_size, friction, preconditioner)
     return Dynamics(
         kinetic.init, kinetic.build_kernel(), kernel_args, num_moves, resampler, block_size
     )

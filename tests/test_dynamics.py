@@ -10,6 +10,7 @@ import pytest
 from jarzynski_jax import walkers
 from jarzynski_jax.dynamics import Dynamics, advance, kinetic_langevin, langevin
 from jarzynski_jax.kernels import kinetic, ula
+from jarzynski_jax.kernels.preconditioning import preconditioner
 from jarzynski_jax.resampling import adaptive, multinomial
 
 
@@ -46,9 +47,10 @@ def test_langevin_is_ula():
 
 def test_kinetic_langevin_has_velocities():
     resampler = adaptive(multinomial, 0.3)
-    dynamics = kinetic_langevin(0.1, 0.5, 2, resampler)
+    scaling = preconditioner(jnp.ones(2))
+    dynamics = kinetic_langevin(0.1, 0.5, 2, resampler, preconditioner=scaling)
     assert dynamics.kernel_init is kinetic.init
-    assert dynamics.kernel_args == (0.1, 0.5)
+    assert dynamics.kernel_args == (0.1, 0.5, scaling)
     assert dynamics.num_moves == 2
     assert dynamics.resampler is resampler
 

@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from benchmarks.mnist.settings import Settings
 from jarzynski_jax import data as data_lib
 from jarzynski_jax import evaluation, resampling
+from jarzynski_jax.data import PrincipalAxes
 from jarzynski_jax.data.images import Part
 from jarzynski_jax.dynamics import Dynamics, kinetic_langevin
 from jarzynski_jax.energies import (
@@ -21,7 +23,8 @@ from jarzynski_jax.energies import (
     functional,
     thesis_mnist_layers,
 )
-from jarzynski_jax.types import EnergyFn, Params
+from jarzynski_jax.kernels.preconditioning import preconditioner
+from jarzynski_jax.types import Array, EnergyFn, Params
 
 CLASSES = (2, 3, 6)
 PROPORTIONS = (4, 2, 1)
@@ -31,7 +34,8 @@ _NUM_NOISE_COPIES = 10
 class Problem(NamedTuple):
     """Images in [-1, 1], shape ``(n, h, w)``; labels are places in ``CLASSES``.
 
-    ``noisy_test`` has shape ``(m, copies, h, w)``.
+    ``noisy_test`` has shape ``(m, copies, h, w)``. Where there are axes, the base and the
+    model are of images on them: rotated, with the same densities.
     """
 
     train: np.ndarray
@@ -39,7 +43,17 @@ class Problem(NamedTuple):
     test: np.ndarray
     test_labels: np.ndarray
     noisy_test: np.ndarray
+    axes: PrincipalAxes | None
     base: GaussianBase
+
+    def to_positions(self, images: np.ndarray) -> np.ndarray:
+        """Images as the model sees them."""
+        return images if self.axes is None else data_lib.to_principal_axes(self.axes, images)
+
+    def to_images(self, positions: Array | np.ndarray) -> np.ndarray:
+        if self.axes is None:
+            return np.asarray(positions)
+        return data_lib.from_principal_axes(self.axes, positions)
 
 
 class Model(NamedTuple):
@@ -56,8 +70,13 @@ def load(settings: Settings) -> Problem:
     train, train_labels = _select(folder, "train", settings)
     test, test_labels = _select(folder, "test", settings)
     noisy_test = evaluation.add_noise(test, settings.noise, _NUM_NOISE_COPIES, seed=0)
-    base = fit_gaussian_base(train, "full", settings.noise)
-    return Problem(train, train_labels, test, test_labels, noisy_test, base)
+    if settings.network == "mlp":
+        axes = data_lib.find_principal_axes(train)
+        positions = data_lib.to_principal_axes(axes, train)
+        base = fit_gaussian_base(positions, "diagonal", settings.noise)
+    else:  # a convolution needs neighbours
+        axes, base = None, fit_gaussian_base(train, "full", settings.noise)
+    return Problem(train, train_labels, test, test_labels, noisy_test, axes, base)
 
 
 def _select(folder: Path, part: Part, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
@@ -84,6 +103,23 @@ def build_model(settings: Settings, base: GaussianBase, seed: int, num_moves: in
 
 
 def build_dynamics(settings: Settings, base: GaussianBase, num_moves: int = 1) -> Dynamics:
+    r"""Walkers in units of the noise's standard deviation σ, the smallest that there is.
+
+    On principal axes, along which the images have the standard deviations s, walkers are
+    preconditioned by :math:`C = \sigma^2 (s / \sigma)^{2 \alpha}`.
+    """
     resampler = resampling.adaptive(resampling.systematic, settings.ess_threshold)
-    friction = settings.friction / float(np.linalg.norm(np.asarray(base.scale), ord=2))
-    return kinetic_langevin(settings.step_size, friction, num_moves, resampler)
+    scale, noise = np.asarray(base.scale), settings.noise
+    if scale.ndim == 1:
+        lengths = noise * (scale / noise) ** settings.preconditioning
+        largest = float(np.max(scale / lengths))
+    else:
+        lengths = np.full(len(scale), noise)
+        largest = float(np.linalg.norm(scale, ord=2)) / noise
+    return kinetic_langevin(
+        settings.step_size,
+        settings.friction / largest,
+        num_moves,
+        resampler,
+        preconditioner=preconditioner(jnp.asarray(lengths**2)),
+    )

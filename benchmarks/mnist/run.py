@@ -47,7 +47,7 @@ def run(name: str, settings: Settings, judge: Settings | None = None) -> dict[st
         problem.base,
         model.energy_fn,
         state.params,
-        jnp.asarray(problem.train),
+        jnp.asarray(problem.to_positions(problem.train)),
         judge.noise,
         problem_lib.build_dynamics(judge, problem.base),
         Annealing(judge.annealing_steps, judge.annealing_walkers, judge.num_replicates),
@@ -60,7 +60,7 @@ def run(name: str, settings: Settings, judge: Settings | None = None) -> dict[st
     return {
         **_likelihood(problem, model, state.params, found, settings.noise),
         **_shares(problem, settings.noise, walkers, weights, found),
-        **_images(keys[2], walkers, weights, found, denoise),
+        **_images(keys[2], problem, walkers, weights, found, denoise),
         "acceptance_rate": np.asarray(found.acceptance_rate),
         "cross_entropy": np.asarray(metrics.training_cross_entropy),
         "effective_sample_size": np.asarray(metrics.effective_sample_size),
@@ -90,7 +90,7 @@ def _train(
     positions, log_z = gaussian_base.exact_start(
         keys[0], problem.base, model.energy_fn, model.params, num_walkers
     )
-    data = jnp.asarray(problem.train)
+    data = jnp.asarray(problem.to_positions(problem.train))
     state = jax.jit(algorithm.init)(keys[1], model.params, positions, data, log_z)
     watch = training.Watch(problem.base.mean.size, None, is_weighted=is_weighted)
     refresh = training.refresh_from_base(
@@ -126,11 +126,13 @@ def _test_energies(model: Model, params: Params, noisy: np.ndarray) -> np.ndarra
 def _likelihood(
     problem: Problem, model: Model, params: Params, found: Bounding, noise: float
 ) -> dict[str, np.ndarray]:
-    energies = _test_energies(model, params, problem.noisy_test)
+    energies = _test_energies(model, params, problem.to_positions(problem.noisy_test))
     floor = evaluation.noise_entropy(problem.base.mean.size, noise)
     bracket = evaluation.bracket(energies, found.bounds, floor)
     noisy_train = evaluation.add_noise(problem.train[: len(problem.test)], noise, 1, 1)
-    train_energy = float(_test_energies(model, params, noisy_train).mean())
+    train_energy = float(
+        _test_energies(model, params, problem.to_positions(noisy_train)).mean()
+    )
     return {
         "lower": np.array([bracket.lower, bracket.lower_error]),
         "upper": np.array([bracket.upper, bracket.upper_error]),
@@ -145,10 +147,17 @@ def _likelihood(
 def _shares(
     problem: Problem, noise: float, walkers: np.ndarray, weights: np.ndarray, found: Bounding
 ) -> dict[str, np.ndarray]:
-    """Share of each class, by a classifier; of each replicate where there are some."""
+    """Share of each class, by a classifier; of each replicate where there are some.
+
+    ``crossed``: of the walkers relaxed from data, how many end in another class.
+    """
     classifier = classifier_lib.train(problem, noise)
     test = problem.noisy_test[:, 0]
-    annealed, relaxed = found.bounds.end_points, found.relaxed
+    walkers = problem.to_images(walkers)
+    annealed, starts, relaxed = (
+        problem.to_images(part)
+        for part in (found.bounds.end_points, found.starts, found.relaxed)
+    )
     every = annealed.reshape(-1, *annealed.shape[2:])
     return {
         "accuracy": np.array(classifier.accuracy),
@@ -157,6 +166,12 @@ def _shares(
         "walker_shares": classifier.shares(walkers, weights),
         "annealed_shares": np.array([classifier.shares(part) for part in annealed]),
         "relaxed_shares": np.array([classifier.shares(part) for part in relaxed]),
+        "crossed": np.array(
+            [
+                np.mean(classifier.classify(start) != classifier.classify(end))
+                for start, end in zip(starts, relaxed, strict=True)
+            ]
+        ),
         "frechet": np.array(
             classifier_lib.frechet_distance(
                 classifier.features(every), classifier.features(test)
@@ -167,6 +182,7 @@ def _shares(
 
 def _images(
     key: PRNGKey,
+    problem: Problem,
     walkers: np.ndarray,
     weights: np.ndarray,
     found: Bounding,
@@ -178,7 +194,7 @@ def _images(
     ordered = some[np.argsort(weights[some])]
     annealed = found.bounds.end_points.reshape(-1, *walkers.shape[1:])
     return {
-        "annealed_images": denoise(rng.permutation(annealed)[:_NUM_SHOWN]),
-        "ordered_images": denoise(walkers[ordered]),
+        "annealed_images": problem.to_images(denoise(rng.permutation(annealed)[:_NUM_SHOWN])),
+        "ordered_images": problem.to_images(denoise(walkers[ordered])),
         "ordered_weights": weights[ordered] * len(walkers),
     }

@@ -28,9 +28,11 @@ class Settings(NamedTuple):
         none takes fewer gradients in training than the weighted walkers do.
     num_updates, batch_size, learning_rate, adam_eps
         Of Adam, whose rate decays to 2 % by half a cosine.
-    step_size, friction, ess_threshold
-        Of the walkers, which move by kinetic Langevin; friction in units of one over the
-        largest standard deviation of the images. Infinite friction is unadjusted Langevin.
+    step_size, friction, preconditioning, ess_threshold
+        Of the walkers, which move by kinetic Langevin, in units of their smallest standard
+        deviation and of one over their largest; see ``problem.build_dynamics``. Infinite
+        friction is unadjusted Langevin. Preconditioned from 0, all directions alike, to 1, as
+        the images vary; always alike with a ConvNet.
     annealing_steps, annealing_walkers, num_replicates
         Of the runs that bound log Z, each way.
     num_components
@@ -58,6 +60,7 @@ class Settings(NamedTuple):
     adam_eps: float
     step_size: float
     friction: float
+    preconditioning: float
     ess_threshold: float
     annealing_steps: int
     annealing_walkers: int
@@ -94,9 +97,11 @@ def standard(data: str, factor: int = 1) -> Settings:
         # One step moves a hidden unit in proportion to the pixels that it sees; at 28x28 the
         # walkers lose a model that learns at 1e-3.
         learning_rate=1e-3 * min(1.0, (factor / 2) ** 2),
-        adam_eps=1e-2,
-        step_size=0.12,
+        adam_eps=1e-3,
+        # What a step adds to the weights goes with the number of pixels, and h to the fourth.
+        step_size=0.25 * (factor**2) ** 0.25,
         friction=1.0,
+        preconditioning=0.5,
         ess_threshold=0.5,
         annealing_steps=2000,
         annealing_walkers=256,

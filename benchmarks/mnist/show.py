@@ -36,7 +36,9 @@ _ON_AGREEMENT = (
     "Are the model's own shares known? Walkers annealed afresh and walkers relaxed from the "
     "data come to it from two sides. Total variation between their shares ± its standard error "
     "over replicates; where one has not reached the model, beyond "
-    f"{_NUM_STANDARD_ERRORS} errors or {_TOO_FAR_APART}, they are NOT known:"
+    f"{_NUM_STANDARD_ERRORS} errors or {_TOO_FAR_APART}, they are NOT known. Crossed: how many "
+    "of the latter end in another class than they began in, after a quarter of the annealing's "
+    "steps:"
 )
 _ON_MARGIN = (
     "Total variation between shares of walkers annealed afresh and of test images, by seed, "
@@ -87,7 +89,7 @@ def write_tables(results: Results, settings: Settings, folder: Path, preamble: s
         "Shares of the classes, means over seeds ± standard deviation, and relative errors:",
         markdown(("", *map(str, CLASSES), "relative error"), _share_rows(results, settings)),
         _ON_AGREEMENT,
-        markdown(("", "apart by", "known"), _agreement_rows(results, settings)),
+        markdown(("", "apart by", "known", "crossed"), _agreement_rows(results, settings)),
         _ON_MARGIN,
         markdown(("", "from the data", "more than weighted"), _margin_rows(results, settings)),
         "Cross entropy of the test images with their noise, nats:",
@@ -139,7 +141,14 @@ def _agreement_rows(results: Results, settings: Settings) -> list[tuple[str, ...
             apart, error = distance_of_shares(arrays)
             is_known = apart <= min(_NUM_STANDARD_ERRORS * error, _TOO_FAR_APART)
             label = f"{LABELS[algorithm]}, seed {seed}"
-            rows.append((label, f"{apart:.3f} ± {error:.3f}", "yes" if is_known else "NO"))
+            rows.append(
+                (
+                    label,
+                    f"{apart:.3f} ± {error:.3f}",
+                    "yes" if is_known else "NO",
+                    f"{np.mean(arrays['crossed']):.3f}",
+                )
+            )
     return rows
 
 

@@ -1,0 +1,138 @@
+r"""Samples in the coordinates of their principal axes.
+
+.. math:: y = V^\top (x - m), \qquad \frac1n \sum_i (x_i - m)(x_i - m)^\top = V \Lambda V^\top
+
+It is a rotation: densities, log Z and cross entropies are those of the samples, and isotropic
+noise stays as it is. But a Gaussian fitted to y is diagonal, and so may a preconditioner be:
+neither costs a product of matrices a step. With many pixels that is most of a step's cost.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jarzynski_jax.types import Array
+
+__all__ = ["PrincipalAxes", "find_principal_axes", "from_principal_axes", "to_principal_axes"]
+
+
+class PrincipalAxes(NamedTuple):
+    """Where the axes are.
+
+    mean
+        m, in the shape of a sample of d numbers.
+    axes
+        V, shape ``(d, d)``: one axis a column, that of least variance first.
+    """
+
+    mean: np.ndarray
+    axes: np.ndarray
+
+
+def find_principal_axes(data: Array | np.ndarray) -> PrincipalAxes:
+    """Diagonalise the covariance of data.
+
+    Parameters
+    ----------
+    data
+        Shape ``(n, ...)``.
+
+    Returns
+    -------
+    PrincipalAxes
+        In float64.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two samples, or a value is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> found = find_principal_axes(np.array([[1.0, 1.0], [3.0, 3.0]]))
+    >>> found.mean.tolist(), np.abs(found.axes[:, 1]).round(3).tolist()
+    ([2.0, 2.0], [0.707, 0.707])
+    """
+    values = np.asarray(data, np.float64)
+    if values.ndim < 2 or values.shape[0] < 2:
+        raise ValueError(
+            f"data must have shape (n, ...) with n ≥ 2 samples; got shape {values.shape}"
+        )
+    if not np.all(np.isfinite(values)):
+        raise ValueError(f"data must be finite; {np.sum(~np.isfinite(values))} values are not")
+    mean = values.mean(axis=0)
+    centred = (values - mean).reshape(len(values), -1)
+    return PrincipalAxes(mean, np.linalg.eigh(centred.T @ centred / len(values))[1])
+
+
+def to_principal_axes(axes: PrincipalAxes, samples: Array | np.ndarray) -> np.ndarray:
+    """Rotate samples into the axes.
+
+    Parameters
+    ----------
+    axes
+        From :func:`find_principal_axes`.
+    samples
+        x, shape ``(..., *shape)`` with the shape of one sample last.
+
+    Returns
+    -------
+    np.ndarray
+        y, shape ``(..., d)``, in the dtype of the samples.
+
+    Raises
+    ------
+    ValueError
+        If samples of another shape are given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> axes = find_principal_axes(np.array([[1.0, 1.0], [3.0, 3.0]]))
+    >>> abs(to_principal_axes(axes, np.array([3.0, 3.0]))).round(3).tolist()
+    [0.0, 1.414]
+    """
+    samples = np.asarray(samples)
+    shape, rank = axes.mean.shape, axes.mean.ndim
+    if samples.shape[samples.ndim - rank :] != shape:
+        raise ValueError(f"samples must have shape (..., *{shape}); got {samples.shape}")
+    centred = (samples - axes.mean).reshape(*samples.shape[: samples.ndim - rank], -1)
+    return (centred @ axes.axes).astype(samples.dtype)
+
+
+def from_principal_axes(axes: PrincipalAxes, samples: Array | np.ndarray) -> np.ndarray:
+    """Rotate samples back.
+
+    Parameters
+    ----------
+    axes
+        From :func:`find_principal_axes`.
+    samples
+        y, shape ``(..., d)``.
+
+    Returns
+    -------
+    np.ndarray
+        x, shape ``(..., *shape)`` with the shape of one sample last, in the dtype of y.
+
+    Raises
+    ------
+    ValueError
+        If the last axis is not of d numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> axes = find_principal_axes(np.array([[1.0, 1.0], [3.0, 3.0]]))
+    >>> x = np.array([[5.0, 0.0], [1.0, 2.0]])
+    >>> np.allclose(from_principal_axes(axes, to_principal_axes(axes, x)), x)
+    True
+    """
+    samples = np.asarray(samples)
+    if samples.ndim < 1 or samples.shape[-1] != len(axes.axes):
+        raise ValueError(
+            f"samples must have shape (..., {len(axes.axes)}); got shape {samples.shape}"
+        )
+    centred = (samples @ axes.axes.T).reshape(*samples.shape[:-1], *axes.mean.shape)
+    return (centred + axes.mean).astype(samples.dtype)
