@@ -65,10 +65,11 @@ class Train:
     step_size: float | None = None
     """Time step h. Of unadjusted Langevin (drift h, noise sqrt(2h)) 0.22 times the smallest
     variance of data and noise along any direction, of kinetic Langevin 0.4 times the smallest
-    standard deviation, if not given."""
+    standard deviation (less above 120 dimensions), if not given."""
     friction: float | None = None
     """Of kinetic Langevin, the rate at which velocities are forgotten; one over the largest
-    standard deviation, if not given."""
+    standard deviation, if not given, or on principal axes one over its geometric mean with the
+    smallest."""
     walkers: int = 4096
     """Training walkers."""
     touched: int | None = None
@@ -86,8 +87,10 @@ class Train:
     and 1e-3 for others; less for MNIST in proportion to the pixels if there are more than
     14x14; and less if the smallest variance is below 0.16 of the mean one, for there walkers
     are slow."""
-    adam_eps: float = 1e-2
-    """Adam's eps. A small one blows entries of the gradient that are noise up to full size."""
+    adam_eps: float | None = None
+    """Adam's eps. A small one blows entries of the gradient that are noise up to full size; a
+    large one keeps the model from leaving the Gaussian. 1e-3 for MNIST and 1e-2 for others, if
+    not given."""
     refresh_every: int | None = None
     """Updates after which the walkers are annealed afresh from the Gaussian, so that what the
     model has learned of them alone does not add up; 0 for never. 500 for weighted walkers on
@@ -104,6 +107,11 @@ class Train:
     after convolutions."""
     covariance: Covariance = "full"
     """Of the Gaussian under the model."""
+    principal_axes: bool | None = None
+    """Whether samples are rotated into the principal axes of the training data. The densities
+    stay as they are, but a full covariance costs nothing there, and kinetic walkers are
+    preconditioned: they go further where the data are wide. For MNIST without convolutions, if
+    not given."""
     resampler: job.ResamplerName = "systematic"
     """How ancestors are drawn."""
     ess_threshold: float = 0.5

@@ -9,7 +9,6 @@ import math
 import os
 import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -37,7 +36,7 @@ from jarzynski_jax.bounding import (
     check_annealing,
     path_from_base,
 )
-from jarzynski_jax.data import Source, Split
+from jarzynski_jax.data import PrincipalAxes, Source, Split
 from jarzynski_jax.dynamics import Dynamics, kinetic_langevin, langevin
 from jarzynski_jax.energies import (
     MLP,
@@ -49,6 +48,7 @@ from jarzynski_jax.energies import (
     thesis_mnist_layers,
 )
 from jarzynski_jax.energies import gaussian_base as gaussian
+from jarzynski_jax.kernels.preconditioning import preconditioner
 from jarzynski_jax.training.algorithm import TrainingAlgorithm, TrainingState
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
 
@@ -106,6 +106,7 @@ class Config:
     standardize: bool
     hidden: tuple[int, ...]
     covariance: gaussian.Covariance
+    principal_axes: bool
     resampler: ResamplerName
     ess_threshold: float
     seed: int
@@ -123,7 +124,7 @@ class RunFolder(NamedTuple):
 
     @property
     def base(self) -> Path:
-        """The Gaussian base, arrays of NumPy."""
+        """The Gaussian base, and the axes that samples are rotated into: arrays of NumPy."""
         return self.path / "base.npz"
 
     @property
@@ -152,12 +153,26 @@ class RunFolder(NamedTuple):
         return self.path / "curves.png"
 
 
+class _Ground(NamedTuple):
+    """What is fitted to the data before training: axes, if any, and the base on them."""
+
+    axes: PrincipalAxes | None
+    base: GaussianBase
+
+    def to_positions(self, samples: np.ndarray) -> Array:
+        """Samples as the model sees them."""
+        return jnp.asarray(data_lib.to_principal_axes(self.axes, samples))
+
+    def to_samples(self, positions: Array | np.ndarray) -> np.ndarray:
+        return data_lib.from_principal_axes(self.axes, positions)
+
+
 class _Model(NamedTuple):
     """What a configuration stands for."""
 
     energy_fn: EnergyFn
     params: Params
-    base: GaussianBase
+    ground: _Ground
     dynamics: Dynamics
     algorithm: TrainingAlgorithm
 
@@ -190,12 +205,15 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         digits and images, a tenth of the data's standard deviation for others; ``steps`` 6000
         for images, 10000 for others; ``dynamics`` "kinetic" for images, "langevin" for others;
         ``step_size`` 0.22 times v, the smallest variance of data and noise along any direction,
-        or 0.4 times its square root for kinetic walkers; ``friction`` of these, one over the
-        largest standard deviation; ``learning_rate`` 1.5e-3 for digits, 1e-3 for others, less
-        for images in proportion to the pixels above 14x14, and less if v is below 0.16 of the
-        mean variance; ``standardize`` true but for digits; ``refresh_every`` 500 for weighted
-        walkers on images, else 0, never; ``hidden`` one layer of 64 after convolutions, else
-        two of 256 for images and of 128 for others.
+        or 0.4 times its square root for kinetic walkers, less above 120 dimensions;
+        ``friction`` of these, one over the largest standard deviation, or on principal axes
+        over its geometric mean with the smallest; ``learning_rate`` 1.5e-3 for digits, 1e-3 for
+        others, less for images in proportion to the pixels above 14x14, and less if v is below
+        0.16 of the mean variance; ``adam_eps`` 1e-3 for images, 1e-2 for others;
+        ``standardize`` true but for digits; ``principal_axes`` true for images that no
+        convolution sees; ``refresh_every`` 500 for weighted walkers on images, else 0, never;
+        ``hidden`` one layer of 64 after convolutions, else two of 256 for images and of 128 for
+        others.
 
     Returns
     -------
@@ -218,6 +236,11 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         options["dynamics"] = "kinetic" if is_images else "langevin"
     if options["standardize"] is None:
         options["standardize"] = not is_digits
+    if options["adam_eps"] is None:
+        options["adam_eps"] = 1e-3 if is_images else 1e-2
+    if options["principal_axes"] is None:
+        can_be_rotated = options["network"] == "mlp" and options["covariance"] == "full"
+        options["principal_axes"] = is_images and can_be_rotated
     if options["hidden"] is None:
         width = 256 if is_images else 128
         options["hidden"] = (64,) if options["network"] == "conv" else (width, width)
@@ -230,10 +253,14 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
     smallest = float(np.min(variances))
     is_kinetic = options["dynamics"] == "kinetic"
     if options["step_size"] is None:
-        step_size = 0.4 * math.sqrt(smallest) if is_kinetic else 0.22 * smallest
+        # What a kinetic step adds to a log-weight goes with the dimension, and h to the fourth.
+        length = 0.4 * min(1, (120 / base.mean.size) ** 0.25)
+        step_size = length * math.sqrt(smallest) if is_kinetic else 0.22 * smallest
         options["step_size"] = float(f"{step_size:.3g}")
     if options["friction"] is None and is_kinetic:
-        options["friction"] = float(f"{1 / math.sqrt(np.max(variances)):.3g}")
+        largest = float(np.max(variances))
+        slowest = math.sqrt(largest * smallest) if options["principal_axes"] else largest
+        options["friction"] = float(f"{1 / math.sqrt(slowest):.3g}")
     if options["learning_rate"] is None:
         # The step size is set by the narrowest direction, the distance to go by the others:
         # where they are far apart the walkers are slow, and the model has to wait for them.
@@ -286,6 +313,13 @@ def _check_numbers(options: dict[str, Any]) -> None:
             f"only weighted walkers can be fresh ones; got refresh_every="
             f"{options['refresh_every']} with {options['algorithm']!r}"
         )
+    if options["principal_axes"] and (
+        options["network"] != "mlp" or options["covariance"] != "full"
+    ):
+        raise ValueError(
+            "principal axes are for a network 'mlp' on a Gaussian of covariance 'full'; "
+            f"got {options['network']!r} and {options['covariance']!r}"
+        )
     touched = options["touched"]
     if touched is not None and not 1 <= touched <= options["walkers"]:
         raise ValueError(
@@ -299,14 +333,33 @@ def _check_numbers(options: dict[str, Any]) -> None:
         )
 
 
-def _build(config: Config, base: GaussianBase) -> _Model:
+def _find_ground(config: Config, train: np.ndarray) -> _Ground:
+    if not config.principal_axes:
+        return _Ground(None, gaussian.fit_gaussian_base(train, config.covariance, config.noise))
+    axes = data_lib.find_principal_axes(train)
+    positions = data_lib.to_principal_axes(axes, train)
+    return _Ground(axes, gaussian.fit_gaussian_base(positions, "diagonal", config.noise))
+
+
+def _build(config: Config, ground: _Ground) -> _Model:
+    base = ground.base
     energy_fn, params = functional(OnGaussianBase(base, _network(config, base)))
     scheme = getattr(resampling, config.resampler)
     resampler = resampling.adaptive(scheme, config.ess_threshold)
     if config.friction is None:
         dynamics = langevin(config.step_size, config.moves, resampler)
     else:
-        dynamics = kinetic_langevin(config.step_size, config.friction, config.moves, resampler)
+        # On principal axes C = s / min(s), half way between the narrowest direction, along
+        # which the noise is all there is, and the width s of the data.
+        is_wide = config.principal_axes
+        scaling = preconditioner(base.scale / jnp.min(base.scale)) if is_wide else None
+        dynamics = kinetic_langevin(
+            config.step_size,
+            config.friction,
+            config.moves,
+            resampler,
+            preconditioner=scaling,
+        )
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps, alpha=0.02)
     optimizer = optax.adam(schedule, eps=config.adam_eps)
     if config.touched is not None:
@@ -319,7 +372,7 @@ def _build(config: Config, base: GaussianBase) -> _Model:
             "unweighted": training.unweighted,
         }
         algorithm = make[config.algorithm](energy_fn, optimizer, dynamics)
-    return _Model(energy_fn, params, base, dynamics, algorithm)
+    return _Model(energy_fn, params, ground, dynamics, algorithm)
 
 
 def _network(config: Config, base: GaussianBase) -> nnx.Module:
@@ -336,7 +389,8 @@ def _first_state(config: Config, model: _Model, train: Array) -> TrainingState:
     keys = _keys(config)
 
     def exact_start(key: PRNGKey, num_walkers: int) -> tuple[Array, Array]:
-        return gaussian.exact_start(key, model.base, model.energy_fn, model.params, num_walkers)
+        base = model.ground.base
+        return gaussian.exact_start(key, base, model.energy_fn, model.params, num_walkers)
 
     positions, log_z = exact_start(keys.walkers, config.walkers)
     held_out, _ = exact_start(keys.held_out, config.held_out)
@@ -379,14 +433,16 @@ def start(
     jarzynski_jax.training.TrainingDiverged
         If training went wrong.
     """
-    base = gaussian.fit_gaussian_base(data.train, config.covariance, config.noise)
-    model = _build(config, base)
-    state = _first_state(config, model, jnp.asarray(data.train))
+    model = _build(config, _find_ground(config, data.train))
+    state = _first_state(config, model, model.ground.to_positions(data.train))
     if mesh is not None:
         state = sharding.spread_state(state, mesh)
     # Nothing is touched before everything that can be checked has been.
     _make_room(folder, overwrite)
-    _write(folder.base, lambda path: np.savez(path, **base._asdict()))
+    arrays = model.ground.base._asdict()
+    if model.ground.axes is not None:
+        arrays |= {f"axes_{name}": part for name, part in model.ground.axes._asdict().items()}
+    _write(folder.base, lambda path: np.savez(path, **arrays))
     config_text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
     _write(folder.config, lambda path: path.write_text(config_text))
     return _fit(folder, config, model, state, data.train, mesh)
@@ -429,17 +485,17 @@ def _fit(
 ) -> bool:
     floor = None
     if config.noise > 0:
-        floor = evaluation.noise_entropy(model.base.mean.size, config.noise)
+        floor = evaluation.noise_entropy(model.ground.base.mean.size, config.noise)
     result = training.fit(
         _keys(config).training,
         model.algorithm,
         state,
-        jnp.asarray(train),
+        model.ground.to_positions(train),
         num_steps=config.steps,
         batch_size=config.batch_size,
         noise_scale=config.noise,
         watch=training.Watch(
-            num_features=model.base.mean.size,
+            num_features=model.ground.base.mean.size,
             entropy_floor=floor,
             is_weighted=config.algorithm == "jarzynski",
         ),
@@ -457,7 +513,11 @@ def _refresh(config: Config, model: _Model) -> training.Refresh | None:
     if config.refresh_every == 0:
         return None
     return training.refresh_from_base(
-        model.energy_fn, model.base, model.dynamics, config.refresh_steps, config.refresh_every
+        model.energy_fn,
+        model.ground.base,
+        model.dynamics,
+        config.refresh_steps,
+        config.refresh_every,
     )
 
 
@@ -520,10 +580,10 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
     config, parts, model, state = _restore(folder)
     bounds = bound_from_base(
         _keys(config).evaluation,
-        model.base,
+        model.ground.base,
         model.energy_fn,
         state.params,
-        jnp.asarray(parts.train),
+        model.ground.to_positions(parts.train),
         config.noise,
         model.dynamics,
         settings,
@@ -531,10 +591,11 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
 
     test = evaluation.add_noise(parts.test, config.noise, _NUM_NOISE_COPIES, config.seed)
     energies = jax.jit(jax.vmap(jax.vmap(model.energy_fn, (None, 0)), (None, 0)))
-    test_energies = np.asarray(energies(state.params, jnp.asarray(test))).mean(axis=1)
+    positions = model.ground.to_positions(test)
+    test_energies = np.asarray(energies(state.params, positions)).mean(axis=1)
     floor = None
     if config.noise > 0:
-        floor = evaluation.noise_entropy(model.base.mean.size, config.noise)
+        floor = evaluation.noise_entropy(model.ground.base.mean.size, config.noise)
     bracket = evaluation.bracket(test_energies, bounds, floor)
 
     flat_train = parts.train.reshape(len(parts.train), -1)
@@ -560,7 +621,7 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
         len(test),
         int(state.step),
     )
-    samples = _flatten_replicates(bounds.end_points)
+    samples = model.ground.to_samples(_flatten_replicates(bounds.end_points))
     plotting.plot_samples(
         test[:, 0], samples, folder.samples, _denoiser(config, model, state.params)
     )
@@ -616,11 +677,11 @@ def _anneal_samples(
 ) -> np.ndarray:
     """Anneal walkers and resample them to equal weight, in random order."""
     keys = jax.random.split(_keys(config).evaluation, 4)
-    path = path_from_base(model.base, model.energy_fn, params)
+    path = path_from_base(model.ground.base, model.energy_fn, params)
 
     @jax.jit
     def run() -> Array:
-        positions = gaussian.sample(keys[0], model.base, num_walkers)
+        positions = gaussian.sample(keys[0], model.ground.base, num_walkers)
         walkers = walkers_lib.init(positions, path(0.0), model.dynamics.kernel_init)
         times = jnp.arange(1, num_steps + 1) / num_steps
         walkers, _ = annealing.anneal(keys[1], walkers, path, times, model.dynamics)
@@ -628,7 +689,7 @@ def _anneal_samples(
         ancestors = draw(keys[2], walkers.log_weights, num_walkers)
         return walkers.position[jax.random.permutation(keys[3], ancestors)]
 
-    return np.asarray(run())
+    return model.ground.to_samples(run())
 
 
 def _denoiser(
@@ -636,7 +697,13 @@ def _denoiser(
 ) -> Callable[[np.ndarray], np.ndarray] | None:
     if config.noise == 0:
         return None
-    return partial(evaluation.posterior_mean, model.energy_fn, params, noise_scale=config.noise)
+
+    def denoise(samples: np.ndarray) -> np.ndarray:
+        positions = data_lib.to_principal_axes(model.ground.axes, samples)
+        mean = evaluation.posterior_mean(model.energy_fn, params, positions, config.noise)
+        return model.ground.to_samples(mean)
+
+    return denoise
 
 
 def _flatten_replicates(positions: np.ndarray) -> np.ndarray:
@@ -660,9 +727,12 @@ def _restore(folder: RunFolder) -> tuple[Config, Split, _Model, TrainingState]:
     try:
         with np.load(folder.base) as arrays:
             base = GaussianBase(*(jnp.asarray(arrays[name]) for name in GaussianBase._fields))
+            axes = None
+            if config.principal_axes:
+                axes = PrincipalAxes(*(arrays[f"axes_{n}"] for n in PrincipalAxes._fields))
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{folder.base} cannot be read: {error}") from error
-    model = _build(config, base)
+    model = _build(config, _Ground(axes, base))
     template = jax.eval_shape(lambda: _untested_state(config, model, data.train))
     state = checkpoint.restore(folder.checkpoints, template, dataclasses.asdict(config))
     return config, data, model, state
@@ -671,12 +741,12 @@ def _restore(folder: RunFolder) -> tuple[Config, Split, _Model, TrainingState]:
 def _untested_state(config: Config, model: _Model, train: np.ndarray) -> TrainingState:
     """Return a state of the right shapes, without the check of exactness."""
     keys = _keys(config)
-    positions = gaussian.sample(keys.walkers, model.base, config.walkers)
-    held_out = gaussian.sample(keys.held_out, model.base, config.held_out)
-    log_z = gaussian.log_partition_function(model.base)
-    return model.algorithm.init(
-        keys.init, model.params, positions, jnp.asarray(train), log_z, held_out
-    )
+    base = model.ground.base
+    positions = gaussian.sample(keys.walkers, base, config.walkers)
+    held_out = gaussian.sample(keys.held_out, base, config.held_out)
+    log_z = gaussian.log_partition_function(base)
+    data = model.ground.to_positions(train)
+    return model.algorithm.init(keys.init, model.params, positions, data, log_z, held_out)
 
 
 def _read_config(folder: RunFolder) -> Config:

@@ -133,6 +133,7 @@ def test_images_of_some_classes_from_end_to_end(images, tmp_path, network):
     # The narrowest direction is that of the noise, and a little of the data.
     assert config["step_size"] == pytest.approx(0.4 * 0.3, rel=0.02)
     assert 0.1 < config["friction"] < 1 / 0.3
+    assert config["principal_axes"] == (network == "mlp")
     assert json.loads((run / "report.json").read_text())["num_test"] == 28
     assert (run / "samples.png").is_file()
     if network == "conv":
@@ -197,6 +198,10 @@ BAD_INPUT = {
     "friction without velocities": (
         ["train", "--friction", "1"],
         "only kinetic walkers feel friction; got friction=1.0",
+    ),
+    "convolutions on principal axes": (
+        ["train", "--network", "conv", "--principal-axes", "True"],
+        "principal axes are for a network 'mlp' on a Gaussian of covariance 'full'",
     ),
     "negative friction": (
         ["train", "--dynamics", "kinetic", "--friction", "-1"],

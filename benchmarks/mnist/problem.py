@@ -48,11 +48,9 @@ class Problem(NamedTuple):
 
     def to_positions(self, images: np.ndarray) -> np.ndarray:
         """Images as the model sees them."""
-        return images if self.axes is None else data_lib.to_principal_axes(self.axes, images)
+        return data_lib.to_principal_axes(self.axes, images)
 
     def to_images(self, positions: Array | np.ndarray) -> np.ndarray:
-        if self.axes is None:
-            return np.asarray(positions)
         return data_lib.from_principal_axes(self.axes, positions)
 
 

@@ -66,13 +66,13 @@ def find_principal_axes(data: Array | np.ndarray) -> PrincipalAxes:
     return PrincipalAxes(mean, np.linalg.eigh(centred.T @ centred / len(values))[1])
 
 
-def to_principal_axes(axes: PrincipalAxes, samples: Array | np.ndarray) -> np.ndarray:
+def to_principal_axes(axes: PrincipalAxes | None, samples: Array | np.ndarray) -> np.ndarray:
     """Rotate samples into the axes.
 
     Parameters
     ----------
     axes
-        From :func:`find_principal_axes`.
+        From :func:`find_principal_axes`; None to leave samples as they are.
     samples
         x, shape ``(..., *shape)`` with the shape of one sample last.
 
@@ -94,6 +94,8 @@ def to_principal_axes(axes: PrincipalAxes, samples: Array | np.ndarray) -> np.nd
     [0.0, 1.414]
     """
     samples = np.asarray(samples)
+    if axes is None:
+        return samples
     shape, rank = axes.mean.shape, axes.mean.ndim
     if samples.shape[samples.ndim - rank :] != shape:
         raise ValueError(f"samples must have shape (..., *{shape}); got {samples.shape}")
@@ -101,13 +103,13 @@ def to_principal_axes(axes: PrincipalAxes, samples: Array | np.ndarray) -> np.nd
     return (centred @ axes.axes).astype(samples.dtype)
 
 
-def from_principal_axes(axes: PrincipalAxes, samples: Array | np.ndarray) -> np.ndarray:
+def from_principal_axes(axes: PrincipalAxes | None, samples: Array | np.ndarray) -> np.ndarray:
     """Rotate samples back.
 
     Parameters
     ----------
     axes
-        From :func:`find_principal_axes`.
+        From :func:`find_principal_axes`; None to leave samples as they are.
     samples
         y, shape ``(..., d)``.
 
@@ -130,6 +132,8 @@ def from_principal_axes(axes: PrincipalAxes, samples: Array | np.ndarray) -> np.
     True
     """
     samples = np.asarray(samples)
+    if axes is None:
+        return samples
     if samples.ndim < 1 or samples.shape[-1] != len(axes.axes):
         raise ValueError(
             f"samples must have shape (..., {len(axes.axes)}); got shape {samples.shape}"
