@@ -89,7 +89,7 @@ class Train:
     are slow."""
     adam_eps: float | None = None
     """Adam's eps. A small one blows entries of the gradient that are noise up to full size; a
-    large one keeps the model from leaving the Gaussian. 1e-3 for MNIST and 1e-2 for others, if
+    large one keeps the model on the Gaussian for long. 1e-3 for MNIST and 1e-2 for others, if
     not given."""
     refresh_every: int | None = None
     """Updates after which the walkers are annealed afresh from the Gaussian, so that what the
@@ -101,17 +101,20 @@ class Train:
     """A multilayer perceptron; or, of images, the thesis' four convolutions before it."""
     standardize: bool | None = None
     """Whether the network sees samples less their mean, over their standard deviation. On MNIST
-    it learns much faster so; it does for all but digits, if not given."""
+    it learns much faster so; it does for all but digits, if not given. On principal axes
+    samples have no mean in any case."""
     hidden: tuple[int, ...] | None = None
     """Widths of the hidden layers. If not given, two of 128, or of 256 for MNIST; one of 64
     after convolutions."""
     covariance: Covariance = "full"
     """Of the Gaussian under the model."""
     principal_axes: bool | None = None
-    """Whether samples are rotated into the principal axes of the training data. The densities
-    stay as they are, but a full covariance costs nothing there, and kinetic walkers are
-    preconditioned: they go further where the data are wide. For MNIST without convolutions, if
-    not given."""
+    """Whether samples are rotated into the principal axes of the training data. Their densities
+    stay as they are, but a full covariance costs nothing there, Adam scales other entries, and
+    kinetic walkers are preconditioned: they go further where the data are wide. (Where that is
+    more than 25 times as wide as the narrowest direction, and modes are as narrow, they need a
+    smaller step size.) For MNIST without convolutions and with a full covariance, if not
+    given."""
     resampler: job.ResamplerName = "systematic"
     """How ancestors are drawn."""
     ess_threshold: float = 0.5

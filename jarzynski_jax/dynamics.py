@@ -114,7 +114,8 @@ def kinetic_langevin(
     ----------
     step_size
         h, the time step, in units of a standard deviation. Keep h below 0.4 times the smallest
-        standard deviation of the target; h above twice that deviation is unstable.
+        standard deviation of the target, in more than 120 dimensions d below
+        :math:`0.4 (120 / d)^{1/4}` times that; h above twice the deviation is unstable.
     friction
         γ, the rate at which velocities are forgotten. One over the largest standard deviation
         of the target is a good choice.

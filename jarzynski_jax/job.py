@@ -210,10 +210,10 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         over its geometric mean with the smallest; ``learning_rate`` 1.5e-3 for digits, 1e-3 for
         others, less for images in proportion to the pixels above 14x14, and less if v is below
         0.16 of the mean variance; ``adam_eps`` 1e-3 for images, 1e-2 for others;
-        ``standardize`` true but for digits; ``principal_axes`` true for images that no
-        convolution sees; ``refresh_every`` 500 for weighted walkers on images, else 0, never;
-        ``hidden`` one layer of 64 after convolutions, else two of 256 for images and of 128 for
-        others.
+        ``standardize`` true but for digits; ``principal_axes`` true for images, without
+        convolutions and with a full covariance; ``refresh_every`` 500 for weighted walkers on
+        images, else 0, never; ``hidden`` one layer of 64 after convolutions, else two of 256
+        for images and of 128 for others.
 
     Returns
     -------
@@ -239,8 +239,7 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
     if options["adam_eps"] is None:
         options["adam_eps"] = 1e-3 if is_images else 1e-2
     if options["principal_axes"] is None:
-        can_be_rotated = options["network"] == "mlp" and options["covariance"] == "full"
-        options["principal_axes"] = is_images and can_be_rotated
+        options["principal_axes"] = is_images and _can_be_rotated(options)
     if options["hidden"] is None:
         width = 256 if is_images else 128
         options["hidden"] = (64,) if options["network"] == "conv" else (width, width)
@@ -253,7 +252,8 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
     smallest = float(np.min(variances))
     is_kinetic = options["dynamics"] == "kinetic"
     if options["step_size"] is None:
-        # What a kinetic step adds to a log-weight goes with the dimension, and h to the fourth.
+        # The variance of kinetic walkers' log-weights goes with the dimension, times h to the
+        # fourth.
         length = 0.4 * min(1, (120 / base.mean.size) ** 0.25)
         step_size = length * math.sqrt(smallest) if is_kinetic else 0.22 * smallest
         options["step_size"] = float(f"{step_size:.3g}")
@@ -272,6 +272,11 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
     where = {"source": source.name, **source._asdict()}
     del where["name"]
     return Config(data_fingerprint=_fingerprint(data), **where, **options)
+
+
+def _can_be_rotated(options: dict[str, Any]) -> bool:
+    """Convolutions need neighbours, and only a full covariance has axes of its own."""
+    return options["network"] == "mlp" and options["covariance"] == "full"
 
 
 def _fingerprint(data: Split) -> str:
@@ -313,9 +318,7 @@ def _check_numbers(options: dict[str, Any]) -> None:
             f"only weighted walkers can be fresh ones; got refresh_every="
             f"{options['refresh_every']} with {options['algorithm']!r}"
         )
-    if options["principal_axes"] and (
-        options["network"] != "mlp" or options["covariance"] != "full"
-    ):
+    if options["principal_axes"] and not _can_be_rotated(options):
         raise ValueError(
             "principal axes are for a network 'mlp' on a Gaussian of covariance 'full'; "
             f"got {options['network']!r} and {options['covariance']!r}"
@@ -349,10 +352,10 @@ def _build(config: Config, ground: _Ground) -> _Model:
     if config.friction is None:
         dynamics = langevin(config.step_size, config.moves, resampler)
     else:
-        # On principal axes C = s / min(s), half way between the narrowest direction, along
-        # which the noise is all there is, and the width s of the data.
-        is_wide = config.principal_axes
-        scaling = preconditioner(base.scale / jnp.min(base.scale)) if is_wide else None
+        # C = s / min(s): half way between steps of one length in all directions, as long as the
+        # narrowest one allows, and steps as long as the data are wide, s, along each.
+        is_scaled = config.principal_axes
+        scaling = preconditioner(base.scale / jnp.min(base.scale)) if is_scaled else None
         dynamics = kinetic_langevin(
             config.step_size,
             config.friction,
@@ -385,7 +388,7 @@ def _network(config: Config, base: GaussianBase) -> nnx.Module:
     return Standardized(base, network) if config.standardize else network
 
 
-def _first_state(config: Config, model: _Model, train: Array) -> TrainingState:
+def _first_state(config: Config, model: _Model, train: np.ndarray) -> TrainingState:
     keys = _keys(config)
 
     def exact_start(key: PRNGKey, num_walkers: int) -> tuple[Array, Array]:
@@ -395,7 +398,8 @@ def _first_state(config: Config, model: _Model, train: Array) -> TrainingState:
     positions, log_z = exact_start(keys.walkers, config.walkers)
     held_out, _ = exact_start(keys.held_out, config.held_out)
     init = jax.jit(model.algorithm.init)  # op by op it would compile a hundred small programs
-    return init(keys.init, model.params, positions, train, log_z, held_out)
+    data = model.ground.to_positions(train)
+    return init(keys.init, model.params, positions, data, log_z, held_out)
 
 
 def start(
@@ -434,7 +438,7 @@ def start(
         If training went wrong.
     """
     model = _build(config, _find_ground(config, data.train))
-    state = _first_state(config, model, model.ground.to_positions(data.train))
+    state = _first_state(config, model, data.train)
     if mesh is not None:
         state = sharding.spread_state(state, mesh)
     # Nothing is touched before everything that can be checked has been.
@@ -676,7 +680,8 @@ def _anneal_samples(
     config: Config, model: _Model, params: Params, num_walkers: int, num_steps: int
 ) -> np.ndarray:
     """Anneal walkers and resample them to equal weight, in random order."""
-    keys = jax.random.split(_keys(config).evaluation, 4)
+    # Apart from those of the evaluation.
+    keys = jax.random.split(jax.random.fold_in(_keys(config).evaluation, 1), 4)
     path = path_from_base(model.ground.base, model.energy_fn, params)
 
     @jax.jit

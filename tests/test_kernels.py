@@ -76,6 +76,7 @@ KERNELS = {
     "kinetic": (kinetic.init, kinetic.build_kernel(), (0.5, 1.0)),
     "kinetic, low friction": (kinetic.init, kinetic.build_kernel(), (0.5, 0.1)),
     "kinetic, no memory": (kinetic.init, kinetic.build_kernel(), (0.5, float("inf"))),
+    "kinetic, diagonal": (kinetic.init, kinetic.build_kernel(), (0.5, 1.0, DIAGONAL)),
     "kinetic, dense": (kinetic.init, kinetic.build_kernel(), (0.5, 1.0, DENSE)),
     "ula, diagonal": (ula.init, ula.build_kernel(), (0.2, DIAGONAL)),
     "ula, dense": (ula.init, ula.build_kernel(), (0.2, DENSE)),

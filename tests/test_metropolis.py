@@ -10,6 +10,7 @@ from zscore import assert_biased, assert_unbiased, replicate, test_key
 
 from jarzynski_jax.energies import mixture
 from jarzynski_jax.kernels import kinetic, metropolis, ula
+from jarzynski_jax.kernels.preconditioning import preconditioner
 
 ULA = ula.build_kernel()
 MALA = metropolis.adjust(ULA)
@@ -68,12 +69,17 @@ def adjusted_with_small_noise(key):
     return chain_moments(key, kernel)
 
 
-def kinetic_moments(key, kernel):
-    return chain_moments(key, kernel, kinetic.init, KINETIC_ARGS)
+def kinetic_moments(key, kernel, args=KINETIC_ARGS):
+    return chain_moments(key, kernel, kinetic.init, args)
 
 
 def adjusted_kinetic(key):
     return kinetic_moments(key, GHMC)
+
+
+def adjusted_and_preconditioned(key):
+    scaling = preconditioner(jnp.array([1.5, 0.5]))
+    return kinetic_moments(key, GHMC, (*KINETIC_ARGS, scaling))
 
 
 def unadjusted_kinetic(key):
@@ -100,6 +106,10 @@ def test_the_target_is_invariant():
 def test_the_target_is_invariant_under_kinetic_steps():
     """As above; four in ten of the steps are rejected."""
     assert_unbiased(replicate("kinetic", adjusted_kinetic), exact_moments())
+
+
+def test_the_target_is_invariant_under_preconditioned_kinetic_steps():
+    assert_unbiased(replicate("kinetic", adjusted_and_preconditioned), exact_moments())
 
 
 @pytest.mark.parametrize(

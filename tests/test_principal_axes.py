@@ -82,3 +82,11 @@ def test_bad_input_is_refused(call, message):
     axes = find_principal_axes(_images())
     with pytest.raises(ValueError, match=message):
         call(axes)
+
+
+def test_whole_numbers_become_fractions():
+    axes = find_principal_axes(_images())
+    whole = np.arange(12).reshape(3, 4)
+    np.testing.assert_allclose(
+        to_principal_axes(axes, whole), to_principal_axes(axes, whole.astype(float))
+    )

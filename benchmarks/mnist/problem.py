@@ -101,10 +101,10 @@ def build_model(settings: Settings, base: GaussianBase, seed: int, num_moves: in
 
 
 def build_dynamics(settings: Settings, base: GaussianBase, num_moves: int = 1) -> Dynamics:
-    r"""Walkers in units of the noise's standard deviation σ, the smallest that there is.
+    r"""Walkers preconditioned by :math:`C = \sigma^2 (s / \sigma)^{2 \alpha}`.
 
-    On principal axes, along which the images have the standard deviations s, walkers are
-    preconditioned by :math:`C = \sigma^2 (s / \sigma)^{2 \alpha}`.
+    σ is the noise, the smallest standard deviation that there is, and s those of the images
+    with it along the principal axes; without these C is :math:`\sigma^2`.
     """
     resampler = resampling.adaptive(resampling.systematic, settings.ess_threshold)
     scale, noise = np.asarray(base.scale), settings.noise

@@ -30,12 +30,12 @@ VARIANTS = (
     Variant("none", {}),
     Variant("none, seed 1", {}, seed=1),
     Variant("none, seed 2", {}, seed=2),
-    Variant("unadjusted Langevin", {"step_size": 0.6, "friction": math.inf}),
+    Variant("unadjusted Langevin, h = 0.18 C", {"step_size": 0.6, "friction": math.inf}),
     Variant("not preconditioned", {"preconditioning": 0.0}),
     Variant("preconditioned as the images vary", {"preconditioning": 1.0}),
     Variant("friction 4 times as large", {"friction": 4.0}),
     Variant("two moves an update", {"num_moves": 2}),
-    Variant("raw images", {"is_standardized": False}),
+    Variant("images not divided by their standard deviation", {"is_standardized": False}),
     Variant("never fresh walkers", {"refresh_every": 10**9}),
     Variant("fresh walkers half as often", {"refresh_every": 1000}),
     Variant("learning rate 2e-3", {"learning_rate": 2e-3}),
@@ -45,7 +45,7 @@ VARIANTS = (
     Variant("4096 walkers", {"num_walkers": 4096, "num_touched": 4096}),
     Variant("a pool of 8192, 2048 touched", {"num_walkers": 8192}),
     Variant("resampled below 0.95", {"ess_threshold": 0.95}),
-    Variant("ConvNet", {"network": "conv"}),
+    Variant("ConvNet, neither rotated nor preconditioned", {"network": "conv"}),
 )
 
 
@@ -54,7 +54,7 @@ def names() -> list[str]:
 
 
 def run(name: str, chosen: Settings) -> dict[str, np.ndarray]:
-    """Train with weighted walkers; all variants are judged by the same ones."""
+    """Train with weighted walkers; all variants but the ConvNet are judged by the same ones."""
     variant = VARIANTS[int(name.removeprefix("variant_"))]
     changed = chosen._replace(**variant.changes)
     try:

@@ -149,7 +149,7 @@ def _shares(
 ) -> dict[str, np.ndarray]:
     """Share of each class, by a classifier; of each replicate where there are some.
 
-    ``crossed``: of the walkers relaxed from data, how many end in another class.
+    ``crossed``: the share of walkers relaxed from data that end in another class.
     """
     classifier = classifier_lib.train(problem, noise)
     test = problem.noisy_test[:, 0]

@@ -18,7 +18,7 @@ class Settings(NamedTuple):
     network
         "conv", the six-layer ConvNet of the thesis, or "mlp", 256-256.
     is_standardized
-        Whether it sees standardized images.
+        Whether it sees standardized images; an "mlp" sees them without their mean in any case.
     num_walkers, num_touched, num_moves
         Weighted walkers, and how many of them move how often at an update. The other algorithms
         have as many walkers as that.
@@ -29,10 +29,10 @@ class Settings(NamedTuple):
     num_updates, batch_size, learning_rate, adam_eps
         Of Adam, whose rate decays to 2 % by half a cosine.
     step_size, friction, preconditioning, ess_threshold
-        Of the walkers, which move by kinetic Langevin, in units of their smallest standard
-        deviation and of one over their largest; see ``problem.build_dynamics``. Infinite
-        friction is unadjusted Langevin. Preconditioned from 0, all directions alike, to 1, as
-        the images vary; always alike with a ConvNet.
+        Of the walkers, which move by kinetic Langevin: h in units of C^(1/2) and friction in
+        units of one over the largest standard deviation of C^(-1/2) x, with the preconditioner
+        C of ``problem.build_dynamics``, from 0, all directions alike (always so with a
+        ConvNet), to 1, as the images vary. Infinite friction is unadjusted Langevin.
     annealing_steps, annealing_walkers, num_replicates
         Of the runs that bound log Z, each way.
     num_components
@@ -94,11 +94,11 @@ def standard(data: str, factor: int = 1) -> Settings:
         refresh_steps=500,
         num_updates=6000,
         batch_size=512,
-        # One step moves a hidden unit in proportion to the pixels that it sees; at 28x28 the
-        # walkers lose a model that learns at 1e-3.
+        # One step moves a hidden unit in proportion to the pixels that it sees. (At 28x28,
+        # walkers that were not preconditioned lost a model that learned at 1e-3.)
         learning_rate=1e-3 * min(1.0, (factor / 2) ** 2),
         adam_eps=1e-3,
-        # What a step adds to the weights goes with the number of pixels, and h to the fourth.
+        # The variance of the log-weights goes with the number of pixels, times h to the fourth.
         step_size=0.25 * (factor**2) ** 0.25,
         friction=1.0,
         preconditioning=0.5,

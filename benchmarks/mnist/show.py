@@ -36,9 +36,9 @@ _ON_AGREEMENT = (
     "Are the model's own shares known? Walkers annealed afresh and walkers relaxed from the "
     "data come to it from two sides. Total variation between their shares ± its standard error "
     "over replicates; where one has not reached the model, beyond "
-    f"{_NUM_STANDARD_ERRORS} errors or {_TOO_FAR_APART}, they are NOT known. Crossed: how many "
-    "of the latter end in another class than they began in, after a quarter of the annealing's "
-    "steps:"
+    f"{_NUM_STANDARD_ERRORS} errors or {_TOO_FAR_APART}, they are NOT known. Crossed: the "
+    "share of walkers relaxed from the data that after a quarter of the annealing's steps are "
+    "classified otherwise than where they began (the classifier's own errors are in it):"
 )
 _ON_MARGIN = (
     "Total variation between shares of walkers annealed afresh and of test images, by seed, "

@@ -4,7 +4,8 @@ r"""Samples in the coordinates of their principal axes.
 
 It is a rotation: densities, log Z and cross entropies are those of the samples, and isotropic
 noise stays as it is. But a Gaussian fitted to y is diagonal, and so may a preconditioner be:
-neither costs a product of matrices a step. With many pixels that is most of a step's cost.
+neither costs a product of matrices a step, which with many pixels is more than a small
+network's.
 """
 
 from typing import NamedTuple
@@ -79,7 +80,7 @@ def to_principal_axes(axes: PrincipalAxes | None, samples: Array | np.ndarray) -
     Returns
     -------
     np.ndarray
-        y, shape ``(..., d)``, in the dtype of the samples.
+        y, shape ``(..., d)``, in the dtype of the samples, at least float32.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def to_principal_axes(axes: PrincipalAxes | None, samples: Array | np.ndarray) -
     if samples.shape[samples.ndim - rank :] != shape:
         raise ValueError(f"samples must have shape (..., *{shape}); got {samples.shape}")
     centred = (samples - axes.mean).reshape(*samples.shape[: samples.ndim - rank], -1)
-    return (centred @ axes.axes).astype(samples.dtype)
+    return (centred @ axes.axes).astype(_dtype(samples))
 
 
 def from_principal_axes(axes: PrincipalAxes | None, samples: Array | np.ndarray) -> np.ndarray:
@@ -116,7 +117,8 @@ def from_principal_axes(axes: PrincipalAxes | None, samples: Array | np.ndarray)
     Returns
     -------
     np.ndarray
-        x, shape ``(..., *shape)`` with the shape of one sample last, in the dtype of y.
+        x, shape ``(..., *shape)`` with the shape of one sample last, in the dtype of y, at
+        least float32.
 
     Raises
     ------
@@ -139,4 +141,8 @@ def from_principal_axes(axes: PrincipalAxes | None, samples: Array | np.ndarray)
             f"samples must have shape (..., {len(axes.axes)}); got shape {samples.shape}"
         )
     centred = (samples @ axes.axes.T).reshape(*samples.shape[:-1], *axes.mean.shape)
-    return (centred + axes.mean).astype(samples.dtype)
+    return (centred + axes.mean).astype(_dtype(samples))
+
+
+def _dtype(samples: np.ndarray) -> np.dtype:
+    return np.result_type(samples.dtype, np.float32)

@@ -1,0 +1,74 @@
+"""What a job fills in, and that its files tell samples in the coordinates of the data."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from jarzynski_jax import cli, data, job
+from jarzynski_jax.bounding import Annealing
+
+
+def _options(**changes):
+    """Options as the command line hands them over."""
+    options = asdict(cli.Train("data.npy", **changes))
+    for name in (*data.Source._fields[1:], *cli._NOT_OF_THE_CONFIG):
+        options.pop(name, None)
+    return options
+
+
+def _make(folder, samples, **changes):
+    np.save(folder / "data.npy", samples)
+    source = data.Source(str(folder / "data.npy"), None, (), (), 1)
+    parts = data.load_split(source)
+    return job.make_config(parts, source, **_options(**changes)), parts
+
+
+@pytest.fixture
+def samples():
+    """Two clusters along (1, 1, 0), far from the origin, shape (400, 3)."""
+    rng = np.random.default_rng(0)
+    along = rng.choice([-1.0, 1.0], size=(400, 1)) * np.array([1.0, 1.0, 0.0])
+    return along + 0.2 * rng.normal(size=(400, 3)) + np.array([5.0, -3.0, 1.0])
+
+
+@pytest.mark.parametrize("is_rotated", [False, True])
+def test_friction_is_one_over_the_largest_width(tmp_path, samples, is_rotated):
+    """On principal axes C = s / min(s); the largest width of C^(-1/2) x is (max min)^(1/2)."""
+    options = {"noise": 0.3, "dynamics": "kinetic", "principal_axes": is_rotated}
+    config, parts = _make(tmp_path, samples, **options)
+    covariance = np.cov(parts.train, rowvar=False, bias=True) + 0.09 * np.eye(3)
+    widths = np.sqrt(np.linalg.eigvalsh(covariance))
+    slowest = np.sqrt(widths[-1] * widths[0]) if is_rotated else widths[-1]
+    assert config.friction == pytest.approx(1 / slowest, rel=0.01)
+    assert config.step_size == pytest.approx(0.4 * widths[0], rel=0.01)
+
+
+def test_kinetic_steps_are_shorter_in_many_dimensions(tmp_path):
+    """0.4 (120 / d)^(1/4) of the smallest standard deviation; here d = 600, variance 1 + 1."""
+    rng = np.random.default_rng(0)
+    config, _ = _make(
+        tmp_path,
+        rng.normal(size=(1000, 600)),
+        noise=1.0,
+        dynamics="kinetic",
+        covariance="isotropic",
+    )
+    assert config.step_size == pytest.approx(0.4 * 0.2**0.25 * 2**0.5, rel=0.02)
+
+
+def test_samples_of_a_rotated_model_are_where_the_data_are(tmp_path, samples):
+    small = {"walkers": 64, "held_out": 32, "batch_size": 32, "hidden": (8,), "steps": 30}
+    config, parts = _make(
+        tmp_path, samples, noise=0.3, dynamics="kinetic", principal_axes=True, **small
+    )
+    folder = job.RunFolder(tmp_path / "run")
+    assert job.start(folder, config, parts, overwrite=False)
+    report = job.evaluate(folder, Annealing(steps=30, walkers=32))
+    # After so few updates the model is little more than the Gaussian, in any coordinates.
+    assert report.model.upper == pytest.approx(report.gaussian, abs=0.3)
+    job.sample(folder, 4000, Annealing(steps=30, walkers=32), tmp_path / "samples.npz")
+    drawn = np.load(tmp_path / "samples.npz")["samples"]
+    np.testing.assert_allclose(drawn.mean(axis=0), samples.mean(axis=0), atol=0.15)
+    covariance = np.cov(samples, rowvar=False) + 0.09 * np.eye(3)
+    np.testing.assert_allclose(np.cov(drawn, rowvar=False), covariance, atol=0.2)
