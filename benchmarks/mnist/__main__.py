@@ -18,6 +18,7 @@ def main(
     out: Path,
     quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     shrink: int | None = None,
+    seeds: int | None = None,
     network: Literal["mlp", "conv"] = "mlp",
     processes: int = 2,
 ) -> None:
@@ -35,6 +36,8 @@ def main(
     shrink
         Average images over blocks of so many pixels a side; 1, or 2 in the quick form, if not
         given.
+    seeds
+        Runs of each algorithm: 3, or 1 in the quick form, if not given.
     network
         A multilayer perceptron, or the thesis' ConvNet, far slower on a CPU.
     processes
@@ -42,6 +45,10 @@ def main(
     """
     form, factor = (settings.quick, 2) if quick else (settings.standard, 1)
     chosen = form(str(data.resolve()), shrink or factor)._replace(network=network)
+    if seeds is not None:
+        if seeds < 1:
+            raise ValueError(f"seeds must be at least 1; got {seeds}")
+        chosen = chosen._replace(num_seeds=seeds)
     loaded = problem.load(chosen)  # so that what is wrong with the files is told at once
     start = time.perf_counter()
     todo = [

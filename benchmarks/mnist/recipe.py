@@ -45,7 +45,6 @@ VARIANTS = (
     Variant("4096 walkers", {"num_walkers": 4096, "num_touched": 4096}),
     Variant("a pool of 8192, 2048 touched", {"num_walkers": 8192}),
     Variant("resampled below 0.95", {"ess_threshold": 0.95}),
-    Variant("ConvNet, neither rotated nor preconditioned", {"network": "conv"}),
 )
 
 
@@ -54,7 +53,7 @@ def names() -> list[str]:
 
 
 def run(name: str, chosen: Settings) -> dict[str, np.ndarray]:
-    """Train with weighted walkers; all variants but the ConvNet are judged by the same ones."""
+    """Train with weighted walkers; all variants are judged by the same ones."""
     variant = VARIANTS[int(name.removeprefix("variant_"))]
     changed = chosen._replace(**variant.changes)
     try:

@@ -10,6 +10,7 @@ import optax
 
 from benchmarks.mnist import classifier as classifier_lib
 from benchmarks.mnist import problem as problem_lib
+from benchmarks.mnist.classifier import Classifier
 from benchmarks.mnist.problem import Model, Problem
 from benchmarks.mnist.settings import Settings, num_rival_moves
 from jarzynski_jax import evaluation, training
@@ -59,7 +60,7 @@ def run(name: str, settings: Settings, judge: Settings | None = None) -> dict[st
     )
     return {
         **_likelihood(problem, model, state.params, found, settings.noise),
-        **_shares(problem, settings.noise, walkers, weights, found),
+        **_shares(problem, classifier_lib.train_once(settings), walkers, weights, found),
         **_images(keys[2], problem, walkers, weights, found, denoise),
         "acceptance_rate": np.asarray(found.acceptance_rate),
         "cross_entropy": np.asarray(metrics.training_cross_entropy),
@@ -145,13 +146,16 @@ def _likelihood(
 
 
 def _shares(
-    problem: Problem, noise: float, walkers: np.ndarray, weights: np.ndarray, found: Bounding
+    problem: Problem,
+    classifier: Classifier,
+    walkers: np.ndarray,
+    weights: np.ndarray,
+    found: Bounding,
 ) -> dict[str, np.ndarray]:
     """Share of each class, by a classifier; of each replicate where there are some.
 
     ``crossed``: the share of walkers relaxed from data that end in another class.
     """
-    classifier = classifier_lib.train(problem, noise)
     test = problem.noisy_test[:, 0]
     walkers = problem.to_images(walkers)
     annealed, starts, relaxed = (
