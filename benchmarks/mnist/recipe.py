@@ -45,6 +45,14 @@ VARIANTS = (
     Variant("4096 walkers", {"num_walkers": 4096, "num_touched": 4096}),
     Variant("a pool of 8192, 2048 touched", {"num_walkers": 8192}),
     Variant("resampled below 0.95", {"ess_threshold": 0.95}),
+    Variant(
+        "fresh walkers twice as often, in 250 steps",
+        {"refresh_every": 250, "refresh_steps": 250},
+    ),
+    Variant(
+        "fresh walkers half as often, in 1000 steps",
+        {"refresh_every": 1000, "refresh_steps": 1000},
+    ),
 )
 
 
