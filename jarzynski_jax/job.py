@@ -99,6 +99,7 @@ class Config:
     batch_size: int
     moves: int
     learning_rate: float
+    adam_b1: float
     adam_eps: float
     refresh_every: int
     refresh_steps: int
@@ -202,18 +203,19 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         Where they are from.
     **options
         The fields of :class:`Config` but those of the data. None means: ``noise`` 0.3 for
-        digits and images, a tenth of the data's standard deviation for others; ``steps`` 6000
-        for images, 10000 for others; ``dynamics`` "kinetic" for images, "langevin" for others;
+        digits and images, a tenth of the data's standard deviation for others; ``steps`` 4000
+        for images, 10000 for others; ``walkers`` 8192 for images, 4096 for others;
+        ``dynamics`` "kinetic" for images, "langevin" for others;
         ``step_size`` 0.22 times v, the smallest variance of data and noise along any direction,
         or 0.4 times its square root for kinetic walkers, less above 120 dimensions;
         ``friction`` of these, one over the largest standard deviation, or on principal axes
-        over its geometric mean with the smallest; ``learning_rate`` 1.5e-3 for digits, 1e-3 for
-        others, less for images in proportion to the pixels above 14x14, and less if v is below
-        0.16 of the mean variance; ``adam_eps`` 1e-3 for images, 1e-2 for others;
+        over its geometric mean with the smallest; ``learning_rate`` 1.5e-3 for digits, 2e-3 for
+        images, less in proportion to the pixels above 14x14, 1e-3 for others, and less if v is
+        below 0.16 of the mean variance; ``adam_b1`` 0.99 for images, 0.9 for others;
+        ``adam_eps`` 1e-3 for images, 1e-2 for others;
         ``standardize`` true but for digits; ``principal_axes`` true for images, without
-        convolutions and with a full covariance; ``refresh_every`` 500 for weighted walkers on
-        images, else 0, never; ``hidden`` one layer of 64 after convolutions, else two of 256
-        for images and of 128 for others.
+        convolutions and with a full covariance; ``hidden`` one layer of 64 after convolutions,
+        else two of 256 for images and of 128 for others.
 
     Returns
     -------
@@ -231,11 +233,15 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         is_known = is_images or is_digits
         options["noise"] = 0.3 if is_known else round(0.1 * float(np.std(data.train)), 6)
     if options["steps"] is None:
-        options["steps"] = 6_000 if is_images else 10_000
+        options["steps"] = 4_000 if is_images else 10_000
     if options["dynamics"] is None:
         options["dynamics"] = "kinetic" if is_images else "langevin"
     if options["standardize"] is None:
         options["standardize"] = not is_digits
+    if options["walkers"] is None:
+        options["walkers"] = 8192 if is_images else 4096
+    if options["adam_b1"] is None:
+        options["adam_b1"] = 0.99 if is_images else 0.9
     if options["adam_eps"] is None:
         options["adam_eps"] = 1e-3 if is_images else 1e-2
     if options["principal_axes"] is None:
@@ -243,9 +249,6 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
     if options["hidden"] is None:
         width = 256 if is_images else 128
         options["hidden"] = (64,) if options["network"] == "conv" else (width, width)
-    if options["refresh_every"] is None:
-        is_weighted = options["algorithm"] == "jarzynski"
-        options["refresh_every"] = 500 if is_images and is_weighted else 0
     _check_numbers(options)
     base = gaussian.fit_gaussian_base(data.train, options["covariance"], options["noise"])
     variances = _variances(base)
@@ -267,7 +270,7 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         narrowness = math.sqrt(smallest / float(np.mean(variances)))
         largest = 1.5e-3 if is_digits else 1e-3
         if is_images:  # a hidden unit goes as far in a step as it sees pixels
-            largest *= min(1, 196 / base.mean.size)
+            largest = 2e-3 * min(1, 196 / base.mean.size)
         options["learning_rate"] = float(f"{largest * min(1, 2.5 * narrowness):.3g}")
     where = {"source": source.name, **source._asdict()}
     del where["name"]
@@ -305,6 +308,10 @@ def _check_numbers(options: dict[str, Any]) -> None:
         raise ValueError(
             f"only kinetic walkers feel friction; got friction={options['friction']} with "
             f"dynamics {options['dynamics']!r}"
+        )
+    if not 0 <= options["adam_b1"] < 1:
+        raise ValueError(
+            f"adam_b1 must be at least 0 and less than 1; got {options['adam_b1']}"
         )
     if not 0 <= options["noise"] < math.inf:
         raise ValueError(f"noise must be finite and not negative; got {options['noise']}")
@@ -364,7 +371,7 @@ def _build(config: Config, ground: _Ground) -> _Model:
             preconditioner=scaling,
         )
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps, alpha=0.02)
-    optimizer = optax.adam(schedule, eps=config.adam_eps)
+    optimizer = optax.adam(schedule, config.adam_b1, eps=config.adam_eps)
     if config.touched is not None:
         algorithm = training.jarzynski_pool(energy_fn, optimizer, dynamics, config.touched)
     else:

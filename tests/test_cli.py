@@ -134,6 +134,7 @@ def test_images_of_some_classes_from_end_to_end(images, tmp_path, network):
     assert config["step_size"] == pytest.approx(0.4 * 0.3, rel=0.02)
     assert 0.1 < config["friction"] < 1 / 0.3
     assert config["principal_axes"] == (network == "mlp")
+    assert config["adam_b1"] == 0.99
     assert json.loads((run / "report.json").read_text())["num_test"] == 28
     assert (run / "samples.png").is_file()
     if network == "conv":
@@ -166,6 +167,10 @@ BAD_INPUT = {
     "NaN in the data": (["train", "nan.npy"], "NaN or infinite"),
     "wrong rank": (["train", "rank1.npy"], "shape (n, d) or (n, h, w)"),
     "negative step size": (["train", "--step-size", "-0.1"], "step_size must be positive"),
+    "momentum without end": (
+        ["train", "--adam-b1", "1"],
+        "adam_b1 must be at least 0 and less",
+    ),
     "too many touched": (
         ["train", "--walkers", "64", "--touched", "65"],
         "between 1 and the number of walkers, 64; got 65",

@@ -55,8 +55,19 @@ def test_annealed_and_relaxed_walkers_are_compared():
     np.testing.assert_allclose(show.distance_from_data(arrays), 0.1)
 
 
+def test_shortfall_of_the_training_walkers():
+    """Test images cost 10 nats and training images 2 less; the walkers said 5 at the end."""
+    said = np.concatenate([np.full(50, 100.0), np.full(100, 5.0)])
+    arrays = {
+        "upper": np.array([10.0, 0.1]),
+        "overfit": np.array(2.0),
+        "cross_entropy": said,
+    }
+    assert show.shortfall(arrays) == 3
+
+
 def test_every_variant_changes_a_setting():
-    chosen = settings.quick("folder")
+    chosen = recipe.baseline("folder")
     for variant in recipe.VARIANTS:
         changed = chosen._replace(**variant.changes), variant.seed
         assert (changed != (chosen, 0)) == (variant.label != "none")
@@ -64,10 +75,10 @@ def test_every_variant_changes_a_setting():
 
 def test_rivals_get_the_gradients_of_fresh_walkers():
     """3999 // 500 = 7 times 500 steps beside 4000 updates are 7500 moves: two an update."""
-    assert settings.num_rival_moves(settings.quick("folder")) == 2
-    never = settings.quick("folder")._replace(refresh_every=10**9)
-    assert settings.num_rival_moves(never) == 1
-    pool = settings.quick("folder")._replace(num_walkers=8192)  # four times as many to refresh
+    chosen = recipe.baseline("folder")
+    assert settings.num_rival_moves(chosen) == 2
+    assert settings.num_rival_moves(chosen._replace(refresh_every=0)) == 1
+    pool = chosen._replace(num_walkers=8192)  # four times as many to refresh
     assert settings.num_rival_moves(pool) == 5
 
 

@@ -74,7 +74,7 @@ def _train(
     schedule = optax.cosine_decay_schedule(
         settings.learning_rate, settings.num_updates, alpha=0.02
     )
-    optimizer = optax.adam(schedule, eps=settings.adam_eps)
+    optimizer = optax.adam(schedule, settings.adam_b1, eps=settings.adam_eps)
     build: dict[str, Callable[[], TrainingAlgorithm]] = {
         "jarzynski": lambda: training.jarzynski_pool(
             model.energy_fn, optimizer, model.dynamics, settings.num_touched
@@ -94,13 +94,15 @@ def _train(
     data = jnp.asarray(problem.to_positions(problem.train))
     state = jax.jit(algorithm.init)(keys[1], model.params, positions, data, log_z)
     watch = training.Watch(problem.base.mean.size, None, is_weighted=is_weighted)
-    refresh = training.refresh_from_base(
-        model.energy_fn,
-        problem.base,
-        model.dynamics,
-        settings.refresh_steps,
-        settings.refresh_every,
-    )
+    refresh = None
+    if is_weighted and settings.refresh_every > 0:
+        refresh = training.refresh_from_base(
+            model.energy_fn,
+            problem.base,
+            model.dynamics,
+            settings.refresh_steps,
+            settings.refresh_every,
+        )
     result = training.fit(
         keys[2],
         algorithm,
@@ -110,7 +112,7 @@ def _train(
         batch_size=settings.batch_size,
         noise_scale=settings.noise,
         watch=watch,
-        refresh=refresh if is_weighted else None,
+        refresh=refresh,
     )
     return result.state, result.metrics
 

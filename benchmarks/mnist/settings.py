@@ -23,10 +23,11 @@ class Settings(NamedTuple):
         Weighted walkers, and how many of them move how often at an update. The other algorithms
         have as many walkers as that.
     refresh_every, refresh_steps
-        Updates after which weighted walkers are annealed afresh, and in how many steps. The
-        other algorithms make more moves an update instead (:func:`num_rival_moves`), so that
-        none takes fewer gradients in training than the weighted walkers do.
-    num_updates, batch_size, learning_rate, adam_eps
+        Updates after which weighted walkers are annealed afresh, 0 for never, and in how many
+        steps. The other algorithms make more moves an update instead
+        (:func:`num_rival_moves`), so that none takes fewer gradients in training than the
+        weighted walkers do.
+    num_updates, batch_size, learning_rate, adam_b1, adam_eps
         Of Adam, whose rate decays to 2 % by half a cosine.
     step_size, friction, preconditioning, ess_threshold
         Of the walkers, which move by kinetic Langevin: h in units of C^(1/2) and friction in
@@ -57,6 +58,7 @@ class Settings(NamedTuple):
     num_updates: int
     batch_size: int
     learning_rate: float
+    adam_b1: float
     adam_eps: float
     step_size: float
     friction: float
@@ -71,7 +73,9 @@ class Settings(NamedTuple):
 
 
 def num_rival_moves(settings: Settings) -> int:
-    """Moves an update that spend what fresh walkers cost: 2 in the settings below."""
+    """Moves an update that spend what fresh walkers cost."""
+    if settings.refresh_every == 0:
+        return settings.num_moves
     num_refreshes = (settings.num_updates - 1) // settings.refresh_every
     num_walkers_each = settings.num_walkers / settings.num_touched
     num_moves = num_refreshes * settings.refresh_steps * settings.num_moves * num_walkers_each
@@ -87,16 +91,19 @@ def standard(data: str, factor: int = 1) -> Settings:
         noise=0.3,
         network="mlp",
         is_standardized=True,
-        num_walkers=2048,
-        num_touched=2048,
+        # The model learns the walkers alone as it would learn data that are too few.
+        num_walkers=8192,
+        num_touched=8192,
         num_moves=1,
-        refresh_every=500,
+        refresh_every=0,
         refresh_steps=500,
-        num_updates=6000,
+        num_updates=4000,
         batch_size=512,
         # One step moves a hidden unit in proportion to the pixels that it sees. (At 28x28,
         # walkers that were not preconditioned lost a model that learned at 1e-3.)
-        learning_rate=1e-3 * min(1.0, (factor / 2) ** 2),
+        learning_rate=2e-3 * min(1.0, (factor / 2) ** 2),
+        # Spread over 100 updates, a gradient meets walkers that have moved on.
+        adam_b1=0.99,
         adam_eps=1e-3,
         # The variance of the log-weights goes with the number of pixels, times h to the fourth.
         step_size=0.25 * (factor**2) ** 0.25,
@@ -113,9 +120,11 @@ def standard(data: str, factor: int = 1) -> Settings:
 
 
 def quick(data: str, factor: int = 2) -> Settings:
-    """14x14, one seed, fewer updates."""
+    """14x14, one seed, fewer walkers and updates."""
     return standard(data, factor)._replace(
-        num_updates=4000,
+        num_walkers=4096,
+        num_touched=4096,
+        num_updates=2500,
         annealing_steps=1000,
         num_components=(1, 5),
         num_epochs=50,

@@ -28,6 +28,8 @@ ENSEMBLES = {
     "relaxed": "relaxed from data",
 }
 _NUM_TEST_SHOWN = 64
+# A cross entropy of one batch is too noisy to be compared.
+_NUM_LAST_UPDATES = 100
 # Beyond three standard errors a difference is not chance; a difference of this size is too much
 # even if it is within its errors.
 _NUM_STANDARD_ERRORS = 3
@@ -71,6 +73,12 @@ def distance_from_data(arrays: dict[str, np.ndarray]) -> float:
 
 def _total_variation(difference: np.ndarray) -> float:
     return float(np.sum(np.abs(difference)) / 2)
+
+
+def shortfall(arrays: dict[str, np.ndarray]) -> float:
+    """Nats by which the training walkers' log Z is below the upper bound's, at the end."""
+    of_training_images = float(arrays["upper"][0] - arrays["overfit"])
+    return of_training_images - float(np.mean(arrays["cross_entropy"][-_NUM_LAST_UPDATES:]))
 
 
 def bounds(arrays: dict[str, np.ndarray]) -> tuple[str, str]:
