@@ -11,6 +11,7 @@ from benchmarks import jobs
 from benchmarks.jobs import Job
 from benchmarks.mnist import problem, references, run, settings, show
 from benchmarks.tables import describe, machine
+from jarzynski_jax.training import TrainingDiverged
 
 
 def main(
@@ -20,6 +21,7 @@ def main(
     shrink: int | None = None,
     seeds: int | None = None,
     network: Literal["mlp", "conv"] = "mlp",
+    rivals: tuple[Literal["pcd", "unweighted"], ...] = ("pcd", "unweighted"),
     processes: int = 2,
 ) -> None:
     """Train on MNIST's 2, 3 and 6 in shares of 4:2:1, with weights, by PCD and without weights.
@@ -40,11 +42,18 @@ def main(
         Runs of each algorithm: 3, or 1 in the quick form, if not given.
     network
         A multilayer perceptron, or the thesis' ConvNet, far slower on a CPU.
+    rivals
+        Algorithms beside the weighted walkers.
     processes
         How many runs go side by side, one core each.
     """
     form, factor = (settings.quick, 2) if quick else (settings.standard, 1)
-    chosen = form(str(data.resolve()), shrink or factor)._replace(network=network)
+    factor = factor if shrink is None else shrink
+    if factor < 1:
+        raise ValueError(f"shrink must be at least 1; got {factor}")
+    chosen = form(str(data.resolve()), factor)._replace(
+        network=network, algorithms=("jarzynski", *rivals)
+    )
     if seeds is not None:
         if seeds < 1:
             raise ValueError(f"seeds must be at least 1; got {seeds}")
@@ -75,5 +84,5 @@ def main(
 if __name__ == "__main__":
     try:
         tyro.cli(main)
-    except ValueError as error:
+    except (ValueError, TrainingDiverged) as error:
         sys.exit(f"error: {error}")

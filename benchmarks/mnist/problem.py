@@ -82,7 +82,7 @@ def _select(folder: Path, part: Part, settings: Settings) -> tuple[np.ndarray, n
     count = settings.num_samples if part == "train" else None
     chosen = data_lib.select_classes(every, CLASSES, PROPORTIONS, count)
     images = chosen.images
-    if settings.factor > 1:
+    if settings.factor != 1:
         images = data_lib.shrink(images, settings.factor)
     return images, np.searchsorted(CLASSES, chosen.labels)
 

@@ -22,11 +22,11 @@ from jarzynski_jax.weights import normalize
 
 _NUM_SHOWN = 64
 
-ALGORITHMS = ("jarzynski", "pcd", "unweighted")
-
 
 def names(settings: Settings) -> list[str]:
-    return [f"{name}_{seed}" for seed in range(settings.num_seeds) for name in ALGORITHMS]
+    return [
+        f"{name}_{seed}" for seed in range(settings.num_seeds) for name in settings.algorithms
+    ]
 
 
 def run(name: str, settings: Settings, judge: Settings | None = None) -> dict[str, np.ndarray]:

@@ -3,6 +3,8 @@
 import math
 from typing import NamedTuple
 
+ALGORITHMS = ("jarzynski", "pcd", "unweighted")
+
 
 class Settings(NamedTuple):
     """What decides how it goes.
@@ -40,8 +42,8 @@ class Settings(NamedTuple):
         Candidates for the mixture of Gaussians.
     num_epochs
         Of the flow.
-    num_seeds
-        Runs of each algorithm.
+    num_seeds, algorithms
+        Runs of each, and of which: of "jarzynski", "pcd" and "unweighted", the first first.
     """
 
     data: str
@@ -70,6 +72,7 @@ class Settings(NamedTuple):
     num_components: tuple[int, ...]
     num_epochs: int
     num_seeds: int
+    algorithms: tuple[str, ...]
 
 
 def num_rival_moves(settings: Settings) -> int:
@@ -106,16 +109,17 @@ def standard(data: str, factor: int = 1) -> Settings:
         adam_b1=0.99,
         adam_eps=1e-3,
         # The variance of the log-weights goes with the number of pixels, times h to the fourth.
-        step_size=0.25 * (factor**2) ** 0.25,
+        step_size=min(0.25 * math.sqrt(factor), 0.4),
         friction=1.0,
         preconditioning=0.5,
         ess_threshold=0.5,
-        annealing_steps=2000,
+        annealing_steps=4000 // factor,
         annealing_walkers=256,
         num_replicates=4,
         num_components=(1, 5, 10, 20, 30, 50),
         num_epochs=300,
         num_seeds=3,
+        algorithms=ALGORITHMS,
     )
 
 

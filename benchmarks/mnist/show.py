@@ -8,7 +8,6 @@ import numpy as np
 from benchmarks import drawing
 from benchmarks.mnist.problem import CLASSES
 from benchmarks.mnist.references import NAMES as REFERENCES
-from benchmarks.mnist.run import ALGORITHMS
 from benchmarks.mnist.settings import Settings
 from benchmarks.tables import Results, markdown, plus_minus
 
@@ -119,12 +118,12 @@ def write_tables(results: Results, settings: Settings, folder: Path, preamble: s
 
 
 def _share_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
-    first = results[f"{ALGORITHMS[0]}_0"]
+    first = results["jarzynski_0"]
     rows = [
         ("test images", *_shares(first["data_shares"]), ""),
         ("test images, as classified", *_shares(first["test_shares"]), ""),
     ]
-    for algorithm in ALGORITHMS:
+    for algorithm in settings.algorithms:
         runs = _of(results, algorithm, settings)
         for ensemble, label in ENSEMBLES.items():
             found = np.array([shares(arrays, ensemble) for arrays in runs])
@@ -144,7 +143,7 @@ def _shares(values: np.ndarray, spread: np.ndarray | None = None) -> tuple[str, 
 
 def _agreement_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    for algorithm in ALGORITHMS:
+    for algorithm in settings.algorithms:
         for seed, arrays in enumerate(_of(results, algorithm, settings)):
             apart, error = distance_of_shares(arrays)
             is_known = apart <= min(_NUM_STANDARD_ERRORS * error, _TOO_FAR_APART)
@@ -168,7 +167,7 @@ def _margin_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
 
     rows: list[tuple[str, ...]] = []
     weighted = distances("jarzynski")
-    for algorithm in ALGORITHMS:
+    for algorithm in settings.algorithms:
         found = distances(algorithm)
         margin = ""
         if algorithm != "jarzynski" and len(found) > 1:
@@ -182,7 +181,7 @@ def _margin_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
 def _model_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     mixture = results["mixture"]["values"]
-    for algorithm in ALGORITHMS:
+    for algorithm in settings.algorithms:
         for seed, arrays in enumerate(_of(results, algorithm, settings)):
             paired = mixture - arrays["values"]
             error = paired.std(ddof=1) / np.sqrt(len(paired))
@@ -216,16 +215,16 @@ def _reference_rows(results: Results, settings: Settings) -> list[tuple[str, ...
 def draw(results: Results, settings: Settings, data: np.ndarray, folder: Path) -> None:
     """Draw shares, samples, samples in the order of their weights, and training curves."""
     _draw_shares(results, settings, folder)
-    _draw_samples(results, data, folder)
+    _draw_samples(results, settings, data, folder)
     _draw_ordered(results, folder)
     _draw_curves(results, settings, folder)
 
 
 def _draw_shares(results: Results, settings: Settings, folder: Path) -> None:
     figure, axes = drawing.panels(len(ENSEMBLES), sharey=True)
-    width = 0.8 / len(ALGORITHMS)
+    width = 0.8 / len(settings.algorithms)
     for axis, (ensemble, title) in zip(axes, ENSEMBLES.items(), strict=True):
-        for number, algorithm in enumerate(ALGORITHMS):
+        for number, algorithm in enumerate(settings.algorithms):
             errors = np.array(
                 [share_error(run, ensemble) for run in _of(results, algorithm, settings)]
             )
@@ -243,12 +242,12 @@ def _draw_shares(results: Results, settings: Settings, folder: Path) -> None:
     drawing.save(figure, folder, "shares")
 
 
-def _draw_samples(results: Results, data: np.ndarray, folder: Path) -> None:
+def _draw_samples(results: Results, settings: Settings, data: np.ndarray, folder: Path) -> None:
     shown = {
         "test images": data[:_NUM_TEST_SHOWN],
         **{
             LABELS[algorithm]: results[f"{algorithm}_0"]["annealed_images"]
-            for algorithm in ALGORITHMS
+            for algorithm in settings.algorithms
         },
     }
     figure, axes = drawing.panels(len(shown))

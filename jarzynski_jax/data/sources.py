@@ -90,4 +90,4 @@ def _load_images(source: Source, part: Part) -> np.ndarray:
         loaded = select_classes(loaded, source.classes, proportions)
     elif source.proportions:
         raise ValueError(f"proportions {source.proportions} need classes; got none")
-    return shrink(loaded.images, source.shrink) if source.shrink > 1 else loaded.images
+    return loaded.images if source.shrink == 1 else shrink(loaded.images, source.shrink)

@@ -229,6 +229,8 @@ class ResidualNetwork(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         height, width, channels = _image_shape(shape)
+        if num_stages < 1:
+            raise ValueError(f"num_stages must be at least 1; got {num_stages}")
         if min(height, width) < 2 ** (num_stages - 1):
             raise ValueError(f"{num_stages} stages need images larger than {height}x{width}")
         self.shape = shape

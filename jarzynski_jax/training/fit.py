@@ -147,7 +147,8 @@ def fit(
     Raises
     ------
     ValueError
-        If a number is not positive, or the state has more updates than ``num_steps``.
+        If a number is not positive, the state has more updates than ``num_steps``, or the
+        folder's last checkpoint is of another update than the state.
     TrainingDiverged
         If trouble was seen; the last checkpoint before it stays.
 
@@ -259,6 +260,7 @@ class _Record:
         self._folder = folder
         self.last_checkpoint: int | None = None
         if folder is not None:
+            _check_that_it_goes_on(folder / "checkpoints", int(state.step))
             if jax.process_index() == 0:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._metrics = checkpoint.MetricsFile(folder / "metrics.csv", int(state.step))
@@ -276,6 +278,16 @@ class _Record:
         if is_last or step - (self.last_checkpoint or 0) >= self._checkpoint_every:
             checkpoint.save(self._folder / "checkpoints", state, self._config)
             self.last_checkpoint = step
+
+
+def _check_that_it_goes_on(checkpoints: Path, step: int) -> None:
+    """Two runs in one folder would be mixed."""
+    saved = checkpoint.latest_step(checkpoints)
+    if saved not in (None, step):
+        raise ValueError(
+            f"{checkpoints} holds a run at update {saved}, and the state is at update {step}; "
+            "go on from what checkpoint.restore gives, or take another folder"
+        )
 
 
 def _raise_or_warn(

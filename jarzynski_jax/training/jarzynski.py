@@ -37,8 +37,8 @@ def jarzynski(
     energy_fn
         ``(params, x) -> scalar``, for one sample.
     optimizer
-        Any of Optax. With Adam take eps near 1e-2: with 1e-8 it blows entries of the
-        gradient that are mere noise up to full size.
+        Any of Optax. With Adam take eps near 1e-2, or 1e-3 and b1 near 0.99 for networks of
+        images: with 1e-8 it blows entries of the gradient that are mere noise up to full size.
     dynamics
         How the walkers move and resample, e.g. :func:`jarzynski_jax.dynamics.langevin`.
 

@@ -2,8 +2,8 @@ r"""Fresh walkers during training, annealed from the base to the model as it is.
 
 The model reacts to the very walkers that weigh it: each update pushes the energy up where they
 stand, and more so for some modes than for others. So the weights of walkers that have trained
-for long say too little of the mass of those modes, and nothing in the ensemble can tell, for
-walkers seldom cross between modes. Walkers that are annealed from the base along
+for long say too little of the mass of those modes, and where walkers seldom cross between modes
+nothing in the ensemble can tell. Walkers that are annealed from the base along
 
 .. math:: \ell_t = (1 - t)\, \ell_{\rm base} - t\, U_\theta
 
