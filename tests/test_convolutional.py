@@ -121,3 +121,8 @@ def test_the_thesis_networks_have_its_sizes():
 def test_images_of_wrong_shapes_are_told_so(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_residual_network_has_a_stage():
+    with pytest.raises(ValueError, match="num_stages must be at least 1; got 0"):
+        ResidualNetwork((8, 8), 4, 0, rngs=nnx.Rngs(0))

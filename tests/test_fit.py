@@ -106,6 +106,15 @@ def test_lost_metrics_are_an_error(tmp_path):
         _fit(algorithm, result.state, 60, folder=tmp_path)
 
 
+def test_a_folder_that_holds_another_run_is_refused(tmp_path):
+    algorithm, state = _problem()
+    _fit(algorithm, state, 40, folder=tmp_path)
+    before = (tmp_path / "metrics.csv").read_text()
+    with pytest.raises(ValueError, match="a run at update 40, and the state is at update 0"):
+        _fit(algorithm, state, 60, folder=tmp_path)
+    assert (tmp_path / "metrics.csv").read_text() == before
+
+
 def test_checkpoint_of_another_configuration_is_refused(tmp_path):
     algorithm, state = _problem()
     _fit(algorithm, state, 20, folder=tmp_path, config={"seed": 1, "hidden": (3, 4)})

@@ -2,27 +2,35 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import made_up_images
 import numpy as np
+import pytest
 
 from benchmarks import boltzmann
 from benchmarks.mnist import problem, recipe, references, run, settings, show
+from benchmarks.mnist.__main__ import main
 from benchmarks.mnist.classifier import frechet_distance
 from jarzynski_jax import training
+from jarzynski_jax.energies import gaussian_base
 
 ROOT = Path(__file__).parent.parent
 
 
 def test_cifar_runs_on_made_up_images(tmp_path):
+    """And the same command goes on, from an end to nothing more."""
     command = [sys.executable, "-m", "benchmarks.cifar", "--quick", "--out", tmp_path / "run"]
-    result = subprocess.run(
-        list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / "run" / "walkers.png").is_file()
-    assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 5
+    for _ in range(2):
+        result = subprocess.run(
+            list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=300
+        )
+        assert result.returncode == 0, result.stderr
+        assert (tmp_path / "run" / "walkers.png").is_file()
+        assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 5
 
 
 def test_the_frechet_distance_of_gaussians():
@@ -53,6 +61,35 @@ def test_annealed_and_relaxed_walkers_are_compared():
     error = np.sqrt(0.01 + 0.01) / 2
     np.testing.assert_allclose(show.distance_of_shares(arrays), [0.1, error])
     np.testing.assert_allclose(show.distance_from_data(arrays), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("apart", "error", "known"),
+    [(0.02, 0.02, "yes"), (0.07, 0.02, "NO"), (0.11, 0.05, "NO"), (0.02, 0.05, "too noisy")],
+)
+def test_large_errors_are_no_agreement(apart, error, known):
+    assert show._agreement(apart, error) == known
+
+
+@pytest.mark.parametrize("option", ["shrink", "seeds"])
+def test_bad_options_are_told_at_once(tmp_path, option):
+    with pytest.raises(ValueError, match=f"{option} must be at least 1; got 0"):
+        main(tmp_path, tmp_path / "out", **{option: 0})
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_for_convolutions_are_not_rotated(tmp_path):
+    folder = str(made_up_images.write(tmp_path))
+    chosen = settings.quick(folder)._replace(network="conv", num_samples=140)
+    loaded = problem.load(chosen)
+    assert loaded.axes is None
+    model = problem.build_model(chosen, loaded.base, seed=0, num_moves=1)
+    images = loaded.to_positions(loaded.train[:2])
+    energies = jax.vmap(model.energy_fn, (None, 0))(model.params, images)
+    assert images.shape == (2, 14, 14)
+    # At first there is nothing but the Gaussian.
+    ground = jax.vmap(partial(gaussian_base.energy, loaded.base))(jnp.asarray(images))
+    np.testing.assert_allclose(energies, ground, rtol=1e-5)
 
 
 def test_shortfall_of_the_training_walkers():
