@@ -21,15 +21,6 @@ def _command(*arguments):
     return [sys.executable, "-m", "jarzynski_jax", *map(str, arguments)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compilation_cache(tmp_path_factory):
-    """Let the subprocesses share what JAX compiles."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-        yield
-
-
 def _run(*arguments, cwd, timeout=300):
     return subprocess.run(
         _command(*arguments), cwd=cwd, capture_output=True, text=True, timeout=timeout
