@@ -237,7 +237,8 @@ def _draw_shares(results: Results, settings: Settings, folder: Path) -> None:
             errors = np.array(
                 [share_error(run, ensemble) for run in _of(results, algorithm, settings)]
             )
-            places = np.arange(len(CLASSES)) + (number - 1) * width
+            offset = number - (len(settings.algorithms) - 1) / 2
+            places = np.arange(len(CLASSES)) + offset * width
             shade = str(0.15 + 0.35 * number)
             axis.bar(
                 places, errors.mean(axis=0), 0.9 * width, color=shade, label=LABELS[algorithm]
