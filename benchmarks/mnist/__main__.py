@@ -34,7 +34,7 @@ def main(
         Folder for tables, figures and data. An experiment that was interrupted goes on with the
         runs that were not finished.
     quick
-        14x14, one seed, fewer updates and steps of annealing.
+        14x14, one seed, fewer walkers and updates.
     shrink
         Average images over blocks of so many pixels a side; 1, or 2 in the quick form, if not
         given.

@@ -27,6 +27,7 @@ def baseline(data: str) -> Settings:
         refresh_every=500,
         learning_rate=1e-3,
         adam_b1=0.9,
+        annealing_steps=1000,
     )
 
 

@@ -129,7 +129,6 @@ def quick(data: str, factor: int = 2) -> Settings:
         num_walkers=4096,
         num_touched=4096,
         num_updates=2500,
-        annealing_steps=1000,
         num_components=(1, 5),
         num_epochs=50,
         num_seeds=1,
