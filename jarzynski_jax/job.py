@@ -74,7 +74,7 @@ ResamplerName: TypeAlias = Literal["systematic", "stratified", "multinomial", "r
 
 _NUM_NOISE_COPIES = 20
 _MANY_COMPONENTS = (1, 2, 3, 5, 7, 10, 15, 20, 30)
-_FEW_COMPONENTS = (1, 3, 5, 10)
+_FEW_COMPONENTS = (1, 5, 10, 20, 50)
 
 
 @dataclasses.dataclass(frozen=True)
