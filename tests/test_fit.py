@@ -4,6 +4,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 
 import chex
 import jax
@@ -161,15 +162,22 @@ def test_a_cross_entropy_below_the_floor_stops():
 
 def test_ctrl_c_saves_and_returns(tmp_path):
     algorithm, state = _problem()
-    timer = threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+    handler = signal.getsignal(signal.SIGINT)  # in a job of the background it is ignored
+
+    def interrupt() -> None:
+        while signal.getsignal(signal.SIGINT) is handler:  # not yet in training
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt, daemon=True)
+    thread.start()
     result = _fit(algorithm, state, 10**7, folder=tmp_path)
-    timer.join()
+    thread.join()
     assert result.is_interrupted
     step = int(result.state.step)
     assert checkpoint.latest_step(tmp_path / "checkpoints") == step
     assert len(result.metrics.cross_entropy) == step
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 @pytest.mark.parametrize(
