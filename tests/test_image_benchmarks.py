@@ -119,6 +119,14 @@ def test_rivals_get_the_gradients_of_fresh_walkers():
     assert settings.num_rival_moves(pool) == 5
 
 
+@pytest.mark.parametrize("form", [settings.standard, settings.quick])
+def test_pcd_takes_the_gradients_of_the_weighted_walkers(form):
+    chosen = form("folder")
+    own = chosen._replace(**dict(chosen.pcd))
+    gradients = own.num_touched * settings.num_rival_moves(own) * own.num_updates
+    assert gradients == chosen.num_touched * chosen.num_moves * chosen.num_updates
+
+
 def test_the_experiment_from_end_to_end(tmp_path):
     """On made-up images of 4x4 pixels, with PCD's walkers in place of the unweighted ones."""
     data = made_up_images.write(tmp_path)

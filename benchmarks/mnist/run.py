@@ -35,6 +35,9 @@ def run(name: str, settings: Settings, judge: Settings | None = None) -> dict[st
     Its model is judged by walkers that move as ``judge`` says; as those in training, if None.
     """
     algorithm_name, seed = name.rsplit("_", 1)
+    judge = judge or settings
+    if algorithm_name == "pcd":
+        settings = settings._replace(**dict(settings.pcd))
     problem = problem_lib.load(settings)
     is_weighted = algorithm_name == "jarzynski"
     num_moves = settings.num_moves if is_weighted else num_rival_moves(settings)
@@ -42,7 +45,6 @@ def run(name: str, settings: Settings, judge: Settings | None = None) -> dict[st
     keys = jax.random.split(jax.random.key(int(seed)), 3)
     state, metrics = _train(keys[0], algorithm_name, settings, problem, model)
     assert state.walkers is not None  # all three algorithms have walkers
-    judge = judge or settings
     found = bound_from_base(
         keys[1],
         problem.base,

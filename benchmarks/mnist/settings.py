@@ -1,7 +1,7 @@
 """How large the experiment is."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ALGORITHMS = ("jarzynski", "pcd", "unweighted")
 
@@ -23,7 +23,7 @@ class Settings(NamedTuple):
         Whether it sees standardized images; an "mlp" sees them without their mean in any case.
     num_walkers, num_touched, num_moves
         Weighted walkers, and how many of them move how often at an update. The other algorithms
-        have as many walkers as that.
+        have as many walkers as that, if ``pcd`` says nothing else.
     refresh_every, refresh_steps
         Updates after which weighted walkers are annealed afresh, 0 for never, and in how many
         steps. The other algorithms make more moves an update instead
@@ -42,6 +42,9 @@ class Settings(NamedTuple):
         Candidates for the mixture of Gaussians.
     num_epochs
         Of the flow.
+    pcd
+        What PCD has in place of the settings above, by name, found for it: what suits weighted
+        walkers need not suit walkers that nothing corrects. It takes as many gradients.
     num_seeds, algorithms
         Runs of each, and of which: of "jarzynski", "pcd" and "unweighted", the first first.
     """
@@ -71,6 +74,7 @@ class Settings(NamedTuple):
     num_replicates: int
     num_components: tuple[int, ...]
     num_epochs: int
+    pcd: tuple[tuple[str, Any], ...]
     num_seeds: int
     algorithms: tuple[str, ...]
 
@@ -118,6 +122,7 @@ def standard(data: str, factor: int = 1) -> Settings:
         num_replicates=4,
         num_components=(1, 5, 10, 20, 30, 50),
         num_epochs=300,
+        pcd=_fewer_that_move_more(8192),
         num_seeds=3,
         algorithms=ALGORITHMS,
     )
@@ -131,5 +136,17 @@ def quick(data: str, factor: int = 2) -> Settings:
         num_updates=2500,
         num_components=(1, 5),
         num_epochs=50,
+        pcd=_fewer_that_move_more(4096),
         num_seeds=1,
+    )
+
+
+def _fewer_that_move_more(num_walkers: int) -> tuple[tuple[str, Any], ...]:
+    """As many gradients, for walkers that must keep up with the model by themselves."""
+    num_moves = 4
+    return (
+        ("num_walkers", num_walkers // num_moves),
+        ("num_touched", num_walkers // num_moves),
+        ("num_moves", num_moves),
+        ("adam_b1", 0.9),
     )
