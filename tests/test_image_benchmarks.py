@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks import boltzmann
-from benchmarks.mnist import problem, recipe, references, run, settings, show
+from benchmarks.mnist import moves, problem, recipe, references, run, settings, show
 from benchmarks.mnist.__main__ import main
 from benchmarks.mnist.classifier import frechet_distance
 from jarzynski_jax import training
@@ -117,6 +117,24 @@ def test_rivals_get_the_gradients_of_fresh_walkers():
     assert settings.num_rival_moves(chosen._replace(refresh_every=0)) == 1
     pool = chosen._replace(num_walkers=8192)  # four times as many to refresh
     assert settings.num_rival_moves(pool) == 5
+
+
+def test_trials_of_more_moves_are_tabulated(tmp_path):
+    data = made_up_images.write(tmp_path)
+    chosen = settings.quick(str(data))._replace(
+        factor=7,
+        num_samples=140,
+        num_walkers=256,
+        num_updates=10,
+        annealing_steps=8,
+        annealing_walkers=16,
+    )
+    trial = moves.TRIALS[-1]
+    assert (trial.algorithm, trial.num_moves) == ("jarzynski", 4)
+    arrays = moves.run(moves.names()[-1], chosen)
+    row = moves._row(trial, arrays, chosen)
+    assert row[:4] == ("weighted walkers", "64", "4", "0.0005")
+    assert float(row[4].split()[0]) < 50  # of 16 pixels
 
 
 @pytest.mark.parametrize("form", [settings.standard, settings.quick])
