@@ -12,13 +12,20 @@ import numpy as np
 import pytest
 
 from benchmarks import boltzmann
-from benchmarks.mnist import moves, problem, recipe, references, run, settings, show
+from benchmarks.mnist import moves, problem, recipe, references, run, settings, show, variants
 from benchmarks.mnist.__main__ import main
 from benchmarks.mnist.classifier import frechet_distance
 from jarzynski_jax import training
 from jarzynski_jax.energies import gaussian_base
 
 ROOT = Path(__file__).parent.parent
+
+
+def _tiny(data: Path) -> settings.Settings:
+    """Images of 4x4 pixels, and hardly any annealing."""
+    return settings.quick(str(data))._replace(
+        factor=7, num_samples=140, annealing_steps=8, annealing_walkers=16
+    )
 
 
 def test_cifar_runs_on_made_up_images(tmp_path):
@@ -121,20 +128,18 @@ def test_rivals_get_the_gradients_of_fresh_walkers():
 
 def test_trials_of_more_moves_are_tabulated(tmp_path):
     data = made_up_images.write(tmp_path)
-    chosen = settings.quick(str(data))._replace(
-        factor=7,
-        num_samples=140,
-        num_walkers=256,
-        num_updates=10,
-        annealing_steps=8,
-        annealing_walkers=16,
-    )
-    trial = moves.TRIALS[-1]
-    assert (trial.algorithm, trial.num_moves) == ("jarzynski", 4)
-    arrays = moves.run(moves.names()[-1], chosen)
-    row = moves._row(trial, arrays, chosen)
+    chosen = _tiny(data)._replace(num_walkers=256, num_updates=10)
+    number = moves.TRIALS.index(moves.Trial("jarzynski", 4, 5e-4))
+    arrays = moves.run(moves.names()[number], chosen)
+    row = (*moves.label(moves.TRIALS[number], chosen), *moves.columns(arrays))
     assert row[:4] == ("weighted walkers", "64", "4", "0.0005")
     assert float(row[4].split()[0]) < 50  # of 16 pixels
+
+
+def test_a_run_that_diverged_is_a_row_with_its_reason():
+    arrays = {"trouble": np.array("update 3: no")}
+    row = variants.row(("one", "two"), arrays, moves.columns, 5)
+    assert row == ("one", "two", "update 3: no", "", "")
 
 
 @pytest.mark.parametrize("form", [settings.standard, settings.quick])
@@ -148,16 +153,12 @@ def test_pcd_takes_the_gradients_of_the_weighted_walkers(form):
 def test_the_experiment_from_end_to_end(tmp_path):
     """On made-up images of 4x4 pixels, with PCD's walkers in place of the unweighted ones."""
     data = made_up_images.write(tmp_path)
-    chosen = settings.quick(str(data))._replace(
-        factor=7,
-        num_samples=140,
+    chosen = _tiny(data)._replace(
         num_walkers=64,
         num_touched=64,
         num_updates=20,
         refresh_every=10,
         refresh_steps=5,
-        annealing_steps=8,
-        annealing_walkers=16,
         num_components=(1, 2),
         num_epochs=2,
     )

@@ -2,18 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tyro
 
-from benchmarks import jobs
-from benchmarks.jobs import Job
-from benchmarks.mnist import problem, settings, show
-from benchmarks.mnist import run as run_lib
+from benchmarks.mnist import settings, show, variants
 from benchmarks.mnist.settings import Settings
-from benchmarks.tables import describe, machine, markdown, plus_minus
-from jarzynski_jax.training import TrainingDiverged
+from benchmarks.tables import plus_minus
 
 
 class Trial(NamedTuple):
@@ -39,21 +35,14 @@ def names() -> list[str]:
 
 
 def run(name: str, chosen: Settings) -> dict[str, np.ndarray]:
-    """Train at a trial's settings, from seed 0, and judge as all others."""
+    """Train at a trial's settings, from seed 0."""
     trial = TRIALS[int(name.removeprefix("trial_"))]
-    num_walkers = chosen.num_walkers // trial.num_moves
-    changes: dict[str, Any] = {
-        "num_walkers": num_walkers,
-        "num_touched": num_walkers,
-        "num_moves": trial.num_moves,
+    changes = {
+        **dict(settings.fewer_that_move_more(chosen.num_walkers, trial.num_moves)),
         "learning_rate": trial.learning_rate,
-        "adam_b1": 0.9,
-        "pcd": (),
+        "pcd": (),  # these settings are its own
     }
-    try:
-        return run_lib.run(f"{trial.algorithm}_0", chosen._replace(**changes), judge=chosen)
-    except TrainingDiverged as error:
-        return {"trouble": np.array(str(error))}
+    return variants.run(f"{trial.algorithm}_0", chosen._replace(**changes), chosen)
 
 
 def main(data: Path, out: Path, processes: int = 2) -> None:
@@ -70,10 +59,7 @@ def main(data: Path, out: Path, processes: int = 2) -> None:
         How many runs go side by side, one core each.
     """
     chosen = settings.standard(str(data.resolve()))
-    problem.load(chosen)  # so that what is wrong with the files is told at once
-    todo = [Job("benchmarks.mnist.moves", name) for name in names()]
-    jobs.prepare(out, chosen)
-    jobs.run_all(todo, chosen, out, processes)
+    labels = {name: label(trial, chosen) for name, trial in zip(names(), TRIALS, strict=True)}
     header = (
         "algorithm",
         "walkers",
@@ -85,26 +71,22 @@ def main(data: Path, out: Path, processes: int = 2) -> None:
         "from relaxed walkers'",
         "Fréchet",
     )
-    results = jobs.load(todo, out)
-    found = (results[job.name] for job in todo)
-    rows = [_row(*pair, chosen) for pair in zip(TRIALS, found, strict=True)]
-    table = markdown(header, rows)
-    text = f"{machine('jax')} {describe(chosen, 'data')}\n\n{table}\n"
-    (out / "moves.md").write_text(text)
-    print(text)
+    variants.tabulate(
+        "benchmarks.mnist.moves", labels, columns, header, chosen, out / "moves.md", processes
+    )
 
 
-def _row(trial: Trial, arrays: dict[str, np.ndarray], chosen: Settings) -> tuple[str, ...]:
-    label = (
+def label(trial: Trial, chosen: Settings) -> tuple[str, ...]:
+    return (
         show.LABELS[trial.algorithm],
         str(chosen.num_walkers // trial.num_moves),
         str(trial.num_moves),
         f"{trial.learning_rate:g}",
     )
-    if "trouble" in arrays:
-        return (*label, str(arrays["trouble"]), *4 * [""])
+
+
+def columns(arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
     return (
-        *label,
         *show.bounds(arrays),
         f"{show.distance_from_data(arrays):.3f}",
         plus_minus(*show.distance_of_shares(arrays)),

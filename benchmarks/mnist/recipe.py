@@ -8,14 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import tyro
 
-from benchmarks import jobs
-from benchmarks.jobs import Job
-from benchmarks.mnist import problem, settings, show
-from benchmarks.mnist import run as run_lib
+from benchmarks.mnist import settings, show, variants
 from benchmarks.mnist.problem import CLASSES
 from benchmarks.mnist.settings import Settings
-from benchmarks.tables import describe, machine, markdown, plus_minus
-from jarzynski_jax.training import TrainingDiverged
+from benchmarks.tables import plus_minus
 
 
 def baseline(data: str) -> Settings:
@@ -91,11 +87,7 @@ def names() -> list[str]:
 def run(name: str, chosen: Settings) -> dict[str, np.ndarray]:
     """Train with weighted walkers; all variants are judged by the same ones."""
     variant = VARIANTS[int(name.removeprefix("variant_"))]
-    changed = chosen._replace(**variant.changes)
-    try:
-        return run_lib.run(f"jarzynski_{variant.seed}", changed, judge=chosen)
-    except TrainingDiverged as error:
-        return {"trouble": np.array(str(error))}
+    return variants.run(f"jarzynski_{variant.seed}", chosen._replace(**variant.changes), chosen)
 
 
 def main(data: Path, out: Path, processes: int = 2) -> None:
@@ -112,10 +104,7 @@ def main(data: Path, out: Path, processes: int = 2) -> None:
         How many runs go side by side, one core each.
     """
     chosen = baseline(str(data.resolve()))
-    problem.load(chosen)  # so that what is wrong with the files is told at once
-    todo = [Job("benchmarks.mnist.recipe", name) for name in names()]
-    jobs.prepare(out, chosen)
-    jobs.run_all(todo, chosen, out, processes)
+    labels = {name: (variant.label,) for name, variant in zip(names(), VARIANTS, strict=True)}
     header = (
         "change",
         "lower bound",
@@ -125,21 +114,20 @@ def main(data: Path, out: Path, processes: int = 2) -> None:
         "from relaxed walkers'",
         "training walkers' log Z too low by",
     )
-    results = jobs.load(todo, out)
-    found = (results[job.name] for job in todo)
-    rows = [_row(*pair) for pair in zip(VARIANTS, found, strict=True)]
-    table = markdown(header, rows)
-    text = f"{machine('jax')} {describe(chosen, 'data')}\n\n{table}\n"
-    (out / "recipe.md").write_text(text)
-    print(text)
+    variants.tabulate(
+        "benchmarks.mnist.recipe",
+        labels,
+        _columns,
+        header,
+        chosen,
+        out / "recipe.md",
+        processes,
+    )
 
 
-def _row(variant: Variant, arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
+def _columns(arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
     """Shares are of walkers annealed afresh, and how far they are from relaxed ones'."""
-    if "trouble" in arrays:
-        return (variant.label, str(arrays["trouble"]), *7 * [""])
     return (
-        variant.label,
         *show.bounds(arrays),
         *(f"{share:.3f}" for share in show.shares(arrays, "annealed")),
         f"{show.distance_from_data(arrays):.3f}",

@@ -122,7 +122,7 @@ def standard(data: str, factor: int = 1) -> Settings:
         num_replicates=4,
         num_components=(1, 5, 10, 20, 30, 50),
         num_epochs=300,
-        pcd=_fewer_that_move_more(8192),
+        pcd=fewer_that_move_more(8192, 4),
         num_seeds=3,
         algorithms=ALGORITHMS,
     )
@@ -136,14 +136,13 @@ def quick(data: str, factor: int = 2) -> Settings:
         num_updates=2500,
         num_components=(1, 5),
         num_epochs=50,
-        pcd=_fewer_that_move_more(4096),
+        pcd=fewer_that_move_more(4096, 4),
         num_seeds=1,
     )
 
 
-def _fewer_that_move_more(num_walkers: int) -> tuple[tuple[str, Any], ...]:
+def fewer_that_move_more(num_walkers: int, num_moves: int) -> tuple[tuple[str, Any], ...]:
     """As many gradients, for walkers that must keep up with the model by themselves."""
-    num_moves = 4
     return (
         ("num_walkers", num_walkers // num_moves),
         ("num_touched", num_walkers // num_moves),
