@@ -129,11 +129,11 @@ def test_rivals_get_the_gradients_of_fresh_walkers():
 def test_trials_of_more_moves_are_tabulated(tmp_path):
     data = made_up_images.write(tmp_path)
     chosen = _tiny(data)._replace(num_walkers=256, num_updates=10)
-    number = moves.TRIALS.index(moves.Trial("jarzynski", 4, 5e-4))
+    number = moves.TRIALS.index(moves.Trial("jarzynski", 4, 5e-4, 0.9))
     arrays = moves.run(moves.names()[number], chosen)
     row = (*moves.label(moves.TRIALS[number], chosen), *moves.columns(arrays))
-    assert row[:4] == ("weighted walkers", "64", "4", "0.0005")
-    assert float(row[4].split()[0]) < 50  # of 16 pixels
+    assert row[:5] == ("weighted walkers", "64", "4", "0.0005", "0.9")
+    assert float(row[5].split()[0]) < 50  # of 16 pixels
 
 
 def test_a_run_that_diverged_is_a_row_with_its_reason():

@@ -18,15 +18,18 @@ class Trial(NamedTuple):
     algorithm: str
     num_moves: int
     learning_rate: float
+    adam_b1: float
 
 
 TRIALS = (
-    Trial("pcd", 1, 2.5e-4),
-    Trial("pcd", 1, 5e-4),
-    Trial("pcd", 4, 2.5e-4),
-    Trial("pcd", 4, 5e-4),
-    Trial("pcd", 4, 1e-3),
-    Trial("jarzynski", 4, 5e-4),
+    Trial("pcd", 1, 2.5e-4, 0.9),
+    Trial("pcd", 1, 5e-4, 0.9),
+    Trial("pcd", 4, 2.5e-4, 0.9),
+    Trial("pcd", 4, 5e-4, 0.9),
+    Trial("pcd", 4, 1e-3, 0.9),
+    Trial("jarzynski", 4, 5e-4, 0.9),
+    Trial("jarzynski", 4, 1e-3, 0.9),
+    Trial("jarzynski", 4, 1e-3, 0.99),
 )
 
 
@@ -40,6 +43,7 @@ def run(name: str, chosen: Settings) -> dict[str, np.ndarray]:
     changes = {
         **dict(settings.fewer_that_move_more(chosen.num_walkers, trial.num_moves)),
         "learning_rate": trial.learning_rate,
+        "adam_b1": trial.adam_b1,
         "pcd": (),  # these settings are its own
     }
     return variants.run(f"{trial.algorithm}_0", chosen._replace(**changes), chosen)
@@ -65,6 +69,7 @@ def main(data: Path, out: Path, processes: int = 2) -> None:
         "walkers",
         "moves an update",
         "learning rate",
+        "b1",
         "lower bound",
         "upper bound",
         "shares from the data's",
@@ -82,6 +87,7 @@ def label(trial: Trial, chosen: Settings) -> tuple[str, ...]:
         str(chosen.num_walkers // trial.num_moves),
         str(trial.num_moves),
         f"{trial.learning_rate:g}",
+        f"{trial.adam_b1:g}",
     )
 
 
