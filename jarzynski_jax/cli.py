@@ -71,7 +71,7 @@ class Train:
     standard deviation, if not given, or on principal axes one over its geometric mean with the
     smallest."""
     walkers: int | None = None
-    """Training walkers. The fewer there are, the further the model learns them alone. 8192 for
+    """Training walkers. The fewer there are, the further the model learns them alone. 2048 for
     MNIST and 4096 for others, if not given."""
     touched: int | None = None
     """Walkers moved at each step, out of the pool of all; all of them if not given."""
@@ -81,13 +81,14 @@ class Train:
     """Updates of the parameters. 4000 for MNIST and 10000 for others, if not given."""
     batch_size: int = 512
     """Data drawn for each update."""
-    moves: int = 1
-    """Langevin moves of each walker for each update."""
+    moves: int | None = None
+    """Langevin moves of each walker for each update. 4 for MNIST and 1 for others, if not
+    given. Walkers that are annealed make one move a step."""
     learning_rate: float | None = None
     """Of Adam at the start; it decays to 2 % by half a cosine. If not given, 1.5e-3 for digits,
-    2e-3 for MNIST and 1e-3 for others; less for MNIST in proportion to the pixels if there are
-    more than 14x14; and less if the smallest variance is below 0.16 of the mean one, for there
-    walkers are slow."""
+    2e-3 for MNIST and 1e-3 for others; less for MNIST in proportion to the side of images that
+    are larger than 14x14; and less if the smallest variance is below 0.16 of the mean one, for
+    there walkers are slow."""
     adam_b1: float | None = None
     """Adam's b1. A gradient pushes the energy up where the walkers stand; spread over 1 / (1 -
     b1) updates it meets walkers that have moved on. 0.99 for MNIST and 0.9 for others, if not

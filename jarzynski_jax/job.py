@@ -169,12 +169,16 @@ class _Ground(NamedTuple):
 
 
 class _Model(NamedTuple):
-    """What a configuration stands for."""
+    """What a configuration stands for.
+
+    Walkers that are annealed move once a step, whatever those in training do: steps twice as
+    many serve them better than twice as many moves a step.
+    """
 
     energy_fn: EnergyFn
     params: Params
     ground: _Ground
-    dynamics: Dynamics
+    annealing: Dynamics
     algorithm: TrainingAlgorithm
 
 
@@ -204,13 +208,14 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
     **options
         The fields of :class:`Config` but those of the data. None means: ``noise`` 0.3 for
         digits and images, a tenth of the data's standard deviation for others; ``steps`` 4000
-        for images, 10000 for others; ``walkers`` 8192 for images, 4096 for others;
+        for images, 10000 for others; ``walkers`` 2048 for images, 4096 for others, and
+        ``moves`` 4 and 1;
         ``dynamics`` "kinetic" for images, "langevin" for others;
         ``step_size`` 0.22 times v, the smallest variance of data and noise along any direction,
         or 0.4 times its square root for kinetic walkers, less above 120 dimensions;
         ``friction`` of these, one over the largest standard deviation, or on principal axes
         over its geometric mean with the smallest; ``learning_rate`` 1.5e-3 for digits, 2e-3 for
-        images, less in proportion to the pixels above 14x14, 1e-3 for others, and less if v is
+        images, less in proportion to their side above 14x14, 1e-3 for others, and less if v is
         below 0.16 of the mean variance; ``adam_b1`` 0.99 for images, 0.9 for others;
         ``adam_eps`` 1e-3 for images, 1e-2 for others;
         ``standardize`` true but for digits; ``principal_axes`` true for images, without
@@ -239,7 +244,9 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
     if options["standardize"] is None:
         options["standardize"] = not is_digits
     if options["walkers"] is None:
-        options["walkers"] = 8192 if is_images else 4096
+        options["walkers"] = 2048 if is_images else 4096
+    if options["moves"] is None:
+        options["moves"] = 4 if is_images else 1
     if options["adam_b1"] is None:
         options["adam_b1"] = 0.99 if is_images else 0.9
     if options["adam_eps"] is None:
@@ -269,10 +276,10 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         # where they are far apart the walkers are slow, and the model has to wait for them.
         narrowness = math.sqrt(smallest / float(np.mean(variances)))
         largest = 1.5e-3 if is_digits else 1e-3
-        # A hidden unit of an MLP goes as far in a step as it sees pixels. (For ConvNets nothing
-        # else was tried.)
+        # A hidden unit of an MLP goes the further in a step, the more pixels it sees. (For
+        # ConvNets nothing else was tried.)
         if is_images:
-            largest = 2e-3 * min(1, 196 / base.mean.size)
+            largest = 2e-3 * min(1, 14 / math.sqrt(base.mean.size))
         options["learning_rate"] = float(f"{largest * min(1, 2.5 * narrowness):.3g}")
     where = {"source": source.name, **source._asdict()}
     del where["name"]
@@ -359,19 +366,16 @@ def _build(config: Config, ground: _Ground) -> _Model:
     scheme = getattr(resampling, config.resampler)
     resampler = resampling.adaptive(scheme, config.ess_threshold)
     if config.friction is None:
-        dynamics = langevin(config.step_size, config.moves, resampler)
+        one_move = langevin(config.step_size, 1, resampler)
     else:
         # C = s / min(s): half way between steps of one length in all directions, as long as the
         # narrowest one allows, and steps as long as the data are wide, s, along each.
         is_scaled = config.principal_axes
         scaling = preconditioner(base.scale / jnp.min(base.scale)) if is_scaled else None
-        dynamics = kinetic_langevin(
-            config.step_size,
-            config.friction,
-            config.moves,
-            resampler,
-            preconditioner=scaling,
+        one_move = kinetic_langevin(
+            config.step_size, config.friction, 1, resampler, preconditioner=scaling
         )
+    dynamics = one_move._replace(num_moves=config.moves)
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps, alpha=0.02)
     optimizer = optax.adam(schedule, config.adam_b1, eps=config.adam_eps)
     if config.touched is not None:
@@ -384,7 +388,7 @@ def _build(config: Config, ground: _Ground) -> _Model:
             "unweighted": training.unweighted,
         }
         algorithm = make[config.algorithm](energy_fn, optimizer, dynamics)
-    return _Model(energy_fn, params, ground, dynamics, algorithm)
+    return _Model(energy_fn, params, ground, one_move, algorithm)
 
 
 def _network(config: Config, base: GaussianBase) -> nnx.Module:
@@ -528,7 +532,7 @@ def _refresh(config: Config, model: _Model) -> training.Refresh | None:
     return training.refresh_from_base(
         model.energy_fn,
         model.ground.base,
-        model.dynamics,
+        model.annealing,
         config.refresh_steps,
         config.refresh_every,
     )
@@ -598,7 +602,7 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
         state.params,
         model.ground.to_positions(parts.train),
         config.noise,
-        model.dynamics,
+        model.annealing,
         settings,
     ).bounds
 
@@ -696,9 +700,9 @@ def _anneal_samples(
     @jax.jit
     def run() -> Array:
         positions = gaussian.sample(keys[0], model.ground.base, num_walkers)
-        walkers = walkers_lib.init(positions, path(0.0), model.dynamics.kernel_init)
+        walkers = walkers_lib.init(positions, path(0.0), model.annealing.kernel_init)
         times = jnp.arange(1, num_steps + 1) / num_steps
-        walkers, _ = annealing.anneal(keys[1], walkers, path, times, model.dynamics)
+        walkers, _ = annealing.anneal(keys[1], walkers, path, times, model.annealing)
         draw = resampling.from_log_weights(resampling.systematic)
         ancestors = draw(keys[2], walkers.log_weights, num_walkers)
         return walkers.position[jax.random.permutation(keys[3], ancestors)]

@@ -125,7 +125,7 @@ def test_images_of_some_classes_from_end_to_end(images, tmp_path, network):
     assert config["step_size"] == pytest.approx(0.4 * 0.3, rel=0.02)
     assert 0.1 < config["friction"] < 1 / 0.3
     assert config["principal_axes"] == (network == "mlp")
-    assert config["adam_b1"] == 0.99
+    assert (config["adam_b1"], config["moves"]) == (0.99, 4)
     assert json.loads((run / "report.json").read_text())["num_test"] == 28
     assert (run / "samples.png").is_file()
     if network == "conv":

@@ -128,7 +128,7 @@ def test_rivals_get_the_gradients_of_fresh_walkers():
 
 def test_trials_of_more_moves_are_tabulated(tmp_path):
     data = made_up_images.write(tmp_path)
-    chosen = _tiny(data)._replace(num_walkers=256, num_updates=10)
+    chosen = _tiny(data)._replace(num_walkers=64, num_touched=64, num_updates=10)
     number = moves.TRIALS.index(moves.Trial("jarzynski", 4, 5e-4, 0.9))
     arrays = moves.run(moves.names()[number], chosen)
     row = (*moves.label(moves.TRIALS[number], chosen), *moves.columns(arrays))

@@ -57,6 +57,14 @@ def test_kinetic_steps_are_shorter_in_many_dimensions(tmp_path):
     assert config.step_size == pytest.approx(0.4 * 0.2**0.25 * 2**0.5, rel=0.02)
 
 
+@pytest.mark.parametrize("dynamics", ["langevin", "kinetic"])
+def test_annealed_walkers_move_once_a_step(tmp_path, samples, dynamics):
+    """However often those in training do: the steps of annealing are what they cost."""
+    config, parts = _make(tmp_path, samples, dynamics=dynamics, hidden=(4,), moves=3)
+    model = job._build(config, job._find_ground(config, parts.train))
+    assert model.annealing.num_moves == 1
+
+
 def test_samples_of_a_rotated_model_are_where_the_data_are(tmp_path, samples):
     small = {"walkers": 64, "held_out": 32, "batch_size": 32, "hidden": (8,), "steps": 30}
     config, parts = _make(

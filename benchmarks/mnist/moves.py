@@ -1,4 +1,4 @@
-"""``python -m benchmarks.mnist.moves --data FOLDER --out FOLDER``: PCD at other settings."""
+"""``python -m benchmarks.mnist.moves --data FOLDER --out FOLDER``: other settings."""
 
 import sys
 from pathlib import Path
@@ -40,17 +40,25 @@ def names() -> list[str]:
 def run(name: str, chosen: Settings) -> dict[str, np.ndarray]:
     """Train at a trial's settings, from seed 0."""
     trial = TRIALS[int(name.removeprefix("trial_"))]
-    changes = {
-        **dict(settings.fewer_that_move_more(chosen.num_walkers, trial.num_moves)),
-        "learning_rate": trial.learning_rate,
-        "adam_b1": trial.adam_b1,
-        "pcd": (),  # these settings are its own
-    }
-    return variants.run(f"{trial.algorithm}_0", chosen._replace(**changes), chosen)
+    num_walkers = _num_walkers(trial, chosen)
+    changed = chosen._replace(
+        num_walkers=num_walkers,
+        num_touched=num_walkers,
+        num_moves=trial.num_moves,
+        learning_rate=trial.learning_rate,
+        adam_b1=trial.adam_b1,
+        pcd=(),  # these settings are its own
+    )
+    return variants.run(f"{trial.algorithm}_0", changed, chosen)
+
+
+def _num_walkers(trial: Trial, chosen: Settings) -> int:
+    """As many moves in all."""
+    return chosen.num_touched * chosen.num_moves // trial.num_moves
 
 
 def main(data: Path, out: Path, processes: int = 2) -> None:
-    """Train at 28x28 with b1 0.9, more moves of fewer walkers, and other learning rates.
+    """Train at 28x28 with more or fewer moves of as many walkers as make up for it.
 
     Parameters
     ----------
@@ -84,7 +92,7 @@ def main(data: Path, out: Path, processes: int = 2) -> None:
 def label(trial: Trial, chosen: Settings) -> tuple[str, ...]:
     return (
         show.LABELS[trial.algorithm],
-        str(chosen.num_walkers // trial.num_moves),
+        str(_num_walkers(trial, chosen)),
         str(trial.num_moves),
         f"{trial.learning_rate:g}",
         f"{trial.adam_b1:g}",

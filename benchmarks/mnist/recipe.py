@@ -19,6 +19,7 @@ def baseline(data: str) -> Settings:
     return settings.quick(data)._replace(
         num_walkers=2048,
         num_touched=2048,
+        num_moves=1,
         num_updates=4000,
         refresh_every=500,
         learning_rate=1e-3,
@@ -68,7 +69,7 @@ VARIANTS = (
         {"adam_b1": 0.99, "learning_rate": 2e-3, "refresh_every": 0},
     ),
     Variant(
-        "the same with 8192 walkers: the default",
+        "the same with 8192 walkers",
         {
             "adam_b1": 0.99,
             "learning_rate": 2e-3,
