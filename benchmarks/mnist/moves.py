@@ -30,6 +30,8 @@ TRIALS = (
     Trial("jarzynski", 4, 5e-4, 0.9),
     Trial("jarzynski", 4, 1e-3, 0.9),
     Trial("jarzynski", 4, 1e-3, 0.99),
+    Trial("pcd", 4, 1e-3, 0.99),
+    Trial("pcd", 4, 2e-3, 0.9),
 )
 
 
