@@ -7,7 +7,6 @@ with 128 it is bounded from both sides.
 """
 
 import json
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 import optax
 import tyro
 
-from benchmarks import drawing
+from benchmarks import command_line, drawing
 from benchmarks.tables import describe, machine, markdown, plus_minus
 from jarzynski_jax import annealing, evaluation, paths, training
 from jarzynski_jax.bounding import Annealing, bound_along_path
@@ -257,7 +256,4 @@ def _draw(images: dict[str, np.ndarray], test: np.ndarray, out: Path, num_hidden
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    command_line.start(main)

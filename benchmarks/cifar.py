@@ -8,7 +8,6 @@ Adam's eps is 1e-3, for 1e-8 blows up what is mere noise. For an accelerator; wi
 few updates on made-up images of that shape show that it runs.
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -19,7 +18,7 @@ import optax
 import tyro
 from flax import nnx
 
-from benchmarks import drawing
+from benchmarks import command_line, drawing
 from jarzynski_jax import checkpoint, evaluation, training
 from jarzynski_jax.data import load_cifar10
 from jarzynski_jax.dynamics import langevin
@@ -134,7 +133,4 @@ def _draw(images: np.ndarray, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except (ValueError, training.TrainingDiverged) as error:
-        sys.exit(f"error: {error}")
+    command_line.start(main)

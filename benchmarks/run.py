@@ -1,7 +1,6 @@
 """``python -m benchmarks.run --out FOLDER``: how fast, as JSON and as a table."""
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -9,6 +8,7 @@ from typing import Annotated, NamedTuple
 import jax
 import tyro
 
+from benchmarks import command_line
 from benchmarks.speed.memory import HEADER as MEMORY_HEADER
 from benchmarks.speed.memory import memory_rows
 from benchmarks.speed.precision import HEADER as PRECISION_HEADER
@@ -101,7 +101,4 @@ def _cells(group: str, name: str, timing: Timing, base: float) -> tuple[str, ...
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    command_line.start(main)

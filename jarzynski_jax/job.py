@@ -171,8 +171,8 @@ class _Ground(NamedTuple):
 class _Model(NamedTuple):
     """What a configuration stands for.
 
-    Walkers that are annealed move once a step, whatever those in training do: steps twice as
-    many serve them better than twice as many moves a step.
+    Walkers that are annealed move once a step, whatever those in training do: the steps of
+    annealing are what they cost.
     """
 
     energy_fn: EnergyFn

@@ -1,13 +1,12 @@
 """``python -m benchmarks.gaussian_mixture --out FOLDER``: run, draw, and write the table."""
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from benchmarks import jobs
+from benchmarks import command_line, jobs
 from benchmarks.gaussian_mixture import (
     algorithms,
     divergences,
@@ -84,7 +83,4 @@ def _preamble(settings: Settings) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    command_line.start(main)

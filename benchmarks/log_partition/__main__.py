@@ -1,13 +1,12 @@
 """``python -m benchmarks.log_partition --out FOLDER``: compare, draw, and write the table."""
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from benchmarks import jobs
+from benchmarks import command_line, jobs
 from benchmarks.jobs import Job
 from benchmarks.log_partition import comparison, show
 from benchmarks.log_partition.settings import QUICK, STANDARD, Settings
@@ -63,7 +62,4 @@ def _preamble(settings: Settings) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    command_line.start(main)

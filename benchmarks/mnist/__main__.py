@@ -1,17 +1,15 @@
 """``python -m benchmarks.mnist --data FOLDER --out FOLDER``: train, judge, draw, tabulate."""
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from benchmarks import jobs
+from benchmarks import command_line, jobs
 from benchmarks.jobs import Job
 from benchmarks.mnist import problem, references, run, settings, show
 from benchmarks.tables import describe, machine
-from jarzynski_jax.training import TrainingDiverged
 
 
 def main(
@@ -82,7 +80,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except (ValueError, TrainingDiverged) as error:
-        sys.exit(f"error: {error}")
+    command_line.start(main)

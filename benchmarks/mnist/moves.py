@@ -1,12 +1,11 @@
 """``python -m benchmarks.mnist.moves --data FOLDER --out FOLDER``: other settings."""
 
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tyro
 
+from benchmarks import command_line
 from benchmarks.mnist import settings, show, variants
 from benchmarks.mnist.settings import Settings
 from benchmarks.tables import plus_minus
@@ -111,7 +110,4 @@ def columns(arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    command_line.start(main)

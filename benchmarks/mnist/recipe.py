@@ -1,13 +1,12 @@
 """``python -m benchmarks.mnist.recipe --data FOLDER --out FOLDER``: one change at a time."""
 
 import math
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import tyro
 
+from benchmarks import command_line
 from benchmarks.mnist import settings, show, variants
 from benchmarks.mnist.problem import CLASSES
 from benchmarks.mnist.settings import Settings
@@ -138,7 +137,4 @@ def _columns(arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    command_line.start(main)

@@ -2,13 +2,13 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import jax
 import tyro
 
+from benchmarks import command_line
 from benchmarks.rivals import environment, show
 from benchmarks.rivals.measure import QUICK, STANDARD, measure, problems
 from benchmarks.tables import machine
@@ -54,7 +54,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    command_line.start(main)
