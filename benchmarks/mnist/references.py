@@ -1,4 +1,4 @@
-"""Densities whose likelihood is exact, beside the model: Gaussians, mixtures, a flow."""
+"""Densities whose likelihood is exact, beside the model: Gaussians, mixtures, flows."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import paramax
 from flowjax.bijections import Affine
-from flowjax.distributions import Normal
-from flowjax.flows import masked_autoregressive_flow
+from flowjax.distributions import AbstractDistribution, Normal
+from flowjax.flows import coupling_flow, masked_autoregressive_flow
 from flowjax.train import fit_to_data
 from flowjax.train.losses import MaximumLikelihoodLoss
 from sklearn.cluster import KMeans
@@ -22,10 +22,11 @@ from benchmarks.mnist.settings import Settings
 from jarzynski_jax import evaluation
 from jarzynski_jax.types import Array
 
-NAMES = ("gaussian", "mixture", "factors", "flow")
+NAMES = ("gaussian", "mixture", "factors", "coupling", "flow")
 
 _NUM_FACTORS = 40
 _NUM_COPIES = 5
+_NUM_COUPLINGS = 8
 
 
 def names() -> list[str]:
@@ -46,7 +47,13 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
             train, test, settings.noise, settings.num_components
         ),
         "factors": lambda: _factors(train, test, settings),
-        "flow": lambda: _flow(train, test, settings),
+        "coupling": lambda: _fit_flow(
+            _coupling_flow(train.shape[1], _num_parameters(problem, settings)),
+            train,
+            test,
+            settings,
+        ),
+        "flow": lambda: _fit_flow(_autoregressive_flow(train.shape[1]), train, test, settings),
     }
     values, size = fits[name]()
     return {"values": values, "size": np.array(size)}
@@ -84,17 +91,34 @@ def _factor_values(
     return values.reshape(test.shape[:2]).mean(axis=1)
 
 
-def _flow(train: np.ndarray, test: np.ndarray, settings: Settings) -> tuple[np.ndarray, int]:
-    """A masked autoregressive flow; the number is that of its parameters that are not masked.
+def _num_parameters(problem: problem_lib.Problem, settings: Settings) -> int:
+    """Of the energy."""
+    params = problem_lib.build_model(settings, problem.base, 0, settings.num_moves).params
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
-    Its networks are as narrow as they may be if every pixel is to see all before it. At 14x14
-    it has about as many parameters as the energy. It sees clean images with noise drawn afresh;
-    a tenth of the images, which it does not see, tell when to stop.
+
+def _coupling_flow(num_pixels: int, num_parameters: int) -> AbstractDistribution:
+    """As wide as so many parameters allow: half of the pixels shift and scale the others."""
+    num_seen = num_pixels // 2
+    num_given = 2 * (num_pixels - num_seen)
+    width = (num_parameters / _NUM_COUPLINGS - num_given) / (num_seen + 1 + num_given)
+    return coupling_flow(
+        jax.random.key(0),
+        base_dist=Normal(jnp.zeros(num_pixels)),
+        transformer=Affine(),
+        flow_layers=_NUM_COUPLINGS,
+        nn_width=max(round(width), 1),
+        nn_depth=1,
+        invert=True,
+    )
+
+
+def _autoregressive_flow(num_pixels: int) -> AbstractDistribution:
+    """Its networks are as narrow as they may be if every pixel is to see all before it.
+
+    At 14x14 it has about as many parameters as the energy.
     """
-    num_pixels = train.shape[1]
-    centre = train.mean(axis=0)
-    scale = np.sqrt(train.var(axis=0) + settings.noise**2)
-    flow = masked_autoregressive_flow(
+    return masked_autoregressive_flow(
         jax.random.key(0),
         base_dist=Normal(jnp.zeros(num_pixels)),
         transformer=Affine(),
@@ -104,11 +128,23 @@ def _flow(train: np.ndarray, test: np.ndarray, settings: Settings) -> tuple[np.n
         invert=True,
     )
 
+
+def _fit_flow(
+    flow: AbstractDistribution, train: np.ndarray, test: np.ndarray, settings: Settings
+) -> tuple[np.ndarray, int]:
+    """Cross entropies under the fitted flow, and the number of its parameters not masked.
+
+    It sees clean images with noise drawn afresh; a tenth of the images, which it does not see,
+    tell when to stop.
+    """
+    centre = train.mean(axis=0)
+    scale = np.sqrt(train.var(axis=0) + settings.noise**2)
+
     def loss(params: Any, static: Any, clean: Array, *, key: Array) -> Array:
         noisy = clean + settings.noise * jax.random.normal(key, clean.shape)
         return MaximumLikelihoodLoss()(params, static, (noisy - centre) / scale)
 
-    flow, _ = fit_to_data(
+    fitted, _ = fit_to_data(
         jax.random.key(1),
         flow,
         jnp.asarray(train),
@@ -119,11 +155,11 @@ def _flow(train: np.ndarray, test: np.ndarray, settings: Settings) -> tuple[np.n
         batch_size=256,
         show_progress=False,
     )
-    log_prob = eqx.filter_jit(jax.vmap(flow.log_prob))
+    log_prob = eqx.filter_jit(fitted.log_prob)
     values = [
         -np.asarray(log_prob(jnp.asarray((test[:, copy] - centre) / scale)))
         for copy in range(test.shape[1])
     ]
-    arrays = jax.tree.leaves(eqx.filter(paramax.unwrap(flow), eqx.is_inexact_array))
+    arrays = jax.tree.leaves(eqx.filter(paramax.unwrap(fitted), eqx.is_inexact_array))
     size = sum(int(np.count_nonzero(leaf)) for leaf in arrays)  # masked ones are exactly 0
     return np.mean(values, axis=0) + np.sum(np.log(scale)), size

@@ -19,6 +19,7 @@ LABELS = {
     "gaussian": "one Gaussian",
     "mixture": "best mixture of full Gaussians",
     "factors": "mixture of factor analysers, one a cluster of k-means",
+    "coupling": "coupling flow",
     "flow": "masked autoregressive flow",
 }
 #: Whose shares of the classes are told.
@@ -213,7 +214,7 @@ def _reference_rows(results: Results, settings: Settings) -> list[tuple[str, ...
     for name in REFERENCES:
         value = f"{results[name]['values'].mean():.2f}"
         size = int(results[name]["size"])
-        unit = "parameters" if name == "flow" else "components"
+        unit = "parameters" if name in ("coupling", "flow") else "components"
         if name == "mixture" and size == max(settings.num_components):
             unit = "components, the most tried"
         text = LABELS[name] if name == "gaussian" else f"{LABELS[name]} ({size} {unit})"
