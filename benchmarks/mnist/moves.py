@@ -31,6 +31,8 @@ TRIALS = (
     Trial("jarzynski", 4, 1e-3, 0.99),
     Trial("pcd", 4, 1e-3, 0.99),
     Trial("pcd", 4, 2e-3, 0.9),
+    Trial("pcd", 4, 4e-3, 0.9),
+    Trial("jarzynski", 4, 2e-3, 0.99),
 )
 
 
