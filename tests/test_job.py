@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 
+import made_up_images
 import numpy as np
 import pytest
 
@@ -55,6 +56,14 @@ def test_kinetic_steps_are_shorter_in_many_dimensions(tmp_path):
         covariance="isotropic",
     )
     assert config.step_size == pytest.approx(0.4 * 0.2**0.25 * 2**0.5, rel=0.02)
+
+
+@pytest.mark.parametrize(("shrink", "learning_rate"), [(1, 1e-3), (2, 2e-3), (4, 2e-3)])
+def test_the_learning_rate_of_images_goes_with_their_side(tmp_path, shrink, learning_rate):
+    """In proportion above 14 pixels."""
+    source = data.Source("mnist", str(made_up_images.write(tmp_path)), (), (), shrink)
+    config = job.make_config(data.load_split(source), source, **_options())
+    assert config.learning_rate == pytest.approx(learning_rate)
 
 
 @pytest.mark.parametrize("dynamics", ["langevin", "kinetic"])
