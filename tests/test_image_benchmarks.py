@@ -78,9 +78,16 @@ def test_large_errors_are_no_agreement(apart, error, known):
     assert show._agreement(apart, error) == known
 
 
-@pytest.mark.parametrize("option", ["shrink", "seeds"])
-def test_bad_options_are_told_at_once(tmp_path, option):
-    with pytest.raises(ValueError, match=f"{option} must be at least 1; got 0"):
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("shrink", "at least 1"),
+        ("seeds", "at least 1"),
+        ("learning_rate", "positive and finite"),
+    ],
+)
+def test_bad_options_are_told_at_once(tmp_path, option, expected):
+    with pytest.raises(ValueError, match=f"{option} must be {expected}; got 0"):
         main(tmp_path, tmp_path / "out", **{option: 0})
     assert not (tmp_path / "out").exists()
 
