@@ -1,5 +1,6 @@
 """``python -m benchmarks.mnist.moves --data FOLDER --out FOLDER``: other settings."""
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,6 +87,7 @@ def main(data: Path, out: Path, processes: int = 2) -> None:
         "shares from the data's",
         "from relaxed walkers'",
         "Fréchet",
+        "training walkers' log Z too low by",
     )
     variants.tabulate(
         "benchmarks.mnist.moves", labels, columns, header, chosen, out / "moves.md", processes
@@ -103,11 +105,14 @@ def label(trial: Trial, chosen: Settings) -> tuple[str, ...]:
 
 
 def columns(arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
+    """PCD's walkers know no log Z."""
+    shortfall = show.shortfall(arrays)
     return (
         *show.bounds(arrays),
         f"{show.distance_from_data(arrays):.3f}",
         plus_minus(*show.distance_of_shares(arrays)),
         f"{float(arrays['frechet']):.1f}",
+        "" if math.isnan(shortfall) else f"{shortfall:.0f}",
     )
 
 
