@@ -34,6 +34,7 @@ TRIALS = (
     Trial("pcd", 4, 2e-3, 0.9),
     Trial("pcd", 4, 4e-3, 0.9),
     Trial("jarzynski", 4, 2e-3, 0.99),
+    Trial("unweighted", 4, 1e-3, 0.99),
 )
 
 
@@ -105,7 +106,7 @@ def label(trial: Trial, chosen: Settings) -> tuple[str, ...]:
 
 
 def columns(arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
-    """PCD's walkers know no log Z."""
+    """Walkers without weights know no log Z."""
     shortfall = show.shortfall(arrays)
     return (
         *show.bounds(arrays),
