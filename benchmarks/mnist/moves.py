@@ -63,7 +63,7 @@ def _num_walkers(trial: Trial, chosen: Settings) -> int:
 
 
 def main(data: Path, out: Path, processes: int = 2) -> None:
-    """Train at 28x28 with more or fewer moves of as many walkers as make up for it.
+    """Train at 28x28 at other rates and moves, with as many walkers as make up for these.
 
     Parameters
     ----------
