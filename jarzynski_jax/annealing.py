@@ -14,7 +14,6 @@ References: Neal, *Annealed importance sampling*, 2001; Grosse, Ghahramani and A
 *Sandwiching the marginal likelihood using bidirectional Monte Carlo*, 2015.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -30,6 +29,7 @@ from jarzynski_jax.paths import Path, check_ends, check_times
 from jarzynski_jax.resampling import adaptive, from_log_weights, systematic
 from jarzynski_jax.types import Array, LogDensityFn, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers import Walkers
+from jarzynski_jax.weights import effective_sample_size
 
 __all__ = [
     "AnnealingInfo",
@@ -53,12 +53,16 @@ class AnnealingInfo(NamedTuple):
         Whether ancestors were drawn.
     num_dead
         How many walkers died in this step.
+    leakage
+        By about how much log Z is too low for walkers that died by their own moves, since the
+        start of the path, in nats: see :class:`~jarzynski_jax.walkers.Walkers`.
     """
 
     effective_sample_size: Array
     shadow_effective_sample_size: Array
     is_resampled: Array
     num_dead: Array
+    leakage: Array | float = 0.0
 
 
 def anneal(
@@ -106,7 +110,8 @@ def anneal(
     >>> float(abs(walkers.log_partition_function(end) + jnp.log(2))) < 0.1
     True
     """
-    times = check_times(times)
+    # In the precision of the weights, or a path would change it on the way.
+    times = check_times(times).astype(walkers.log_weights.dtype)
     check_ends(path, walkers.position, is_strict=False)
 
     def step(walkers: Walkers, inputs: tuple[PRNGKey, Array]) -> tuple[Walkers, AnnealingInfo]:
@@ -119,6 +124,7 @@ def anneal(
             info.shadow_effective_sample_size,
             info.is_resampled,
             num_dead,
+            walkers.leakage,
         )
 
     keys = jax.random.split(rng_key, times.shape[0])
@@ -304,9 +310,18 @@ class LogPartitionBounds(NamedTuple):
     backward_from_relaxed
         From the samples given, likewise; None if none were.
     end_points
-        Samples of the last density from the forward runs, leading axes ``(R, N)``.
+        Samples of the last density from the forward runs, leading axes ``(R, N)``; NaN where
+        no walker arrived alive, for of the dead nothing is sampled.
     forward_info
         Diagnostics of the forward runs, every field of shape ``(R, K)``.
+    backward_info
+        Those of the backward runs, likewise.
+    relaxed_info
+        Those of the backward runs from relaxed samples; None if none were given.
+    step_effective_sample_size
+        What one step at the last density leaves of the shadow weights' effective sample size,
+        though the target rests, shape ``(R,)``. If its K-th power is small the time step is
+        too large, and more steps make it worse.
     """
 
     forward: Array
@@ -314,6 +329,9 @@ class LogPartitionBounds(NamedTuple):
     backward_from_relaxed: Array | None
     end_points: Position
     forward_info: AnnealingInfo
+    backward_info: AnnealingInfo | None = None
+    relaxed_info: AnnealingInfo | None = None
+    step_effective_sample_size: Array | None = None
 
 
 def log_partition_bounds(
@@ -383,25 +401,54 @@ def log_partition_bounds(
         ancestors = from_log_weights(systematic)(
             key_end, end.log_weights, end.log_weights.shape[0]
         )
-        end_points = jax.tree.map(lambda leaf: leaf[ancestors], end.position)
+        is_alive = jnp.any(jnp.isfinite(end.log_weights))
+        end_points = jax.tree.map(
+            lambda leaf: jnp.where(is_alive, leaf[ancestors], jnp.nan), end.position
+        )
         return walkers_lib.log_partition_function(end), end_points, info
 
-    def backward(inputs: tuple[PRNGKey, Position]) -> Array:
+    def backward(inputs: tuple[PRNGKey, Position]) -> tuple[Array, AnnealingInfo]:
         key, positions = inputs
         start = walkers_lib.init(positions, path(1.0), dynamics.kernel_init)
-        end, _ = anneal(key, start, path, downward, dynamics)
-        return -walkers_lib.log_partition_function(end)
+        end, info = anneal(key, start, path, downward, dynamics)
+        return -walkers_lib.log_partition_function(end), info
 
     # One replicate after the other: side by side, the branch that resamples would be taken
     # at every step by all of them.
     log_ratios, end_points, info = jax.lax.map(forward, (key_forward, key_end, positions))
-    run_backward = partial(jax.lax.map, backward)
+    back, back_info = jax.lax.map(backward, (key_backward, end_points))
+    left = jax.lax.map(
+        lambda inputs: _left_by_a_step(*inputs, path(1.0), dynamics), (key_end, end_points)
+    )
+    relaxed_back, relaxed_info = None, None
+    if relaxed is not None:
+        relaxed_back, relaxed_info = jax.lax.map(backward, (key_relaxed, relaxed))
+        relaxed_back = log_partition_function_0 + relaxed_back
     return LogPartitionBounds(
         log_partition_function_0 + log_ratios,
-        log_partition_function_0 + run_backward((key_backward, end_points)),
-        None
-        if relaxed is None
-        else log_partition_function_0 + run_backward((key_relaxed, relaxed)),
+        log_partition_function_0 + back,
+        relaxed_back,
         end_points,
         info,
+        back_info,
+        relaxed_info,
+        left,
     )
+
+
+def _left_by_a_step(
+    rng_key: PRNGKey, positions: Position, logdensity_fn: LogDensityFn, dynamics: Dynamics
+) -> Array:
+    """Effective sample size, by the shadow weight, after one step at a target at rest.
+
+    The second of two: the first has an endpoint factor at its end alone.
+    """
+
+    def step(walkers: Walkers, key: PRNGKey) -> tuple[Walkers, Array]:
+        walkers, _ = advance(key, walkers, logdensity_fn, dynamics)
+        return walkers, walkers_lib.shadow_log_weights(walkers)
+
+    start = walkers_lib.init(positions, logdensity_fn, dynamics.kernel_init)
+    _, shadows = jax.lax.scan(step, start, jax.random.split(rng_key))
+    increments = jnp.where(jnp.isfinite(shadows[0]), shadows[1] - shadows[0], -jnp.inf)
+    return effective_sample_size(increments)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jarzynski_jax.blocks import Average, Statistic, choose_block_size, scan_blocks
 from jarzynski_jax.kernels import kinetic, ula
-from jarzynski_jax.kernels.arithmetic import check_friction, check_step_size
+from jarzynski_jax.kernels.arithmetic import check_friction, check_step_size, is_lost
 from jarzynski_jax.kernels.preconditioning import Preconditioner
 from jarzynski_jax.resampling import AdaptiveResampler, adaptive, systematic
 from jarzynski_jax.types import (
@@ -24,7 +24,7 @@ from jarzynski_jax.types import (
     PRNGKey,
     Scalar,
 )
-from jarzynski_jax.walkers import Walkers, move_each
+from jarzynski_jax.walkers import Walkers, lost_log_weight, move_each
 
 __all__ = ["Dynamics", "advance", "advance_and_average", "kinetic_langevin", "langevin"]
 
@@ -253,21 +253,22 @@ def advance_and_average(
     """
 
     def move(block: tuple, keys: PRNGKey) -> tuple[tuple, None]:
-        *moved, _ = move_each(
-            keys, *block, logdensity_fn, dynamics.kernel, *dynamics.kernel_args
+        state, log_weights, was_lost = block
+        state, log_weights, info = move_each(
+            keys, state, log_weights, logdensity_fn, dynamics.kernel, *dynamics.kernel_args
         )
-        return tuple(moved), None
+        return (state, log_weights, was_lost | is_lost(info)), None
 
     def advance_block(average: Average, inputs: tuple) -> tuple[Average, tuple]:
-        keys, *block = inputs
-        moved = tuple(block)
+        keys, state, log_weights = inputs
+        moved = state, log_weights, jnp.zeros(log_weights.shape, bool)
         if dynamics.num_moves > 1:
             moved, _ = jax.lax.scan(move, moved, jnp.moveaxis(keys[:, :-1], 1, 0))
         # The last move stands outside the loop, so that XLA can share its evaluation of the
         # energies with the statistic.
-        (state, log_weights), _ = move(moved, keys[:, -1])
+        (state, log_weights, lost), _ = move(moved, keys[:, -1])
         average = average.add(state.position, weigh(log_weights), statistic)
-        return average, (state, log_weights)
+        return average, (state, log_weights, lost)
 
     num_walkers = walkers.log_weights.shape[0]
     # A walker's random numbers do not depend on the blocks.
@@ -277,7 +278,9 @@ def advance_and_average(
     inputs = keys, walkers.state, walkers.log_weights
     block_size = dynamics.block_size or choose_block_size(inputs)
     start = Average.nothing(walkers.position, walkers.log_weights, statistic)
-    average, (state, log_weights) = scan_blocks(advance_block, start, inputs, block_size)
+    average, moved = scan_blocks(advance_block, start, inputs, block_size)
+    state, log_weights, lost = moved
     num_dead = jnp.sum(jnp.isfinite(walkers.log_weights) & ~jnp.isfinite(log_weights))
-    moved = walkers._replace(state=state, log_weights=log_weights)
+    leakage = walkers.leakage + lost_log_weight(walkers.log_weights, lost)
+    moved = walkers._replace(state=state, log_weights=log_weights, leakage=leakage)
     return moved, num_dead, average.mean()

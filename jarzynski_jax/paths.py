@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jarzynski_jax.kernels.arithmetic import lift
 from jarzynski_jax.types import Array, LogDensityFn, Position, Scalar
 
 __all__ = ["Path", "check_ends", "check_times", "geometric_path", "tempering_path"]
@@ -165,7 +166,7 @@ def check_ends(path: Path, positions: Position, is_strict: bool = True) -> None:
         return
     for time in (0.0, 1.0):
         with jax.ensure_compile_time_eval():
-            logdensity = jax.vmap(path(time))(positions)
+            logdensity = jax.vmap(path(time))(lift(positions))
         if isinstance(logdensity, jax.core.Tracer):  # of parameters, say
             return
         values = np.asarray(logdensity)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.dynamics import Dynamics, advance
+from jarzynski_jax.kernels.arithmetic import lift
 from jarzynski_jax.paths import Path, check_ends
 from jarzynski_jax.types import Array, PRNGKey
 from jarzynski_jax.walkers import Walkers
@@ -23,8 +24,10 @@ from jarzynski_jax.weights import conditional_effective_sample_size
 
 __all__ = ["AdaptiveInfo", "anneal_adaptively", "refine"]
 
-# Halvings of the interval that is left: single precision has no more.
+# Of the logarithm of a step, between the smallest one and all that is left of the path: to a
+# hundred-thousandth of the step.
 _NUM_BISECTIONS = 24
+_SMALLEST_STEP = 1e-30
 
 
 class AdaptiveInfo(NamedTuple):
@@ -184,18 +187,24 @@ def _next_time(
     """Find the furthest time with the share wanted, by bisection; and the share there."""
 
     def share_at(later: Array) -> Array:
-        new = jax.vmap(path(later))(walkers.position)
+        new = jax.vmap(path(later))(lift(walkers.position))
         increments = (new - walkers.state.logdensity).astype(walkers.log_weights.dtype)
         return conditional_effective_sample_size(walkers.log_weights, increments)
+
+    def after(log_step: Array) -> Array:
+        # Never where the walkers are already, so that they do not stand still.
+        return jnp.maximum(time + jnp.exp(log_step), jnp.nextafter(time, end))
 
     def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
         middle = (low + high) / 2
-        is_kept = share_at(middle) >= threshold
+        is_kept = share_at(after(middle)) >= threshold
         return jnp.where(is_kept, middle, low), jnp.where(is_kept, high, middle)
 
+    # In the logarithm, for where data are many the first step is many times smaller than the
+    # last one.
     end = jnp.ones_like(time)
-    low, high = jax.lax.fori_loop(0, _NUM_BISECTIONS, halve, (time, end))
-    # The upper end is always beyond where the walkers are, so that they never stand still.
-    found = jnp.where(share_at(end) >= threshold, end, jnp.where(low > time, low, high))
+    ends = jnp.log(jnp.full_like(time, _SMALLEST_STEP)), jnp.log(end - time)
+    low, _ = jax.lax.fori_loop(0, _NUM_BISECTIONS, halve, ends)
+    found = jnp.where(share_at(end) >= threshold, end, after(low))
     return found, share_at(found)

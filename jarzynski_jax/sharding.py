@@ -98,7 +98,7 @@ def state_shardings(state: TrainingState, mesh: Mesh) -> TrainingState:
         state, log_weights, roots = jax.tree.map(
             lambda _: parts, (walkers.state, walkers.log_weights, walkers.roots)
         )
-        return Walkers(state, log_weights, whole, roots)
+        return Walkers(state, log_weights, whole, roots, whole)
 
     return TrainingState(
         whole,

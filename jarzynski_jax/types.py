@@ -40,10 +40,21 @@ class KernelState(Protocol):
 
 
 class KernelInfo(Protocol):
-    """What the walkers need to know of a kernel's info: the increment of the log-weight."""
+    """What the walkers need to know of a kernel's info.
+
+    ``log_weight_increment`` is what the move adds to the log-weight, ``-inf`` for death.
+    ``is_lost`` tells whether the walker died by its own move, out of where the density is
+    positive and finite. Paths that come back from there would carry weight, and there are none:
+    what so dies is missing in the mean weight. A death that is not lost is exact, such as that
+    of a walker on which the new target is zero. Of an info without this field any death counts
+    as lost.
+    """
 
     @property
     def log_weight_increment(self) -> Array: ...  # noqa: D102
+
+    @property
+    def is_lost(self) -> Array: ...  # noqa: D102
 
 
 #: ``init(position, logdensity_fn) -> state``, for one walker.

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jarzynski_jax import weights
+from jarzynski_jax.kernels.arithmetic import is_lost
 from jarzynski_jax.resampling import AdaptiveResampler
 from jarzynski_jax.types import (
     Array,
@@ -45,7 +46,7 @@ __all__ = [
 
 
 class Walkers(NamedTuple):
-    """An ensemble of N walkers.
+    r"""An ensemble of N walkers.
 
     state
         The kernel's states, every leaf with leading axis N.
@@ -56,12 +57,17 @@ class Walkers(NamedTuple):
     roots
         Which of the first walkers each descends from, int32, shape ``(N,)``. Walkers of one
         root are not independent; the standard error of log Z is made of this.
+    leakage
+        About how much log Z is too low, in nats, because walkers died by their own moves:
+        :math:`-\sum_k \log(1 - q_k)` with q the share of the weight that so died in a move. A
+        scalar, 0 as long as none did.
     """
 
     state: Any
     log_weights: Array
     initial_log_partition_function: Array
     roots: Array
+    leakage: Array
 
     @property
     def position(self) -> Position:
@@ -139,6 +145,7 @@ def init(
         jnp.where(jnp.isfinite(state.logdensity), zeros, -jnp.inf),
         jnp.array(log_partition_function, dtype),
         jnp.arange(num_walkers, dtype=jnp.int32),
+        jnp.zeros((), dtype),
     )
 
 
@@ -191,7 +198,52 @@ def move(
     state, log_weights, info = move_each(
         keys, walkers.state, walkers.log_weights, logdensity_fn, kernel, *kernel_args
     )
-    return walkers._replace(state=state, log_weights=log_weights), info
+    leakage = walkers.leakage + lost_log_weight(walkers.log_weights, is_lost(info))
+    moved = walkers._replace(state=state, log_weights=log_weights, leakage=leakage)
+    return moved, info
+
+
+def lost_log_weight(log_weights: Array, is_lost: Array) -> Array:
+    r"""How much a move lowers log Z by the walkers that it lost, :math:`-\log(1 - q)`.
+
+    A walker that steps out of where the density is positive dies. Walkers that come back, as
+    many at rest, would bring as much weight with them, and there are none. So the mean weight
+    is too low by about the share that stepped out: nearly that at a target that hardly moves,
+    and less where the density falls to zero by itself. (Where numbers overflow, far out in the
+    tails, there is no weight to come back, and nothing is lost; that is not told apart.)
+
+    Parameters
+    ----------
+    log_weights
+        Before the move, shape ``(N,)``.
+    is_lost
+        Of each walker, by :class:`~jarzynski_jax.types.KernelInfo`; shape ``(N,)``.
+
+    Returns
+    -------
+    Array
+        A scalar, ``inf`` if all were lost.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> is_lost = jnp.array([True, True, False, False])
+    >>> round(float(lost_log_weight(jnp.zeros(4), is_lost)), 4)
+    0.6931
+    """
+
+    def lost(log_weights: Array) -> Array:
+        share = jnp.sum(jnp.where(is_lost, weights.normalize(log_weights), 0))
+        # Of walkers that are all dead already nothing is lost: their shares are NaN.
+        return -jnp.log1p(-jnp.minimum(jnp.nan_to_num(share), 1))
+
+    # Most moves lose none, and must not pay for it.
+    return jax.lax.cond(
+        jnp.any(is_lost),
+        lost,
+        lambda log_weights: jnp.zeros((), log_weights.dtype),
+        log_weights,
+    )
 
 
 def move_each(
@@ -385,6 +437,9 @@ def log_partition_function_error(walkers: Walkers) -> Array:
     too: hardly with systematic resampling, more with stratified; with multinomial resampling
     the error comes out up to twice too large.
 
+    What was lost at walls (``walkers.leakage``) is added in squares: a bias, not a spread, but
+    log Z is not known better than that.
+
     Near 1 a single root is left, the walkers know nothing of their spread any more, and
     log Z is not to be believed. And no walker knows of a mode that none has visited.
 
@@ -400,8 +455,8 @@ def log_partition_function_error(walkers: Walkers) -> Array:
     Returns
     -------
     Array
-        A scalar in [0, 1]; NaN if no walker is alive. Not for a block of a pool, whose roots
-        are all over the pool: NaN where that shows.
+        A scalar, in [0, 1] where no walker was lost; NaN if none is alive. Not for a block of
+        a pool, whose roots are all over the pool: NaN where that shows.
 
     Examples
     --------
@@ -418,7 +473,8 @@ def log_partition_function_error(walkers: Walkers) -> Array:
         weights.normalize(walkers.log_weights), walkers.roots, num_walkers
     )
     is_whole = jnp.max(walkers.roots) < num_walkers
-    return jnp.where(is_whole, weights.relative_error(families), jnp.nan)
+    error = jnp.hypot(weights.relative_error(families), walkers.leakage)
+    return jnp.where(is_whole, error, jnp.nan)
 
 
 def draw_block(rng_key: PRNGKey, num_walkers: int, block_size: int) -> Array:
@@ -536,7 +592,11 @@ def put(walkers: Walkers, indices: Array, block: Walkers) -> Walkers:
         (walkers.state, walkers.log_weights, walkers.roots),
         (block.state, block.log_weights, block.roots),
     )
-    return walkers._replace(state=state, log_weights=log_weights, roots=roots)
+    # Of the pool's weight the block has its share.
+    lost = (block.leakage - walkers.leakage) * indices.shape[0] / walkers.log_weights.shape[0]
+    return walkers._replace(
+        state=state, log_weights=log_weights, roots=roots, leakage=walkers.leakage + lost
+    )
 
 
 def check_fields(value: Any, what: str, *fields: str) -> None:

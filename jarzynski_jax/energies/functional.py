@@ -40,7 +40,28 @@ def functional(module: nnx.Module) -> tuple[EnergyFn, Params]:
     graphdef, param_state, fixed = split
 
     def energy_fn(params: Params, x: Position) -> Array:
-        model: Any = nnx.merge(graphdef, params, fixed)
-        return model(x)
+        model: Any = nnx.merge(graphdef, params, fixed, copy=True)
+        before = _leaves(model)
+        energy = model(x)
+        _check_unchanged(before, _leaves(model))
+        return energy
 
     return energy_fn, nnx.to_pure_dict(param_state)
+
+
+def _leaves(model: nnx.Module) -> dict[tuple, Any]:
+    """All that a module holds beside its parameters, by path."""
+    _, _, rest = nnx.split(model, nnx.Param, ...)
+    return {path: variable.get_value() for path, variable in nnx.to_flat_state(rest)}
+
+
+def _check_unchanged(before: dict[tuple, Any], after: dict[tuple, Any]) -> None:
+    """An energy that changes its module is not a function: it is random, or has a memory."""
+    changed = [path for path, value in after.items() if before.get(path) is not value]
+    if changed:
+        names = ", ".join(".".join(map(str, path)) for path in changed[:3])
+        raise ValueError(
+            "an energy must be the same function at every call, and this module changes "
+            f"{names} when it is called, as dropout, batch statistics and other random layers "
+            "do. Call module.eval() before, or build it without them"
+        )

@@ -1,9 +1,16 @@
-"""What the kernels compute alike: noise, products, checks; positions are any pytree."""
+"""What the kernels compute alike: noise, products, checks; positions are any pytree.
+
+Positions may be of half precision; they are then stored so, and all that is computed of them is
+of single precision: three digits of a log-density would leave nothing of a weight.
+"""
 
 import operator
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jarzynski_jax.types import Array, ArrayTree, LogDensityFn, Position, PRNGKey, Scalar
 
@@ -15,8 +22,12 @@ __all__ = [
     "check_step_size",
     "draw_noise",
     "drop_non_finite",
+    "is_lost",
     "keep_finite",
+    "lift",
+    "lower",
     "scalar_product",
+    "subtract",
     "value_and_grad",
 ]
 
@@ -28,25 +39,66 @@ def check_step_size(step_size: Scalar) -> None:
 
 def check_friction(friction: Scalar) -> None:
     """Raise a ``ValueError`` unless γ is positive or infinite, if its value is known."""
-    if isinstance(friction, int | float) and not friction > 0:
+    if not _holds(friction, lambda values: values > 0):
         raise ValueError(f"friction must be positive, or infinite; got {friction}")
 
 
 def check_positive(name: str, value: Scalar) -> None:
     """Raise a ``ValueError`` unless a value is positive and finite, if it is known."""
-    if isinstance(value, int | float) and not 0 < value < float("inf"):
+    if not _holds(value, lambda values: (values > 0) & (values < np.inf)):
         raise ValueError(f"{name} must be positive and finite; got {value}")
 
 
+def _holds(value: Scalar, condition: Callable[[np.ndarray], np.ndarray]) -> bool:
+    """Whether a number of Python, NumPy or JAX meets a condition; one that is traced may."""
+    return isinstance(value, jax.core.Tracer) or bool(np.all(condition(np.asarray(value))))
+
+
 def value_and_grad(logdensity_fn: LogDensityFn, position: Position) -> tuple[Array, ArrayTree]:
-    """Log-density and its gradient; raise a ``ValueError`` if they make no sense."""
+    """Log-density and gradient, float32 at least; a ``ValueError`` if they make no sense."""
     check_floating(position)
-    shape = jax.eval_shape(logdensity_fn, position).shape
+    lifted = lift(position)
+    shape = jax.eval_shape(logdensity_fn, lifted).shape
     if shape != ():
         raise ValueError(
             f"logdensity_fn must return a scalar for one walker; it returned shape {shape}"
         )
-    return jax.value_and_grad(logdensity_fn)(position)
+    logdensity, gradient = jax.value_and_grad(logdensity_fn)(lifted)
+    return lift(logdensity), gradient
+
+
+def lift(tree: ArrayTree) -> ArrayTree:
+    """Make float32 of numbers of half precision, and leave others as they are."""
+
+    def to_single(leaf: Array) -> Array:
+        dtype = jnp.result_type(leaf)
+        if not jnp.issubdtype(dtype, jnp.floating):
+            return leaf
+        wide = jnp.promote_types(dtype, jnp.float32)
+        return leaf if wide == dtype else jnp.asarray(leaf, wide)
+
+    return jax.tree.map(to_single, tree)
+
+
+def lower(tree: ArrayTree, like: ArrayTree) -> ArrayTree:
+    """Round numbers to the precision in which a position is stored."""
+
+    def to_dtype(leaf: Array, old: Array) -> Array:
+        dtype = jnp.result_type(old)
+        return leaf if jnp.result_type(leaf) == dtype else jnp.asarray(leaf, dtype)
+
+    return jax.tree.map(to_dtype, tree, like)
+
+
+def subtract(left: ArrayTree, right: ArrayTree) -> ArrayTree:
+    """Differences, float32 at least: of numbers of half precision without rounding."""
+    return jax.tree.map(jnp.subtract, lift(left), lift(right))
+
+
+def is_lost(info: Any) -> Array:
+    """Whether a move lost a walker by its own step, as its info tells; any death if not."""
+    found = getattr(info, "is_lost", None)
+    return ~jnp.isfinite(info.log_weight_increment) if found is None else found
 
 
 def check_floating(position: Position) -> None:
@@ -60,8 +112,11 @@ def check_floating(position: Position) -> None:
 
 
 def draw_noise(rng_key: PRNGKey, position: Position) -> Position:
-    """Independent standard normal numbers in the structure and dtypes of a position."""
-    leaves, structure = jax.tree.flatten(position)
+    """Independent standard normal numbers for a position, float32 at least.
+
+    In half precision they would have hardly any tails.
+    """
+    leaves, structure = jax.tree.flatten(lift(position))
     keys = [rng_key] if len(leaves) == 1 else list(jax.random.split(rng_key, len(leaves)))
     noise = [
         jax.random.normal(key, jnp.shape(leaf), jnp.result_type(leaf))

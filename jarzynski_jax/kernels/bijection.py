@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jarzynski_jax.kernels.arithmetic import all_finite, keep_finite
+from jarzynski_jax.kernels.arithmetic import all_finite, keep_finite, lift, lower
 from jarzynski_jax.kernels.binding import bind
 from jarzynski_jax.kernels.density_state import DensityState, init
 from jarzynski_jax.types import (
@@ -57,6 +57,11 @@ class BijectionInfo(NamedTuple):
     is_finite: Array
     log_determinant: Array
 
+    @property
+    def is_lost(self) -> Array:
+        """Never: it dies only where the new target is zero, and its weight 0 is exact."""
+        return jnp.zeros_like(self.is_finite)
+
 
 def build_kernel() -> Kernel:
     """Build the kernel for one walker.
@@ -85,9 +90,9 @@ def build_kernel() -> Kernel:
         bijection: Bijection,
     ) -> tuple[DensityState, BijectionInfo]:
         del rng_key
-        image, log_determinant = bijection(state.position)
+        image, log_determinant = bijection(lift(state.position))
         _check(state.position, image, log_determinant)
-        position = keep_finite(image, state.position)
+        position = keep_finite(lower(image, state.position), state.position)
         new_state = init(position, logdensity_fn)
         dtype = state.log_endpoint.dtype
         increment = (

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from jarzynski_jax.kernels.arithmetic import check_floating
+from jarzynski_jax.kernels.arithmetic import check_floating, lift
 from jarzynski_jax.types import Array, ArrayTree, LogDensityFn, Position
 
 __all__ = ["DensityState", "init", "without_endpoint"]
@@ -53,7 +53,7 @@ def init(position: Position, logdensity_fn: LogDensityFn) -> DensityState:
     -2.5
     """
     check_floating(position)
-    return without_endpoint(position, logdensity_fn(position))
+    return without_endpoint(position, logdensity_fn(lift(position)))
 
 
 def without_endpoint(position: Position, logdensity: Array) -> DensityState:
@@ -77,6 +77,5 @@ def without_endpoint(position: Position, logdensity: Array) -> DensityState:
     >>> float(without_endpoint(jnp.zeros(2), jnp.array(-3.0)).log_endpoint)
     0.0
     """
-    logdensity = jnp.asarray(logdensity)
-    dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
-    return DensityState(position, logdensity, jnp.zeros((), dtype))
+    logdensity = lift(jnp.asarray(logdensity))
+    return DensityState(position, logdensity, jnp.zeros((), logdensity.dtype))

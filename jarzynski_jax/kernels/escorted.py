@@ -37,7 +37,10 @@ from jarzynski_jax.kernels.arithmetic import (
     draw_noise,
     drop_non_finite,
     keep_finite,
+    lift,
+    lower,
     scalar_product,
+    subtract,
     value_and_grad,
 )
 from jarzynski_jax.kernels.binding import bind
@@ -105,6 +108,11 @@ class EscortedInfo(NamedTuple):
     log_weight_increment: Array
     is_finite: Array
 
+    @property
+    def is_lost(self) -> Array:
+        """Whether it died by its own move: walkers that come back are missing."""
+        return ~self.is_finite
+
 
 def init(
     position: Position, logdensity_fn: LogDensityFn, velocity_fn: VelocityFn
@@ -140,7 +148,7 @@ def init(
     logdensity, score = value_and_grad(logdensity_fn, position)
     dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
     zero = jnp.zeros((), dtype)
-    return EscortedState(position, velocity_fn(position), logdensity, score, zero)
+    return EscortedState(position, velocity_fn(lift(position)), logdensity, score, zero)
 
 
 def build_kernel() -> Kernel:
@@ -181,11 +189,11 @@ def build_kernel() -> Kernel:
         proposed = _escorted_step(rng_key, state, step_size, diffusion, preconditioner)
         position = keep_finite(proposed, state.position)
         logdensity, score = value_and_grad(logdensity_fn, position)
-        velocity = velocity_fn(position)
+        velocity = velocity_fn(lift(position))
 
         dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
         h, epsilon = jnp.asarray(step_size, dtype), jnp.asarray(diffusion, dtype)
-        displacement = jax.tree.map(jnp.subtract, proposed, state.position)
+        displacement = subtract(proposed, state.position)
         forces = solve(preconditioner, state.velocity), solve(preconditioner, velocity)
         gap = jax.tree.map(jnp.subtract, *forces)
 
@@ -272,4 +280,5 @@ def _escorted_step(
         return x + h * (velocity + epsilon * score) + jnp.sqrt(2 * h * epsilon) * noise
 
     score = apply(preconditioner, score)
-    return jax.tree.map(step, state.position, velocity, score, noise)
+    moved = jax.tree.map(step, lift(state.position), velocity, score, noise)
+    return lower(moved, state.position)

@@ -39,7 +39,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jarzynski_jax.kernels.arithmetic import check_floating, value_and_grad
+from jarzynski_jax.kernels.arithmetic import check_floating, lift, value_and_grad
 from jarzynski_jax.kernels.binding import bind
 from jarzynski_jax.kernels.density_state import DensityState, without_endpoint
 from jarzynski_jax.kernels.invariant import InvariantInfo
@@ -151,8 +151,9 @@ def build_kernel() -> Kernel:
         def given(hidden: Array) -> LogDensityFn:
             return lambda visible: logdensity_fn(Units(visible, hidden))
 
-        hidden = _draw(key_hidden, _probability(log_odds), _zeros(state.position, num_hidden))
-        visible_mean = _probability(jax.grad(given(hidden))(state.position))
+        visible = lift(state.position)
+        hidden = _draw(key_hidden, _probability(log_odds), _zeros(visible, num_hidden))
+        visible_mean = _probability(jax.grad(given(hidden))(visible))
         position = _draw(key_visible, visible_mean, state.position)
         moved, _ = _marginalize(position, logdensity_fn, num_hidden)
         increment = jnp.where(is_finite, increment, -jnp.inf)
@@ -202,6 +203,7 @@ def _marginalize(
 ) -> tuple[Array, Array]:
     """Log-density of the visible units alone, and log-odds of the hidden ones given them."""
     check_floating(position)
+    position = lift(position)
     hidden = _zeros(position, num_hidden)
 
     def given(hidden: Array) -> Array:

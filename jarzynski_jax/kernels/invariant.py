@@ -14,8 +14,10 @@ References: Neal, *Statistics and Computing* 11 (2001) 125; thesis, §3.3.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
+from jarzynski_jax.kernels.arithmetic import lift, lower
 from jarzynski_jax.kernels.binding import bind
 from jarzynski_jax.kernels.density_state import DensityState, init, without_endpoint
 from jarzynski_jax.types import (
@@ -49,6 +51,11 @@ class InvariantInfo(NamedTuple):
     log_weight_increment: Array
     is_finite: Array
     mcmc_info: Any
+
+    @property
+    def is_lost(self) -> Array:
+        """Never: it dies only where the new target is zero, and its weight 0 is exact."""
+        return jnp.zeros_like(self.is_finite)
 
 
 def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
@@ -87,7 +94,7 @@ def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
         *args: Any,
         **kwargs: Any,
     ) -> tuple[DensityState, InvariantInfo]:
-        mcmc_state = mcmc_init(state.position, logdensity_fn)
+        mcmc_state = mcmc_init(lift(state.position), logdensity_fn)
         for field in ("position", "logdensity"):
             if not hasattr(mcmc_state, field):
                 raise ValueError(
@@ -99,7 +106,13 @@ def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
         increment = mcmc_state.logdensity.astype(dtype) - state.logdensity.astype(dtype)
         is_finite = jnp.isfinite(increment)
         moved, mcmc_info = mcmc_kernel(rng_key, mcmc_state, logdensity_fn, *args, **kwargs)
-        new_state = without_endpoint(moved.position, moved.logdensity)
+        position = lower(moved.position, state.position)
+        is_rounded = jax.tree.map(jnp.result_type, (position, moved.position))
+        logdensity = moved.logdensity
+        if is_rounded[0] != is_rounded[1]:
+            # BlackJAX's noise may be wider than the position: what is carried on is rounded.
+            logdensity = logdensity_fn(lift(position))
+        new_state = without_endpoint(position, logdensity.astype(state.logdensity.dtype))
         increment = jnp.where(is_finite, increment, -jnp.inf)
         return new_state, InvariantInfo(increment, is_finite, mcmc_info)
 

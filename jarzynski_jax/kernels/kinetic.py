@@ -40,6 +40,8 @@ from jarzynski_jax.kernels.arithmetic import (
     draw_noise,
     drop_non_finite,
     keep_finite,
+    lift,
+    lower,
     scalar_product,
     value_and_grad,
 )
@@ -106,6 +108,11 @@ class KineticInfo(NamedTuple):
     is_finite: Array
     drawn_velocity: ArrayTree
 
+    @property
+    def is_lost(self) -> Array:
+        """Whether it died by its own move: walkers that come back are missing."""
+        return ~self.is_finite
+
 
 def init(position: Position, logdensity_fn: LogDensityFn) -> KineticState:
     """Weigh one walker for the first time; its velocity is drawn by its first step.
@@ -136,7 +143,7 @@ def init(position: Position, logdensity_fn: LogDensityFn) -> KineticState:
     """
     logdensity, logdensity_grad = value_and_grad(logdensity_fn, position)
     dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
-    velocity = jax.tree.map(jnp.zeros_like, position)
+    velocity = jax.tree.map(jnp.zeros_like, lift(position))
     return KineticState(
         position,
         velocity,
@@ -186,7 +193,8 @@ def build_kernel() -> Kernel:
 
         gradient = drop_non_finite(state.logdensity_grad)
         half = _step(before, apply_transposed_factor(preconditioner, gradient), step_size / 2)
-        proposed = _step(state.position, apply_factor(preconditioner, half), step_size)
+        displacement = apply_factor(preconditioner, half)
+        proposed = lower(_step(lift(state.position), displacement, step_size), state.position)
         position = keep_finite(proposed, state.position)
         logdensity, grad = value_and_grad(logdensity_fn, position)
         force = apply_transposed_factor(preconditioner, grad)

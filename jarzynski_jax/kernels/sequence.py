@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jarzynski_jax.kernels.arithmetic import is_lost
 from jarzynski_jax.kernels.binding import bind
 from jarzynski_jax.types import (
     Array,
@@ -89,6 +90,15 @@ class SequenceInfo(NamedTuple):
     log_weight_increment: Array
     is_finite: Array
     stages: tuple[Any, ...]
+
+    @property
+    def is_lost(self) -> Array:
+        """Whether the stage that it died in lost it by its own move."""
+        lost, is_alive = jnp.zeros_like(self.is_finite), jnp.ones_like(self.is_finite)
+        for info in self.stages:
+            lost |= is_alive & is_lost(info)
+            is_alive &= jnp.isfinite(info.log_weight_increment)
+        return lost
 
 
 def build_init(stages: Sequence[Stage]) -> KernelInit:

@@ -35,7 +35,10 @@ from jarzynski_jax.kernels.arithmetic import (
     draw_noise,
     drop_non_finite,
     keep_finite,
+    lift,
+    lower,
     scalar_product,
+    subtract,
     value_and_grad,
 )
 from jarzynski_jax.kernels.binding import bind
@@ -87,6 +90,11 @@ class ULAInfo(NamedTuple):
 
     log_weight_increment: Array
     is_finite: Array
+
+    @property
+    def is_lost(self) -> Array:
+        """Whether it died by its own move: walkers that come back are missing."""
+        return ~self.is_finite
 
 
 def init(position: Position, logdensity_fn: LogDensityFn) -> ULAState:
@@ -155,7 +163,7 @@ def build_kernel() -> Kernel:
         position = keep_finite(proposed, state.position)
         logdensity, grad = value_and_grad(logdensity_fn, position)
 
-        displacement = jax.tree.map(jnp.subtract, proposed, state.position)
+        displacement = subtract(proposed, state.position)
         dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
         quarter = jnp.asarray(step_size, dtype) / 4
 
@@ -220,4 +228,5 @@ def _langevin_step(
         h = jnp.asarray(step_size, jnp.result_type(x))
         return x + h * drift + jnp.sqrt(2 * h) * noise
 
-    return jax.tree.map(step, state.position, apply(preconditioner, gradient), noise)
+    drift = apply(preconditioner, gradient)
+    return lower(jax.tree.map(step, lift(state.position), drift, noise), state.position)

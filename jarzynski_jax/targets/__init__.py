@@ -8,10 +8,12 @@ from jarzynski_jax.targets.gaussians import (
     two_modes,
 )
 from jarzynski_jax.targets.target import Target, product
+from jarzynski_jax.targets.unbounded import Unbounded, unbounded
 from jarzynski_jax.targets.wells import double_well, many_well
 
 __all__ = [
     "Target",
+    "Unbounded",
     "double_well",
     "forty_modes",
     "funnel",
@@ -20,4 +22,5 @@ __all__ = [
     "many_well",
     "product",
     "two_modes",
+    "unbounded",
 ]

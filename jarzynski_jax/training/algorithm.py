@@ -20,6 +20,7 @@ from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax import weights
 from jarzynski_jax.blocks import Statistic, average, choose_block_size
 from jarzynski_jax.dynamics import Dynamics, advance_and_average
+from jarzynski_jax.kernels.arithmetic import lift
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Params, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers import Walkers
 
@@ -251,7 +252,7 @@ def sum_energies(energy_fn: EnergyFn, params: Params) -> Statistic:
 
     def energy_sums(position: Position, weights: Array) -> tuple[Array, Params]:
         def total(params: Params) -> Array:
-            energies = jax.vmap(energy_fn, (None, 0))(params, position)
+            energies = jax.vmap(energy_fn, (None, 0))(params, lift(position))
             # A weight of zero must silence a NaN, so the product alone will not do.
             return jnp.sum(jnp.where(weights == 0, 0, weights * energies))
 
