@@ -418,7 +418,8 @@ def log_partition_bounds(
     log_ratios, end_points, info = jax.lax.map(forward, (key_forward, key_end, positions))
     back, back_info = jax.lax.map(backward, (key_backward, end_points))
     left = jax.lax.map(
-        lambda inputs: _left_by_a_step(*inputs, path(1.0), dynamics), (key_end, end_points)
+        lambda inputs: _left_by_a_step(inputs[0], inputs[1], path(1.0), dynamics),
+        (key_end, end_points),
     )
     relaxed_back, relaxed_info = None, None
     if relaxed is not None:

@@ -205,9 +205,9 @@ def _lost_walkers(bounds: LogPartitionBounds) -> list[str]:
         ("backward", "high", bounds.backward_info),
         ("backward, from relaxed samples,", "high", bounds.relaxed_info),
     ):
-        leakage = 0.0 if info is None else float(np.max(info.leakage))
-        if not leakage > _MAX_LEAKAGE:
+        if info is None or not np.max(info.leakage) > _MAX_LEAKAGE:
             continue
+        leakage = float(np.max(info.leakage))
         num_dead = np.sum(info.num_dead, axis=-1).mean()
         doubts.append(
             f"walkers died on the way {name}, {num_dead:.3g} of {_num_walkers(bounds)} a "

@@ -134,7 +134,8 @@ def check_times(times: Array, is_ascending: bool = False) -> Array:
 def check_ends(path: Path, positions: Position, is_strict: bool = True) -> None:
     """Check that both ends of a path make sense where its walkers start.
 
-    A density may be zero at some positions, where walkers die; NaN and infinite densities, and
+    A density may be zero at some positions, where walkers die (rightly, unless by an unadjusted
+    move: see :class:`~jarzynski_jax.walkers.Walkers`); NaN and infinite densities, and
     one that is zero everywhere, are mistakes. Of walkers on their way some may have died of
     a NaN; then it is a mistake if all do.
 

@@ -133,3 +133,37 @@ def test_moves_draw_independent_noise():
     moved, _ = advance(jax.random.key(3), ensemble, free, langevin(0.5, num_moves=2))
     assert np.var(moved.position) == pytest.approx(2.0, rel=0.1)
     assert moved.log_weights.tolist() == [0.0] * 4000
+
+
+BAD_NUMBERS = [
+    0,
+    0.0,
+    -0.1,
+    float("nan"),
+    np.float64(-0.1),
+    np.float32(-0.1),
+    np.float16(0),
+    np.int64(0),
+    np.float32("nan"),
+    np.array(-0.1),
+    np.array([0.1, -0.1]),
+    jnp.array(-0.1),
+    jnp.array(jnp.inf),
+]
+
+
+@pytest.mark.parametrize("bad", BAD_NUMBERS)
+@pytest.mark.parametrize(
+    "make", [langevin, lambda h: kinetic_langevin(h, 1.0), lambda h: kinetic_langevin(1.0, h)]
+)
+def test_numbers_of_any_type_are_checked(make, bad):
+    if make is not langevin and np.any(np.isposinf(bad)):
+        pytest.skip("an infinite friction is unadjusted Langevin")
+    with pytest.raises(ValueError, match="must be positive"):
+        make(bad)
+
+
+@pytest.mark.parametrize("good", [1, np.float16(0.1), np.array(0.1), jnp.array(0.1)])
+def test_positive_numbers_of_any_type_are_taken(good):
+    assert langevin(good).kernel_args == (good,)
+    jax.jit(lambda h: langevin(h).kernel_args)(good)

@@ -557,3 +557,32 @@ def test_canary_unweighted_walkers_do_not():
     ratio = exact_gradient(base)[0]
     assert_biased(ratio * unweighted[:, 1:], exact_gradient(base)[1:])
     assert_unbiased(weighted[:, 1:], exact_gradient(base)[1:])
+
+
+class Forgetful(nnx.Module):
+    def __init__(self, rngs):
+        self.first = nnx.Linear(2, 16, rngs=rngs)
+        self.drop = nnx.Dropout(0.5, rngs=rngs)
+        self.norm = nnx.BatchNorm(16, rngs=rngs)
+        self.last = nnx.Linear(16, 1, rngs=rngs)
+
+    def __call__(self, x):
+        hidden = self.drop(nnx.silu(self.first(x)))
+        return self.last(self.norm(hidden[None])[0])[0]
+
+
+@pytest.mark.parametrize("transform", [lambda f: f, jax.jit, lambda f: jax.grad(f, 1)])
+def test_an_energy_that_changes_its_module_is_refused(transform):
+    energy_fn, params = functional(Forgetful(nnx.Rngs(0)))
+    with pytest.raises(ValueError, match=r"same function at every call.*drop.*module.eval\(\)"):
+        transform(energy_fn)(params, jnp.ones(2))
+
+
+def test_the_same_module_in_eval_is_a_pure_function():
+    module = Forgetful(nnx.Rngs(0))
+    module.eval()
+    energy_fn, params = functional(module)
+    x = jnp.ones((3, 2))
+    batched = jax.jit(jax.vmap(energy_fn, (None, 0)))
+    np.testing.assert_array_equal(batched(params, x), batched(params, x))
+    assert np.all(np.isfinite(jax.grad(energy_fn, 1)(params, x[0])))

@@ -1,12 +1,17 @@
 """The bracket and its doubts; exact cross entropies of Gaussians and mixtures."""
 
+import jax
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 from sklearn import mixture
 
-from jarzynski_jax import evaluation
-from jarzynski_jax.annealing import AnnealingInfo, LogPartitionBounds
+from jarzynski_jax import evaluation, targets
+from jarzynski_jax.annealing import AnnealingInfo, LogPartitionBounds, log_partition_bounds
+from jarzynski_jax.dynamics import langevin
+from jarzynski_jax.paths import geometric_path
 
 ENERGIES = np.array([19.0, 20.0, 21.0])
 GOOD = np.array([15.0, 15.1, 14.9, 15.0])
@@ -101,3 +106,62 @@ def test_noise_copies():
     assert noisy.dtype == np.float32
     assert np.std(noisy) == pytest.approx(0.3, rel=0.02)
     assert evaluation.add_noise(np.zeros((5, 3)), 0.0, 4, seed=0).shape == (5, 1, 3)
+
+
+@pytest.mark.parametrize("relaxed", [None, GOOD[:1] + 0.1])
+@pytest.mark.parametrize(("gap", "doubt"), [(3.0, "3.0 nats apart"), (-3.0, "3.0 nats below")])
+def test_one_replicate_is_not_believed_for_want_of_an_error(relaxed, gap, doubt):
+    info = AnnealingInfo(*(np.full((1, 10), 0.6) for _ in range(4)))
+    bounds = LogPartitionBounds(GOOD[:1], GOOD[:1] + gap, relaxed, None, info)
+    result = evaluation.bracket(ENERGIES, bounds)
+    assert any(doubt in text for text in result.doubts)
+    assert result.lower_error == np.inf
+    fine = LogPartitionBounds(GOOD[:1], GOOD[:1] + 0.1, relaxed, None, info)
+    assert evaluation.bracket(ENERGIES, fine).doubts == ()
+
+
+offsets = st.floats(-1e4, 1e4)
+
+
+@given(offsets, st.permutations(range(4)), st.floats(-2, 2))
+def test_a_bracket_does_not_depend_on_offsets_and_order(offset, order, gap):
+    """Energies and log Z move against each other where an energy is known to a constant."""
+    order = np.array(order)
+    plain = evaluation.bracket(ENERGIES, _bounds(backward=GOOD + gap, relaxed=None))
+    moved = evaluation.bracket(
+        ENERGIES[::-1] + offset,
+        _bounds(GOOD[order] - offset, GOOD[order] + gap - offset, None),
+    )
+    np.testing.assert_allclose(moved[:4], plain[:4], atol=1e-6)
+    assert moved.test_error == pytest.approx(plain.test_error)
+    assert moved.doubts == plain.doubts
+
+
+def test_log_z_itself_is_bracketed():
+    found = evaluation.log_partition_bracket(_bounds())
+    assert (found.lower, found.upper) == pytest.approx((15.0, 15.1))
+    assert found.doubts == ()
+
+
+NARROW = targets.gaussian([0.02] + [1.0] * 7)
+WIDE = targets.gaussian([4.0] * 8)
+
+
+@pytest.mark.parametrize(
+    ("step_size", "num_steps", "cause"),
+    [(0.04, 200, "time step"), (0.04, 2000, "time step"), (0.02, 20, "more annealing steps")],
+)
+def test_doubts_name_the_step_size_or_the_number_of_steps(step_size, num_steps, cause):
+    """h = 0.04 is unstable for a variance of 0.02, which more steps make worse; 0.02 is not."""
+    path = geometric_path(WIDE.logdensity_fn, NARROW.logdensity_fn)
+    x = WIDE.sample(jax.random.key(0), 2000).reshape(4, 500, 8)
+    bounds = jax.jit(
+        lambda key: log_partition_bounds(
+            key, x, path, WIDE.log_partition_function, langevin(step_size), num_steps
+        )
+    )(jax.random.key(1))
+    doubts = evaluation.log_partition_bracket(bounds).doubts
+    assert cause in doubts[0]
+    is_step = cause == "time step"
+    assert any("Take a smaller step size" in doubt for doubt in doubts) == is_step
+    assert any("would bring them together" in doubt for doubt in doubts) != is_step

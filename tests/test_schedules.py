@@ -11,7 +11,7 @@ from zscore import assert_unbiased, replicate
 
 from jarzynski_jax import annealing, walkers
 from jarzynski_jax.dynamics import langevin
-from jarzynski_jax.paths import geometric_path
+from jarzynski_jax.paths import geometric_path, tempering_path
 from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.schedules import anneal_adaptively, refine
 from jarzynski_jax.weights import conditional_effective_sample_size
@@ -143,3 +143,25 @@ def test_refine_wants_a_step():
     _, info = adapt(jax.random.key(0), max_steps=3)
     with pytest.raises(ValueError, match="num_steps must be at least 1; got 0"):
         refine(info, 0)
+
+
+@pytest.mark.parametrize("curvature", [1.0, 1e4, 1e8, 1e16])
+def test_the_first_step_is_as_small_as_the_data_are_many(curvature):
+    """A likelihood of 1e8 observations: the step that keeps 0.9 is 7.5e-9."""
+    path = tempering_path(lambda x: -(x**2) / 2, lambda x: -curvature * x**2 / 2)
+    x = jax.random.normal(jax.random.key(0), (2000,))
+    begin = walkers.init(x, path(0.0), DYNAMICS.kernel_init)
+    _, info = anneal_adaptively(jax.random.key(1), begin, path, DYNAMICS, 0.9, max_steps=1)
+    assert float(info.conditional_effective_sample_size[0]) == pytest.approx(0.9, abs=1e-3)
+    scaled = curvature * float(info.times[0])
+    # Of a Gaussian, (1 + 2 s)^(1/2) / (1 + s) = 0.9 with s = 0.77.
+    assert scaled == pytest.approx(0.77, rel=0.1)
+
+
+def test_steps_near_the_end_are_the_smallest_there_are_at_least():
+    """Where nothing that float32 can tell from the last time keeps enough, it still goes on."""
+    path = lambda t: lambda x: -1e12 * jnp.maximum(t - 0.5, 0) * x**2  # noqa: E731
+    x = jax.random.normal(jax.random.key(0), (100,))
+    begin = walkers.init(x, path(0.0), DYNAMICS.kernel_init)
+    _, info = anneal_adaptively(jax.random.key(1), begin, path, DYNAMICS, 0.9, max_steps=5)
+    assert np.all(np.diff(info.times[: int(info.num_steps)]) > 0)

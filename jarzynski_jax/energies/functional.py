@@ -51,7 +51,7 @@ def functional(module: nnx.Module) -> tuple[EnergyFn, Params]:
 
 def _leaves(model: nnx.Module) -> dict[tuple, Any]:
     """All that a module holds beside its parameters, by path."""
-    _, _, rest = nnx.split(model, nnx.Param, ...)
+    rest: Any = nnx.state(model, nnx.Not(nnx.Param))
     return {path: variable.get_value() for path, variable in nnx.to_flat_state(rest)}
 
 

@@ -67,7 +67,7 @@ def value_and_grad(logdensity_fn: LogDensityFn, position: Position) -> tuple[Arr
     return lift(logdensity), gradient
 
 
-def lift(tree: ArrayTree) -> ArrayTree:
+def lift(tree: Any) -> Any:
     """Make float32 of numbers of half precision, and leave others as they are."""
 
     def to_single(leaf: Array) -> Array:
@@ -80,7 +80,7 @@ def lift(tree: ArrayTree) -> ArrayTree:
     return jax.tree.map(to_single, tree)
 
 
-def lower(tree: ArrayTree, like: ArrayTree) -> ArrayTree:
+def lower(tree: Any, like: Any) -> Any:
     """Round numbers to the precision in which a position is stored."""
 
     def to_dtype(leaf: Array, old: Array) -> Array:
@@ -128,7 +128,7 @@ def draw_noise(rng_key: PRNGKey, position: Position) -> Position:
 def keep_finite(proposed: Position, position: Position) -> Position:
     """Leave numbers that overflow where they were, so that no sum over walkers is poisoned.
 
-    The walker's weight is 0 then, so this is exact.
+    The walker is dead then, and may stand anywhere.
     """
     return jax.tree.map(
         lambda new, old: jnp.where(jnp.isfinite(new), new, old), proposed, position

@@ -94,7 +94,7 @@ def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
         *args: Any,
         **kwargs: Any,
     ) -> tuple[DensityState, InvariantInfo]:
-        mcmc_state = mcmc_init(lift(state.position), logdensity_fn)
+        mcmc_state = mcmc_init(_widen(state.position), logdensity_fn)
         for field in ("position", "logdensity"):
             if not hasattr(mcmc_state, field):
                 raise ValueError(
@@ -110,7 +110,7 @@ def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
         is_rounded = jax.tree.map(jnp.result_type, (position, moved.position))
         logdensity = moved.logdensity
         if is_rounded[0] != is_rounded[1]:
-            # BlackJAX's noise may be wider than the position: what is carried on is rounded.
+            # What is carried on is rounded.
             logdensity = logdensity_fn(lift(position))
         new_state = without_endpoint(position, logdensity.astype(state.logdensity.dtype))
         increment = jnp.where(is_finite, increment, -jnp.inf)
@@ -151,3 +151,12 @@ def as_top_level_api(
     0.0
     """
     return bind(init, build_kernel(mcmc_init, mcmc_kernel), logdensity_fn, *args)
+
+
+def _widen(position: Position) -> Position:
+    """Lift a position to JAX's default precision, for BlackJAX draws noise of no other."""
+    default = jnp.result_type(float)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, jnp.promote_types(jnp.result_type(leaf), default)),
+        position,
+    )

@@ -87,7 +87,7 @@ def unbounded(logdensity_fn: LogDensityFn, support: Any) -> Unbounded:
             raise ValueError(f"no bijection onto {constraint!r} is known to numpyro") from error
 
     transforms = [transform(leaf) for leaf in jax.tree.leaves(support, is_leaf=is_constraint)]
-    structure = jax.tree.structure(support, is_leaf=is_constraint)
+    structure: Any = jax.tree.structure(support, is_leaf=is_constraint)
 
     def to_support(y: Position) -> Position:
         parts = structure.flatten_up_to(y)

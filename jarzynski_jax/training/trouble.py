@@ -24,6 +24,12 @@ _ADVICE_SLOWER = (
     "Take a smaller learning rate, or more walkers or moves an update, so that the walkers "
     "can follow the model."
 )
+_ADVICE_SUPPORT = (
+    "If the density ends at a wall, take Metropolis-adjusted moves (kernels.metropolis in "
+    "kernels.invariant), or a bijection to an unbounded space (targets.unbounded); if not, a "
+    "smaller step size, well below the smallest variance of the data along any direction, "
+    "noise included, or a smaller learning rate."
+)
 _ADVICE_STEP_SIZE = (
     "Take a smaller step size: it must be well below the smallest variance of the data along "
     "any direction, noise included; or a smaller learning rate."
@@ -44,6 +50,9 @@ class Watch(NamedTuple):
     is_weighted
         Whether the training walkers carry weights. Without them nobody expects the walkers
         to keep up with the model: then only the death of the walkers is fatal.
+    num_walkers
+        How many training walkers move at an update, to tell which share of them died; None if
+        it does not matter.
     """
 
     num_features: int
@@ -51,6 +60,7 @@ class Watch(NamedTuple):
     min_effective_sample_size: float = 0.05
     patience: int = 3
     is_weighted: bool = True
+    num_walkers: int | None = None
 
 
 class Trouble(NamedTuple):
@@ -186,12 +196,18 @@ def _some_died(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
     last = chunks[-1]
     if last.num_dead == 0 or last.first_dead_step is not None:
         return None
+    num_steps = last.last_step - last.first_step
+    share = ""
+    if watch.num_walkers is not None:
+        share = f", {100 * last.num_dead / (num_steps * watch.num_walkers):.2g} % an update,"
     return Trouble(
         "some died",
         last.last_step,
-        f"{last.num_dead} walkers came to where the energy or its gradient is not finite, and "
-        f"have weight 0; {last.num_skipped} updates were skipped for it",
-        _ADVICE_STEP_SIZE,
+        f"{last.num_dead} walkers{share} came to where the energy or its gradient is not "
+        "finite, and died. At a wall of the density those that come back are missing: weights, "
+        "gradient and log Z are then wrong, and not only spread out. "
+        f"{last.num_skipped} updates were skipped for it",
+        _ADVICE_SUPPORT,
         is_fatal=False,
     )
 
