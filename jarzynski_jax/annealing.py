@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jarzynski_jax import walkers as walkers_lib
+from jarzynski_jax.compiling import compiled_once
 from jarzynski_jax.dynamics import Dynamics, advance
 from jarzynski_jax.kernels import metropolis
 from jarzynski_jax.kernels.invariant import InvariantInfo
@@ -113,7 +114,13 @@ def anneal(
     # In the precision of the weights, or a path would change it on the way.
     times = check_times(times).astype(walkers.log_weights.dtype)
     check_ends(path, walkers.position, is_strict=False)
+    return _anneal(rng_key, walkers, path, times, dynamics)
 
+
+@compiled_once
+def _anneal(
+    rng_key: PRNGKey, walkers: Walkers, path: Path, times: Array, dynamics: Dynamics
+) -> tuple[Walkers, AnnealingInfo]:
     def step(walkers: Walkers, inputs: tuple[PRNGKey, Array]) -> tuple[Walkers, AnnealingInfo]:
         key, time = inputs
         key_move, key_resample = jax.random.split(key)
@@ -177,6 +184,17 @@ def relax(
     >>> bool(abs(jnp.var(x) - 1) < 0.3), bool(rate > 0.9)
     (True, True)
     """
+    return _relax(rng_key, positions, logdensity_fn, dynamics, num_steps)
+
+
+@compiled_once
+def _relax(
+    rng_key: PRNGKey,
+    positions: Position,
+    logdensity_fn: LogDensityFn,
+    dynamics: Dynamics,
+    num_steps: int,
+) -> tuple[Position, Array]:
     kernel = metropolis.adjust(dynamics.kernel)
     states = jax.vmap(lambda x: dynamics.kernel_init(x, logdensity_fn))(positions)
     num_walkers = jax.tree.leaves(positions)[0].shape[0]
@@ -224,13 +242,14 @@ def work(
     rng_key
         A key of ``jax.random``.
     first_positions
-        Exact, independent samples of ``path(times[0])``, leading axis n.
+        Exact, independent samples of ``path(0)``, leading axis n.
     last_positions
         Independent samples of ``path(times[-1])``, leading axis m.
     path
         ``path(t) -> logdensity_fn``.
     times
-        Shape ``(K + 1,)``, ascending, both ends included.
+        The path's parameter after each step, shape ``(K,)``, ascending, as for :func:`anneal`:
+        runs start at ``path(0)``. (A first time of 0 is a step at rest, and does no harm.)
     dynamics
         How the walkers move.
     reverse_dynamics
@@ -258,9 +277,8 @@ def work(
     >>> from jarzynski_jax.paths import geometric_path
     >>> path = geometric_path(lambda x: -(x**2) / 2, lambda x: -2 * x**2)
     >>> x = jax.random.normal(jax.random.key(0), (2, 1000))
-    >>> found = work(
-    ...     jax.random.key(1), x[0], x[1] / 2, path, jnp.linspace(0, 1, 21), langevin(0.05)
-    ... )
+    >>> times = jnp.linspace(0, 1, 21)[1:]
+    >>> found = work(jax.random.key(1), x[0], x[1] / 2, path, times, langevin(0.05))
     >>> bar = free_energy.estimate(*found).bar
     >>> bool(abs(bar.value - jnp.log(2)) < 4.5 * bar.standard_error)
     True
@@ -269,8 +287,25 @@ def work(
     if reverse_dynamics is None:
         _check_undoes_itself(first_positions, path, dynamics)
         reverse_dynamics = dynamics
+    check_ends(path, first_positions, is_strict=False)
+    return _work(
+        rng_key, first_positions, last_positions, path, times, dynamics, reverse_dynamics
+    )
+
+
+@compiled_once
+def _work(
+    rng_key: PRNGKey,
+    first_positions: Position,
+    last_positions: Position,
+    path: Path,
+    times: Array,
+    dynamics: Dynamics,
+    reverse_dynamics: Dynamics,
+) -> Work:
     # Target by target as the moves see them, so that they can be read backwards.
-    targets = jnp.concatenate([times[:1], jnp.repeat(times[1:], dynamics.num_moves)])
+    start = jnp.zeros(1, times.dtype)
+    targets = jnp.concatenate([start, jnp.repeat(times, dynamics.num_moves)])
 
     def run(key: PRNGKey, positions: Position, targets: Array, dynamics: Dynamics) -> Array:
         alone = dynamics._replace(num_moves=1, resampler=adaptive(systematic, 0.0))
@@ -340,8 +375,11 @@ def log_partition_bounds(
     path: Path,
     log_partition_function_0: Scalar,
     dynamics: Dynamics,
-    num_steps: int,
+    num_steps: int | None = None,
     relaxed: Position | None = None,
+    *,
+    times: Array | None = None,
+    num_replicates: int | None = None,
 ) -> LogPartitionBounds:
     """Bound log Z of the last density of a path from both sides.
 
@@ -351,7 +389,8 @@ def log_partition_bounds(
         A key of ``jax.random``.
     positions
         Exact, independent samples of ``path(0)``, leading axes ``(R, N)``: R independent
-        replicates of N walkers each. Their spread tells the standard error.
+        replicates of N walkers each. Their spread tells the standard error. With
+        ``num_replicates``, leading axis ``R N``.
     path
         ``path(t) -> logdensity_fn``.
     log_partition_function_0
@@ -359,9 +398,16 @@ def log_partition_bounds(
     dynamics
         How the walkers move and resample.
     num_steps
-        K, steps of equal length along the path, each way.
+        K, steps of equal length along the path, each way. From a prior to a posterior that is
+        much narrower they are ill spent; give ``times`` then.
     relaxed
-        Samples of ``path(1)`` found without the forward runs, leading axes ``(R, N)``.
+        Samples of ``path(1)`` found without the forward runs, in the shape of ``positions``.
+    times
+        In place of ``num_steps``, the path's parameter after each step forward, shape ``(K,)``,
+        ascending to 1, as for :func:`anneal`; from :func:`~jarzynski_jax.schedules.refine`, say.
+        Backward runs take the same way back.
+    num_replicates
+        R, into which an ensemble of one leading axis is cut.
 
     Returns
     -------
@@ -371,7 +417,9 @@ def log_partition_bounds(
     Raises
     ------
     ValueError
-        If ``num_steps`` is below one, or an end of the path makes no sense.
+        If ``num_steps`` is below one, not one of ``num_steps`` and ``times`` is given, an end
+        of the path makes no sense, or ``positions`` look like one ensemble of vectors rather
+        than replicates.
 
     Examples
     --------
@@ -379,17 +427,73 @@ def log_partition_bounds(
     >>> from jarzynski_jax.dynamics import langevin
     >>> from jarzynski_jax.paths import geometric_path
     >>> path = geometric_path(lambda x: -(x**2) / 2, lambda x: -2 * x**2)
-    >>> x = jax.random.normal(jax.random.key(0), (2, 500))
-    >>> bounds = log_partition_bounds(jax.random.key(1), x, path, 0.0, langevin(0.05), 100)
+    >>> x = jax.random.normal(jax.random.key(0), (1000,))
+    >>> bounds = log_partition_bounds(
+    ...     jax.random.key(1), x, path, 0.0, langevin(0.05), 100, num_replicates=2
+    ... )
     >>> bounds.forward.shape, bounds.backward.shape
     ((2,), (2,))
     """
+    times = _schedule(num_steps, times)
+    positions = _by_replicate(positions, num_replicates)
+    if relaxed is not None:
+        relaxed = _by_replicate(relaxed, num_replicates)
+    check_ends(path, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), positions))
+    return _log_partition_bounds(
+        rng_key, positions, path, log_partition_function_0, dynamics, times, relaxed
+    )
+
+
+def _schedule(num_steps: int | None, times: Array | None) -> Array:
+    if (num_steps is None) == (times is None):
+        raise ValueError(
+            "either num_steps or times must be given, and not both; got "
+            f"num_steps={num_steps} and times={times}"
+        )
+    if times is not None:
+        return check_times(times, is_ascending=True)
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1; got {num_steps}")
-    check_ends(path, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), positions))
+    return jnp.arange(1, num_steps + 1) / num_steps
+
+
+#: More replicates than this are taken for walkers, unless their number is given.
+_MOST_REPLICATES = 64
+
+
+def _by_replicate(positions: Position, num_replicates: int | None) -> Position:
+    """Bring positions to the leading axes (R, N)."""
+    leading = jax.tree.leaves(positions)[0].shape[:2]
+    if num_replicates is None:
+        if len(leading) < 2 or leading[0] > min(leading[1], _MOST_REPLICATES):
+            raise ValueError(
+                "positions must have the leading axes (R, N), R replicates of N walkers; got "
+                f"{leading}, which looks like one ensemble of {leading[0]} walkers. Give "
+                "num_replicates, into how many replicates it is to be cut"
+            )
+        return positions
+    if num_replicates < 1 or leading[0] % num_replicates:
+        raise ValueError(
+            f"num_replicates must divide the number of walkers, {leading[0]}; got "
+            f"{num_replicates}"
+        )
+    return jax.tree.map(
+        lambda leaf: leaf.reshape(num_replicates, -1, *leaf.shape[1:]), positions
+    )
+
+
+@compiled_once
+def _log_partition_bounds(
+    rng_key: PRNGKey,
+    positions: Position,
+    path: Path,
+    log_partition_function_0: Scalar,
+    dynamics: Dynamics,
+    upward: Array,
+    relaxed: Position | None,
+) -> LogPartitionBounds:
     num_replicates = jax.tree.leaves(positions)[0].shape[0]
-    upward = jnp.arange(1, num_steps + 1) / num_steps
-    downward = jnp.arange(num_steps - 1, -1, -1) / num_steps
+    downward = jnp.concatenate([upward[-2::-1], jnp.zeros(1, upward.dtype)])
     key_forward, key_end, key_backward, key_relaxed = (
         jax.random.split(key, num_replicates) for key in jax.random.split(rng_key, 4)
     )

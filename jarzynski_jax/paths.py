@@ -135,7 +135,8 @@ def check_ends(path: Path, positions: Position, is_strict: bool = True) -> None:
     """Check that both ends of a path make sense where its walkers start.
 
     A density may be zero at some positions, where walkers die (rightly, unless by an unadjusted
-    move: see :class:`~jarzynski_jax.walkers.Walkers`); NaN and infinite densities, and
+    move: see :class:`~jarzynski_jax.walkers.Walkers`), and the last one at all of them, as
+    between two states that have no position in common. NaN and infinite densities, and a first
     one that is zero everywhere, are mistakes. Of walkers on their way some may have died of
     a NaN; then it is a mistake if all do.
 
@@ -151,8 +152,8 @@ def check_ends(path: Path, positions: Position, is_strict: bool = True) -> None:
     Raises
     ------
     ValueError
-        If a density is NaN or infinite at a position, at all of them if not strict, or zero
-        at all.
+        If a density is NaN or infinite at a position, at all of them if not strict, or the
+        first one zero at all.
 
     Examples
     --------
@@ -177,5 +178,5 @@ def check_ends(path: Path, positions: Position, is_strict: bool = True) -> None:
                 f"the path's log-density at t = {time:g} is NaN or +inf at "
                 f"{np.sum(is_wrong)} of {is_wrong.size} positions"
             )
-        if np.all(np.isneginf(values)):
+        if time == 0 and np.all(np.isneginf(values)):
             raise ValueError(f"the path's density at t = {time:g} is zero at all positions")

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jarzynski_jax import walkers as walkers_lib
+from jarzynski_jax.compiling import compiled_once
 from jarzynski_jax.dynamics import Dynamics, advance
 from jarzynski_jax.kernels.arithmetic import lift
 from jarzynski_jax.paths import Path, check_ends
@@ -115,7 +116,18 @@ def anneal_adaptively(
     if max_steps < 1:
         raise ValueError(f"max_steps must be at least 1; got {max_steps}")
     check_ends(path, walkers.position, is_strict=False)
+    return _anneal_adaptively(rng_key, walkers, path, dynamics, threshold, max_steps)
 
+
+@compiled_once
+def _anneal_adaptively(
+    rng_key: PRNGKey,
+    walkers: Walkers,
+    path: Path,
+    dynamics: Dynamics,
+    threshold: float,
+    max_steps: int,
+) -> tuple[Walkers, AdaptiveInfo]:
     def is_on_the_way(carry: tuple) -> Array:
         _, index, time, *_ = carry
         return (index < max_steps) & (time < 1)

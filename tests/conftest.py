@@ -55,3 +55,24 @@ def _forget_compiled_programs():
     """Thousands of small programs would hold gigabytes by the end of the suite."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture
+def recompilations():
+    """A context that counts the programs compiled in it."""
+
+    @contextlib.contextmanager
+    def counting():
+        events = []
+
+        def listen(event, *_, **__):
+            if event == "/jax/core/compile/backend_compile_duration":
+                events.append(event)
+
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        try:
+            yield lambda: len(events)
+        finally:
+            jax.monitoring.unregister_event_duration_listener(listen)
+
+    return counting

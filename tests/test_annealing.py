@@ -25,12 +25,13 @@ from zscore import (
 )
 
 from jarzynski_jax import walkers
-from jarzynski_jax.annealing import anneal, log_partition_bounds, relax
-from jarzynski_jax.dynamics import langevin
+from jarzynski_jax.annealing import anneal, log_partition_bounds, relax, work
+from jarzynski_jax.dynamics import Dynamics, langevin
 from jarzynski_jax.energies import mixture
-from jarzynski_jax.kernels import ula
+from jarzynski_jax.kernels import invariant, metropolis, ula
 from jarzynski_jax.paths import geometric_path
 from jarzynski_jax.resampling import adaptive, systematic
+from jarzynski_jax.schedules import anneal_adaptively
 
 H = 0.1
 DYNAMICS = langevin(H)
@@ -398,3 +399,82 @@ def test_relaxation_does_not_enter_a_region_of_no_density():
     assert np.all(np.asarray(x) <= 0.5)
     assert np.std(x) > 0.3
     assert 0.3 < float(rate) < 1
+
+
+def _trap(t):
+    """A box of width 1 that moves from 0 to 5: the ends have no position in common."""
+    return lambda x: jnp.where(jnp.abs(x - 5 * t) < 0.5, 0.0, -jnp.inf)
+
+
+def test_states_without_a_common_position_jitted_or_not():
+    """Adjusted moves: E[e^A] counts the volumes, 1 to 1."""
+    kernel = invariant.build_kernel(ula.init, metropolis.adjust(ula.build_kernel()))
+    dynamics = Dynamics(invariant.init, kernel, (0.1,), 2, adaptive(systematic, 0.5))
+    x = jax.random.uniform(jax.random.key(0), (2000,), minval=-0.5, maxval=0.5)
+    times = jnp.linspace(0, 1, 101)[1:]
+
+    def run(key):
+        start = walkers.init(x, _trap(0.0), dynamics.kernel_init)
+        end, _ = anneal(key, start, _trap, times, dynamics)
+        return walkers.log_partition_function(end), end.leakage
+
+    log_z, leakage = run(jax.random.key(1))
+    jitted, _ = jax.jit(run)(jax.random.key(1))
+    assert float(log_z) == pytest.approx(float(jitted), abs=1e-5)
+    assert float(leakage) == 0
+    assert np.isfinite(log_z)
+
+
+def test_a_schedule_of_ones_own_is_that_of_equal_steps():
+    path = geometric_path(lambda x: -(x**2) / 2, lambda x: -2 * x**2)
+    x, dynamics, key = (
+        jax.random.normal(jax.random.key(0), (1000,)),
+        langevin(H),
+        jax.random.key(1),
+    )
+    run = partial(log_partition_bounds, key, path=path, log_partition_function_0=0.0)
+    run = partial(run, dynamics=dynamics)
+    equal = run(positions=x, num_steps=20, num_replicates=2)
+    given = run(positions=x.reshape(2, 500), times=jnp.arange(1, 21) / 20)
+    np.testing.assert_allclose(given.forward, equal.forward, atol=1e-5)
+    np.testing.assert_allclose(given.backward, equal.backward, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((1000, 3), {"num_steps": 5}, "one ensemble of 1000 walkers.*num_replicates"),
+        ((100, 784), {"num_steps": 5}, "one ensemble of 100 walkers.*num_replicates"),
+        ((1000,), {"num_steps": 5}, "R replicates of N walkers"),
+        ((1000, 3), {"num_steps": 5, "num_replicates": 7}, "must divide.*1000.*got 7"),
+        ((2, 500), {}, "either num_steps or times"),
+        ((2, 500), {"num_steps": 5, "times": jnp.ones(1)}, "either num_steps or times"),
+        ((2, 500), {"times": jnp.array([1.0, 0.5])}, "times must ascend"),
+    ],
+)
+def test_ensembles_that_look_like_replicates_are_refused(shape, options, message):
+    path = geometric_path(lambda x: -jnp.sum(x**2) / 2, lambda x: -2 * jnp.sum(x**2))
+    with pytest.raises(ValueError, match=message):
+        log_partition_bounds(
+            jax.random.key(0), jnp.zeros(shape), path, 0.0, langevin(H), **options
+        )
+
+
+def test_a_second_call_compiles_nothing(recompilations):
+    path = geometric_path(lambda x: -(x**2) / 2, lambda x: -2 * x**2)
+    x = jax.random.normal(jax.random.key(0), (2, 100))
+    times = jnp.linspace(0, 1, 6)[1:]
+
+    def calls(key):
+        dynamics = langevin(H)  # made anew each time
+        start = walkers.init(x[0], path(0.0), dynamics.kernel_init)
+        anneal(key, start, path, times, dynamics)
+        log_partition_bounds(key, x, path, 0.0, dynamics, 5)
+        work(key, x[0], x[1] / 2, path, times, dynamics)
+        relax(key, x[0], path(1.0), dynamics, 5)
+        anneal_adaptively(key, start, path, dynamics, 0.9, 5)
+
+    calls(jax.random.key(1))
+    with recompilations() as count:
+        calls(jax.random.key(2))
+    assert count() == 0

@@ -61,7 +61,7 @@ def test_ends_that_make_no_sense_are_refused():
             r"t = 0 is NaN or \+inf at 2 of 2",
         ),
         (
-            paths.tempering_path(quadratic, lambda x: jnp.where(x[0] > 5, 0.0, -jnp.inf)),
+            paths.tempering_path(lambda x: jnp.where(x[0] > 5, 0.0, -jnp.inf), quadratic),
             "zero at all",
         ),
     ):

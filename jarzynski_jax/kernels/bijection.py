@@ -12,6 +12,7 @@ Noé, *Stochastic normalizing flows*, 2020; thesis, §2.2.4.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -63,6 +64,7 @@ class BijectionInfo(NamedTuple):
         return jnp.zeros_like(self.is_finite)
 
 
+@cache  # one function, so that what was compiled with it is found again
 def build_kernel() -> Kernel:
     """Build the kernel for one walker.
 

@@ -23,7 +23,7 @@ References: thesis, §4.1; Vaikuntanathan and Jarzynski, *Phys. Rev. Lett.* 100 
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -151,6 +151,7 @@ def init(
     return EscortedState(position, velocity_fn(lift(position)), logdensity, score, zero)
 
 
+@cache  # one function, so that what was compiled with it is found again
 def build_kernel() -> Kernel:
     """Build the kernel for one walker.
 

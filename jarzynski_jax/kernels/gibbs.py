@@ -33,7 +33,7 @@ References: thesis, end of §3.4; Neal, *Statistics and Computing* 11 (2001) 125
 and Murray, ICML 2008.
 """
 
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -116,6 +116,7 @@ def init(position: Position, logdensity_fn: LogDensityFn, num_hidden: int) -> De
     return without_endpoint(position, _marginalize(position, logdensity_fn, num_hidden)[0])
 
 
+@cache  # one function, so that what was compiled with it is found again
 def build_kernel() -> Kernel:
     """Build the kernel for one walker.
 

@@ -27,6 +27,7 @@ References: Bussi and Parrinello, *Phys. Rev. E* 75 (2007) 056707; Sivak, Choder
 *Phys. Rev. X* 3 (2013) 011007; thesis, Remark 4.1.2.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -154,6 +155,7 @@ def init(position: Position, logdensity_fn: LogDensityFn) -> KineticState:
     )
 
 
+@cache  # one function, so that what was compiled with it is found again
 def build_kernel() -> Kernel:
     """Build the kernel for one walker.
 

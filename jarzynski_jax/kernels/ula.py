@@ -24,6 +24,7 @@ With a preconditioner C the drift is :math:`hC\nabla\ell`, the noise
 :math:`\nabla\ell\cdot C\nabla\ell`.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -129,6 +130,7 @@ def init(position: Position, logdensity_fn: LogDensityFn) -> ULAState:
     return ULAState(position, logdensity, logdensity_grad, jnp.zeros((), dtype))
 
 
+@cache  # one function, so that what was compiled with it is found again
 def build_kernel() -> Kernel:
     """Build the kernel for one walker.
 
