@@ -46,7 +46,7 @@ def gaussian_work(key, spread=1.0, sizes=(2000, 2000), delta_f=DELTA_F):
 
 ESTIMATORS = {
     "bar": free_energy.bennett_acceptance_ratio,
-    "crossing": free_energy.gaussian_crossing,
+    "crossing": lambda *works: free_energy.crooks_crossing(*works).difference,
     "cumulants": lambda forward, reverse: free_energy.cumulant_expansion(forward),
     "forward": lambda forward, reverse: free_energy.exponential_average(forward),
     "reverse": lambda forward, reverse: free_energy.two_sided_bounds(forward, reverse).lower,
@@ -97,15 +97,16 @@ def test_agrees_with_pymbar(spread, sizes, pymbar):
     assert float(ours.standard_error) == pytest.approx(theirs["dDelta_f"], rel=2e-2)
 
 
-def test_crossing_of_unequal_variances():
-    """Work that is not of a Crooks pair: the crossing of N(0, 1) and N(4, 4), by hand."""
-    keys = jax.random.split(test_key("crossing"))
-    forward = 4 + 2 * jax.random.normal(keys[0], (200_000,))
-    reverse = jax.random.normal(keys[1], (200_000,))
-    # (x - 4)²/8 + log 2 = x²/2, between the means.
-    root = np.roots([3 / 8, 1, -2 - np.log(2)]).max()
-    found = free_energy.gaussian_crossing(forward, reverse)
-    assert abs(float(found.value) - root) < 4.5 * float(found.standard_error)
+@pytest.mark.parametrize("unit", [0.8, 1.2])
+def test_crossing_of_work_in_other_units(unit):
+    """log p_F(W)/p_R(-W) = (W - u ΔF)/u of work u W: the slope is 1/u."""
+
+    def crossing(key):
+        forward, reverse = gaussian_work(key)
+        found = free_energy.crooks_crossing(unit * forward, unit * reverse)
+        return jnp.stack([found.difference.value, found.slope.value])
+
+    assert_unbiased(replicate(f"unit {unit}", crossing), [unit * DELTA_F, 1 / unit])
 
 
 def run(key, direction, start=None, num_walkers=500, resampler=None):
