@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
+from jax.typing import ArrayLike
 
 from jarzynski_jax.types import Array, Scalar
 from jarzynski_jax.weights import (
@@ -133,8 +134,8 @@ def cumulant_expansion(work: Array) -> Estimate:
     it in the error. Of reverse work it estimates :math:`-\Delta F`.
 
     Infinite work has no cumulants, but the weights of those that died are 0 and known: with a
-    share s alive, :math:`E[e^{-W}] = s\,E[e^{-W}\,|\,{\rm alive}]`, so mean and variance are those
-    of the living, and :math:`-\log s` is added.
+    share s alive, :math:`E[e^{-W}] = s\,E[e^{-W}\,|\,{\rm alive}]`, so mean and variance are
+    those of the living, and :math:`-\log s` is added.
 
     Parameters
     ----------
@@ -334,6 +335,10 @@ def crooks_crossing(forward_work: Array, reverse_work: Array) -> Crossing:
     return found._replace(difference=_shift(found.difference, offset))
 
 
+#: Steps taken, a and k, their loss, the share of Newton's step to take, the size of the last.
+_NewtonState = tuple[Array, Array, Array, Array, Array]
+
+
 def _crossing_near(difference: Array, forward_work: Array, reverse_work: Array) -> Crossing:
     """Crooks' crossing of work without an offset, given that of slope 1.
 
@@ -369,7 +374,7 @@ def _crossing_near(difference: Array, forward_work: Array, reverse_work: Array) 
         by_slope += precision * (1 + jnp.square(mean))
         return gradient + precision * (params - prior), by_intercept, mean, by_slope
 
-    def improve(state: tuple[Array, ...]) -> tuple[Array, ...]:
+    def improve(state: _NewtonState) -> _NewtonState:
         count, params, value, scale, _ = state
         gradient, by_intercept, mean, by_slope = curvature(params)
         slope_step = (gradient[1] - mean * gradient[0]) / by_slope
@@ -385,7 +390,7 @@ def _crossing_near(difference: Array, forward_work: Array, reverse_work: Array) 
             jnp.max(jnp.abs(step) / (1 + jnp.abs(params))),
         )
 
-    def is_moving(state: tuple[Array, ...]) -> Array:
+    def is_moving(state: _NewtonState) -> Array:
         count, *_, size = state
         # Newton's steps square the error: after one of this size nothing is left.
         return (count < _MAX_NEWTON_STEPS) & (size > math.sqrt(eps))
@@ -400,8 +405,9 @@ def _crossing_near(difference: Array, forward_work: Array, reverse_work: Array) 
     # The variance of a + k w at the crossing.
     variance = jnp.maximum(1 / by_intercept - (1 / sizes[0] + 1 / sizes[1]), 0)
     variance += jnp.square(crossing - mean) / by_slope
-    value = jnp.where(jnp.isinf(difference), difference, centre + crossing)
-    error = jnp.sqrt(variance) / abs(safe_slope)
+    is_dead = jnp.isinf(difference)
+    value = jnp.where(is_dead, difference, centre + crossing)
+    error = jnp.where(is_dead, jnp.nan, jnp.sqrt(variance) / abs(safe_slope))
     return Crossing(Estimate(value, error), Estimate(slope, 1 / jnp.sqrt(by_slope)))
 
 
@@ -409,8 +415,8 @@ def dissipation_bounds(forward_work: Array, reverse_work: Array) -> Bounds:
     r"""The second law: :math:`-\bar W_R \le \Delta F \le \bar W_F`, in expectation.
 
     Wide, but the means of work have honest errors however rare the walkers of least work.
-    If some died, :math:`\bar W` is the mean of the living, a share s, less :math:`\log s`, which
-    is a bound as well.
+    If some died, :math:`\bar W` is the mean of the living, a share s, less :math:`\log s`,
+    which is a bound as well.
 
     Parameters
     ----------
@@ -566,7 +572,7 @@ def estimate(forward_work: Array, reverse_work: Array) -> FreeEnergy:
     Doubted is: work that is NaN or minus infinity; more than a tenth of the walkers dead; an
     overlap below 0.06; a BAR of more digits than its precision holds; and, by more than 4
     standard errors: exponential averages of the two directions that cross; a BAR that differs
-    from one that rests on a hundred walkers or more; a slope of Crooks' relation other than 1,
+    from one that rests on a hundred walkers or more, as both directions see it; a slope of Crooks' relation other than 1,
     if it rests on a hundred. So it shows if the reverse runs did not start from samples of the
     last density, or were not the forward runs turned round, or if work is not in nats. (One
     mode of two, if the forward runs miss the same, shows in nothing.)
@@ -602,14 +608,14 @@ def estimate(forward_work: Array, reverse_work: Array) -> FreeEnergy:
     works = np.asarray(forward_work), np.asarray(reverse_work)
     forward, reverse, offset = _as_pair(*works)
     found = _estimate_all(forward, reverse)
-    given = max(_precision(work.dtype) for work in works)
-    doubts = _doubts(found, np.asarray(forward), np.asarray(reverse), given * abs(offset))
+    rounding = max(_precision(work.dtype) for work in works) * abs(float(offset))
+    doubts = _doubts(found, np.asarray(forward), np.asarray(reverse), rounding)
     bar, value = found.bar, float(found.bar.value + offset)
     rounding = _precision(bar.value.dtype) * abs(value) / 2
     if rounding > max(float(bar.standard_error), _NEGLIGIBLE):
         doubts.append(
-            f"BAR, {value:.7g}, is rounded by {rounding:.2g} nats, more than its standard error "
-            f"of {float(bar.standard_error):.2g}: take off an offset, or use float64"
+            f"BAR, {value:.7g}, is rounded by {rounding:.2g} nats, more than its standard "
+            f"error of {float(bar.standard_error):.2g}: take off an offset, or use float64"
         )
     return _moved(found, offset)._replace(doubts=tuple(doubts))
 
@@ -663,7 +669,7 @@ def _doubts(
     for direction, work in (("forward", forward_work), ("reverse", reverse_work)):
         share = float(np.mean(np.isposinf(work)))
         if share > _MAX_DEAD:
-            doubts.append(f"{100 * share:.2g} % of the {direction} walkers died on the way")
+            doubts.append(f"{100 * share:.3g} % of the {direction} walkers died on the way")
     sizes = forward_work.shape[0], reverse_work.shape[0]
     if not found.overlap >= MIN_OVERLAP:
         doubts.append(
@@ -672,7 +678,16 @@ def _doubts(
         )
     else:
         doubts += _wrong_slope(found, sizes, rounding)
-    return doubts + _inconsistencies(found, sizes, rounding)
+    lower, upper = (float(bound.value) for bound in found.bounds)
+    error = _combined(found.bounds.lower, found.bounds.upper, rounding)
+    if lower - upper > 4 * error:
+        doubts.append(
+            f"the lower bound is {lower - upper:.2g} nats above the upper one, "
+            f"{(lower - upper) / error:.1f} standard errors: the reverse runs did not start "
+            "from samples of the last density"
+        )
+        return doubts
+    return doubts + _wrong_averages(found, forward_work, reverse_work, rounding)
 
 
 def _wrong_slope(found: FreeEnergy, sizes: tuple[int, int], rounding: float) -> list[str]:
@@ -685,33 +700,33 @@ def _wrong_slope(found: FreeEnergy, sizes: tuple[int, int], rounding: float) -> 
     by_rounding = 4 * rounding * error**2 * num_common
     if 4 * num_common < _MIN_WALKERS or abs(value - 1) - by_rounding <= 4 * error:
         return []
-    return [
+    doubt = (
         f"log p_F(W)/p_R(-W) has a slope of {value:.3g}, not 1, which is "
-        f"{abs(value - 1) / error:.1f} standard errors away: the reverse runs did not start from "
-        "samples of the last density, or were not the forward runs turned round in time, or "
-        "the work is not in nats"
-    ]
-
-
-def _inconsistencies(found: FreeEnergy, sizes: tuple[int, int], rounding: float) -> list[str]:
-    """Where the estimates contradict each other by more than 4 standard errors."""
-    lower, upper = (float(bound.value) for bound in found.bounds)
-    error = _combined(found.bounds.lower, found.bounds.upper, rounding)
-    if lower - upper > 4 * error:
-        doubt = (
-            f"the lower bound is {lower - upper:.2g} nats above the upper one, "
-            f"{(lower - upper) / error:.1f} standard errors: the reverse runs did not start "
-            "from samples of the last density"
-        )
-        return [doubt]
-    doubts = []
-    sides = (
-        ("forward", found.forward, sizes[0] * found.forward_effective_sample_size),
-        ("reverse", found.reverse, sizes[1] * found.reverse_effective_sample_size),
+        f"{abs(value - 1) / error:.1f} standard errors away: the reverse runs did not start "
+        "from samples of the last density, or were not the forward runs turned round in time, "
+        "or the work is not in nats"
     )
-    for direction, average, rests_on in sides:
-        gap = abs(float(found.bar.value - average.value))
+    return [doubt]
+
+
+def _wrong_averages(
+    found: FreeEnergy, forward_work: np.ndarray, reverse_work: np.ndarray, rounding: float
+) -> list[str]:
+    """Where BAR and an average that deserves its error differ by more than 4 of them."""
+    doubts = []
+    value = float(found.bar.value)
+    sides = (
+        ("forward", found.forward, forward_work.shape[0], reverse_work, -value),
+        ("reverse", found.reverse, reverse_work.shape[0], forward_work, value),
+    )
+    for direction, average, size, work_back, difference_back in sides:
+        seen_from_there = _relative_variance(work_back, difference_back, size)
+        variance = max(float(average.standard_error) ** 2, seen_from_there)
+        average = average._replace(standard_error=jnp.sqrt(variance))
         error = _combined(found.bar, average, rounding)
+        gap = abs(value - float(average.value))
+        # n over the mean square of weights of mean 1.
+        rests_on = size / (1 + size * variance)
         # Jensen's inequality shifts an average by half its variance.
         if rests_on >= _MIN_WALKERS and gap - error**2 / 2 > 4 * error:
             doubts.append(
@@ -720,6 +735,18 @@ def _inconsistencies(found: FreeEnergy, sizes: tuple[int, int], rounding: float)
                 "samples of the last density, or were not the forward runs turned round in time"
             )
     return doubts
+
+
+@np.errstate(invalid="ignore")
+def _relative_variance(work_back: np.ndarray, difference_back: float, size: int) -> float:
+    """Of the mean of e^-W over n runs, from the work of runs in the other direction.
+
+    By Crooks' theorem E_F[e^(-2 W_F)] = e^-ΔF E_R[e^(W_R)], so it is
+    (E_R[e^(W_R + ΔF)] - 1)/n. If rare runs carry it, those averaged do not show it, but to
+    runs in the other direction these are common. What n runs never show counts as n.
+    """
+    square = np.exp(np.minimum(work_back - difference_back, math.log(size)))
+    return max(float(np.mean(square)) - 1, 0) / size
 
 
 def _combined(first: Estimate, second: Estimate, rounding: float) -> float:
@@ -733,12 +760,14 @@ def _negative(estimate: Estimate) -> Estimate:
     return Estimate(-estimate.value, estimate.standard_error)
 
 
+@np.errstate(over="ignore")
 def _shift(estimate: Estimate, offset: Scalar) -> Estimate:
     dtype = estimate.value.dtype
     return Estimate(estimate.value + jnp.asarray(offset, dtype), estimate.standard_error)
 
 
-def _as_work(work: Array, name: str) -> tuple[Array, Scalar]:
+@np.errstate(over="ignore")  # what is too large for the precision is infinite
+def _as_work(work: ArrayLike, name: str) -> tuple[Array, Scalar]:
     """Work less the least of it, and the least, 0 if that is infinite.
 
     A JAX array keeps its precision, float32 at least; all else, whose values are known, is
@@ -748,16 +777,15 @@ def _as_work(work: Array, name: str) -> tuple[Array, Scalar]:
     work = numpy.asarray(work)
     if work.ndim != 1 or work.shape[0] < 2:
         raise ValueError(f"{name} must have shape (n,) with n ≥ 2; got shape {work.shape}")
-    dtype = jnp.result_type(work.dtype, jnp.float32)
+    dtype = jnp.promote_types(jax.dtypes.canonicalize_dtype(work.dtype), jnp.float32)
     work = work.astype(dtype if numpy is jnp else np.float64)
     least = numpy.min(work)
     least = numpy.where(numpy.isfinite(least), least, 0)
-    # What is too large for the precision is infinite.
-    with np.errstate(over="ignore"):
-        return jnp.asarray((work - least).astype(dtype)), least
+    return jnp.asarray((work - least).astype(dtype)), least
 
 
-def _as_pair(forward_work: Array, reverse_work: Array) -> tuple[Array, Array, Scalar]:
+@np.errstate(over="ignore")
+def _as_pair(forward_work: ArrayLike, reverse_work: ArrayLike) -> tuple[Array, Array, Scalar]:
     """W_F - c and W_R + c, whose least values are equal, and c."""
     forward, least_forward = _as_work(forward_work, "forward_work")
     reverse, least_reverse = _as_work(reverse_work, "reverse_work")
