@@ -26,7 +26,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
-from jax.typing import ArrayLike
 
 from jarzynski_jax.types import Array, Scalar
 from jarzynski_jax.weights import (
@@ -381,7 +380,7 @@ def _crossing_near(difference: Array, forward_work: Array, reverse_work: Array) 
         step = jnp.stack([gradient[0] / by_intercept - mean * slope_step, slope_step]) * scale
         new_value = loss(params - step)
         # Half the way if it led uphill, by more than rounding.
-        is_better = new_value <= value * (1 + 4 * eps)
+        is_better = new_value <= value * (1 + 16 * eps)
         return (
             count + 1,
             jnp.where(is_better, params - step, params),
@@ -572,10 +571,10 @@ def estimate(forward_work: Array, reverse_work: Array) -> FreeEnergy:
     Doubted is: work that is NaN or minus infinity; more than a tenth of the walkers dead; an
     overlap below 0.06; a BAR of more digits than its precision holds; and, by more than 4
     standard errors: exponential averages of the two directions that cross; a BAR that differs
-    from one that rests on a hundred walkers or more, as both directions see it; a slope of Crooks' relation other than 1,
-    if it rests on a hundred. So it shows if the reverse runs did not start from samples of the
-    last density, or were not the forward runs turned round, or if work is not in nats. (One
-    mode of two, if the forward runs miss the same, shows in nothing.)
+    from one that rests on a hundred walkers or more, as both directions see it; a slope of
+    Crooks' relation other than 1, if it rests on a hundred. So it shows if the reverse runs did
+    not start from samples of the last density, or were not the forward runs turned round, or if
+    work is not in nats. (One mode of two, if the forward runs miss the same, shows in nothing.)
 
     Parameters
     ----------
@@ -767,7 +766,7 @@ def _shift(estimate: Estimate, offset: Scalar) -> Estimate:
 
 
 @np.errstate(over="ignore")  # what is too large for the precision is infinite
-def _as_work(work: ArrayLike, name: str) -> tuple[Array, Scalar]:
+def _as_work(work: Any, name: str) -> tuple[Array, Scalar]:
     """Work less the least of it, and the least, 0 if that is infinite.
 
     A JAX array keeps its precision, float32 at least; all else, whose values are known, is
@@ -785,7 +784,7 @@ def _as_work(work: ArrayLike, name: str) -> tuple[Array, Scalar]:
 
 
 @np.errstate(over="ignore")
-def _as_pair(forward_work: ArrayLike, reverse_work: ArrayLike) -> tuple[Array, Array, Scalar]:
+def _as_pair(forward_work: Any, reverse_work: Any) -> tuple[Array, Array, Scalar]:
     """W_F - c and W_R + c, whose least values are equal, and c."""
     forward, least_forward = _as_work(forward_work, "forward_work")
     reverse, least_reverse = _as_work(reverse_work, "reverse_work")
