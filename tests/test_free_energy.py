@@ -232,6 +232,24 @@ def test_walkers_that_died_weigh_nothing():
     assert abs(float(few.bar.value) - DELTA_F) < 4.5 * float(few.bar.standard_error)
 
 
+@pytest.mark.parametrize("name", ["forward", "cumulants", "upper"])
+def test_estimates_of_walkers_of_whom_some_died(name):
+    """A fifth dies by chance: ΔF is log 1.25 larger; the errors know of the chance."""
+
+    def after_death(key):
+        key_dead, key_work = jax.random.split(key)
+        forward, reverse = gaussian_work(key_work)
+        dead = jax.random.bernoulli(key_dead, 0.2, forward.shape)
+        found = ESTIMATORS[name](jnp.where(dead, jnp.inf, forward), reverse)
+        return jnp.stack(found)
+
+    values, errors = replicate(f"some died {name}", after_death).T
+    if name == "upper":  # a bound, by half the variance of the work
+        values -= 0.5
+    assert_unbiased(values, DELTA_F + np.log(1.25))
+    assert 0.7 < np.sqrt(np.mean(errors**2)) / values.std(ddof=1) < 1.4
+
+
 @pytest.mark.parametrize("size", [2, 3, 7, 10, 100])
 def test_work_without_spread(size):
     """As a perfect map has it: all estimates agree, and nothing is doubted."""
@@ -513,6 +531,7 @@ def test_large_offsets():
     assert float(found.value) == pytest.approx(5000.0, abs=0.2)
 
 
+@pytest.mark.filterwarnings("error")
 def test_an_offset_of_float64_is_taken_off_before_a_cast():
     """The spread stays; that float32 does not hold the sum is said."""
     forward, reverse = (np.asarray(work, float) for work in gaussian_work(test_key("offset")))
