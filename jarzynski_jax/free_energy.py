@@ -10,23 +10,24 @@ too, that reverse runs are forward runs turned round in time: the same targets i
 the drift -b for b, the inverse of a bijection. :func:`jarzynski_jax.annealing.work` sees to it.
 
 All estimators are pure functions that can be jitted; :func:`estimate` runs all of them and says
-whether they can be believed.
+whether they can be believed. None depends on an offset c common to all work,
+:math:`W_F + c, W_R - c`, but for the value, which moves by c: it is taken off first, of NumPy
+arrays and lists in float64, and put back last.
 
 References: Jarzynski, *PRL* 78 (1997) 2690; Crooks, *PRE* 60 (1999) 2721; Bennett, *J. Comput.
-Phys.* 22 (1976) 245; Shirts, Bair, Hooker and Pande, *PRL* 91 (2003) 140601; Goette and
-Grubmüller, *J. Comput. Chem.* 30 (2009) 447; Klimovich, Shirts and Mobley, *JCAMD* 29 (2015)
-397.
+Phys.* 22 (1976) 245; Shirts, Bair, Hooker and Pande, *PRL* 91 (2003) 140601; Shirts, *JCTC* 9
+(2013) 909; Klimovich, Shirts and Mobley, *JCAMD* 29 (2015) 397.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
 
-from jarzynski_jax.types import Array
+from jarzynski_jax.types import Array, Scalar
 from jarzynski_jax.weights import (
     effective_sample_size,
     log_mean_exp,
@@ -36,14 +37,15 @@ from jarzynski_jax.weights import (
 
 __all__ = [
     "Bounds",
+    "Crossing",
     "Estimate",
     "FreeEnergy",
     "bennett_acceptance_ratio",
+    "crooks_crossing",
     "cumulant_expansion",
     "dissipation_bounds",
     "estimate",
     "exponential_average",
-    "gaussian_crossing",
     "overlap",
     "two_sided_bounds",
 ]
@@ -51,11 +53,18 @@ __all__ = [
 #: Below this overlap an estimate rests on hardly any common samples. Klimovich et al. ask for
 #: 0.03 in the off-diagonal entries of MBAR's overlap matrix, whose sum this overlap is.
 MIN_OVERLAP = 0.06
-#: Averages that rest on fewer walkers than this are not held against each other.
+#: What rests on fewer walkers than this is not held against anything.
 _MIN_WALKERS = 100
 #: Beyond this share of walkers that died on the way there is doubt.
 _MAX_DEAD = 0.1
-_NUM_BISECTIONS = 100
+#: In nats. Rounding below this is no reason for doubt, however small the error.
+_NEGLIGIBLE = 1e-3
+#: Standard deviations of the priors of Crooks' regression, in nats and of the slope: so wide
+#: that only what the samples leave open is left to them.
+_WIDE = 100.0
+#: In nats. Work further than this from the crossing is as good as infinite.
+_FAR = 1000.0
+_MAX_NEWTON_STEPS = 50
 
 
 class Estimate(NamedTuple):
@@ -72,6 +81,19 @@ class Bounds(NamedTuple):
     upper: Estimate
 
 
+class Crossing(NamedTuple):
+    """Where the densities of forward and reverse work cross, and the slope there.
+
+    difference
+        ΔF, in nats.
+    slope
+        Of the logarithm of the ratio of the densities; 1 by Crooks' theorem.
+    """
+
+    difference: Estimate
+    slope: Estimate
+
+
 def exponential_average(work: Array) -> Estimate:
     r"""Jarzynski's estimate, :math:`\Delta F = -\log\frac1n\sum_i e^{-W_i}`.
 
@@ -81,7 +103,7 @@ def exponential_average(work: Array) -> Estimate:
     Parameters
     ----------
     work
-        W in nats, shape ``(n,)``, n ≥ 2, independent.
+        W in nats, shape ``(n,)``, n ≥ 2, independent; ``inf`` for a walker that died.
 
     Returns
     -------
@@ -99,8 +121,9 @@ def exponential_average(work: Array) -> Estimate:
     >>> float(exponential_average(jnp.array([2.0, 2.0, 2.0])).value)
     2.0
     """
-    work = _as_work(work, "work")
-    return Estimate(-log_mean_exp(-work), relative_error(normalize(-work)))
+    work, lowest = _as_work(work, "work")
+    found = Estimate(-log_mean_exp(-work), relative_error(normalize(-work)))
+    return _shift(found, lowest)
 
 
 def cumulant_expansion(work: Array) -> Estimate:
@@ -109,10 +132,14 @@ def cumulant_expansion(work: Array) -> Estimate:
     Exact for Gaussian work, which slow enough driving gives; else biased, without a sign of
     it in the error. Of reverse work it estimates :math:`-\Delta F`.
 
+    Infinite work has no cumulants, but the weights of those that died are 0 and known: with a
+    share s alive, :math:`E[e^{-W}] = s\,E[e^{-W}\,|\,{\rm alive}]`, so mean and variance are
+    those of the living, and :math:`-\log s` is added.
+
     Parameters
     ----------
     work
-        W in nats, shape ``(n,)``, n ≥ 2, independent.
+        W in nats, shape ``(n,)``, n ≥ 2, independent; ``inf`` for a walker that died.
 
     Returns
     -------
@@ -130,11 +157,25 @@ def cumulant_expansion(work: Array) -> Estimate:
     >>> float(cumulant_expansion(jnp.array([1.0, 3.0])).value)
     1.0
     """
-    work = _as_work(work, "work")
-    size = work.shape[0]
-    variance = jnp.var(work, ddof=1)
-    error = jnp.sqrt(variance / size + jnp.square(variance) / (2 * (size - 1)))
-    return Estimate(jnp.mean(work) - variance / 2, error)
+    work, lowest = _as_work(work, "work")
+    mean, variance, num_alive = _mean_of_living(work)
+    of_variance = jnp.square(variance) / (2 * (num_alive - 1))
+    error = jnp.sqrt(jnp.square(mean.standard_error) + of_variance)
+    return _shift(Estimate(mean.value - variance / 2, error), lowest)
+
+
+def _mean_of_living(work: Array) -> tuple[Estimate, Array, Array]:
+    """Mean work of a share s of walkers alive, less log s; their variance; their number."""
+    is_alive = ~jnp.isposinf(work)
+    size, num_alive = work.shape[0], jnp.sum(is_alive, dtype=work.dtype)
+    # Divided before they are added, for the sum of huge work would overflow.
+    mean = jnp.sum(jnp.where(is_alive, work, 0) / jnp.maximum(num_alive, 1))
+    square = jnp.square(jnp.where(is_alive, work - mean, 0))
+    variance = jnp.sum(square / (num_alive - 1))
+    # Of log s, s binomial.
+    of_share = (size - num_alive) / (size * num_alive)
+    error = jnp.sqrt(variance / num_alive + of_share)
+    return Estimate(mean - jnp.log(num_alive / size), error), variance, num_alive
 
 
 def bennett_acceptance_ratio(forward_work: Array, reverse_work: Array) -> Estimate:
@@ -146,7 +187,8 @@ def bennett_acceptance_ratio(forward_work: Array, reverse_work: Array) -> Estima
         \sum_{i=1}^{n_F} f(M + W_i - \Delta F) = \sum_{j=1}^{n_R} f(-M + W_j + \Delta F),
         \qquad f(x) = \frac1{1 + e^x},\quad M = \log\frac{n_F}{n_R}
 
-    found by bisection; both sides are monotone.
+    found by bisection; both sides are monotone. Work so large that it weighs nothing counts in
+    n alone, however large it is.
 
     Parameters
     ----------
@@ -175,122 +217,210 @@ def bennett_acceptance_ratio(forward_work: Array, reverse_work: Array) -> Estima
     >>> bool(abs(bar.value - 1) < 4 * bar.standard_error), bool(bar.standard_error < 0.05)
     (True, True)
     """
-    forward_work, reverse_work = _as_pair(forward_work, reverse_work)
-    # Beyond these all samples of one side are on the far side of the Fermi function.
-    ratio = abs(jnp.log(forward_work.shape[0]) - jnp.log(reverse_work.shape[0]))
-    both = jnp.concatenate([forward_work, -reverse_work])
-    is_alive = jnp.isfinite(both)
-    lowest = jnp.min(both, where=is_alive, initial=jnp.inf)
-    highest = jnp.max(both, where=is_alive, initial=-jnp.inf)
-    start = lowest - ratio - 40, highest + ratio + 40
+    forward_work, reverse_work, offset = _as_pair(forward_work, reverse_work)
+    return _shift(_acceptance_ratio(forward_work, reverse_work), offset)
 
-    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+
+def _acceptance_ratio(forward_work: Array, reverse_work: Array) -> Estimate:
+    """BAR of work without an offset.
+
+    With s the mean of the least forward and the least reverse work, seen from half their
+    difference, t = ΔF - (min W_F - min W_R)/2 - M, the largest terms of the two sums are
+    f(s - t) and f(s + t), and a sum of n terms is between its largest term and n times it. As
+    min(1, e^-x)/2 ≤ f(x) ≤ min(1, e^-x), the root is at |t| < max(0, -s) + log n + 2, n the
+    larger number. So the bracket knows nothing of work that weighs nothing.
+    """
+    least_forward, least_reverse = jnp.min(forward_work), jnp.min(reverse_work)
+    sizes = forward_work.shape[0], reverse_work.shape[0]
+    middle = least_forward / 2 - least_reverse / 2 + math.log(sizes[0] / sizes[1])
+    mean_least = least_forward / 2 + least_reverse / 2
+    width = jnp.maximum(0, -mean_least) + math.log(max(sizes)) + 2
+    # All dead on one side: the root is infinite, and the bracket NaN.
+    start = middle - width, middle + width
+    resolution = jnp.finfo(forward_work.dtype).eps
+
+    def is_wide(ends: tuple[Array, Array]) -> Array:
         low, high = ends
-        middle = (low + high) / 2
+        return high - low > resolution * (1 + abs(low / 2 + high / 2))
+
+    def halve(ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = low / 2 + high / 2
         of_forward, of_reverse = _acceptances(forward_work, reverse_work, middle)
         # In logarithms, for far from the root both sums underflow.
         is_too_low = logsumexp(of_forward) < logsumexp(of_reverse)
         return jnp.where(is_too_low, middle, low), jnp.where(is_too_low, high, middle)
 
-    low, high = jax.lax.fori_loop(0, _NUM_BISECTIONS, halve, start)
-    value = (low + high) / 2
+    low, high = jax.lax.while_loop(is_wide, halve, start)
+    is_dead = jnp.isinf(least_forward) | jnp.isinf(least_reverse)
+    value = jnp.where(is_dead, least_forward - least_reverse, low / 2 + high / 2)
 
     def relative_variance(log_acceptance: Array) -> Array:
-        """Of the mean acceptance: its squares over the square of the mean, less one, over n."""
+        """Of the mean acceptance, over its square."""
         size = log_acceptance.shape[0]
-        log_ratio = logsumexp(2 * log_acceptance) - 2 * logsumexp(log_acceptance)
-        return jnp.exp(log_ratio) - 1 / size
+        ratio = jnp.exp(log_acceptance - (logsumexp(log_acceptance) - math.log(size)))
+        return jnp.mean(jnp.square(ratio - 1)) / size
 
     of_forward, of_reverse = _acceptances(forward_work, reverse_work, value)
     variance = relative_variance(of_forward) + relative_variance(of_reverse)
-    return Estimate(value, jnp.sqrt(jnp.maximum(variance, 0)))
+    return Estimate(value, jnp.sqrt(variance))
 
 
 def _acceptances(
     forward_work: Array, reverse_work: Array, difference: Array
 ) -> tuple[Array, Array]:
     """Logarithms of the Fermi functions of BAR, one a sample."""
-    offset = jnp.log(forward_work.shape[0]) - jnp.log(reverse_work.shape[0])
+    log_ratio = math.log(forward_work.shape[0] / reverse_work.shape[0])
     return (
-        jax.nn.log_sigmoid(-(offset + forward_work - difference)),
-        jax.nn.log_sigmoid(-(-offset + reverse_work + difference)),
+        jax.nn.log_sigmoid(-(log_ratio + forward_work - difference)),
+        jax.nn.log_sigmoid(-(-log_ratio + reverse_work + difference)),
     )
 
 
-def gaussian_crossing(forward_work: Array, reverse_work: Array) -> Estimate:
-    r"""Crooks' crossing: where :math:`p_F(W) = p_R(-W)`, with normal densities fitted to both.
+def crooks_crossing(forward_work: Array, reverse_work: Array) -> Crossing:
+    r"""Crooks' crossing: where :math:`p_F(W) = p_R(-W)`, by logistic regression.
 
-    Crooks' theorem says that the two cross at :math:`W = \Delta F`. Of the two crossings of
-    normal densities the one nearer to the midpoint of their means is taken; without any
-    spread it is the midpoint.
+    Crooks' theorem is :math:`\log(p_F(W)/p_R(-W)) = W - \Delta F`, whatever the densities. So
+    the probability that work W is of a forward run and not, as -W, of a reverse one is
+
+    .. math::
+        p(W) = \frac1{1 + e^{-(M + k W - \alpha)}},\qquad M = \log\frac{n_F}{n_R},
+
+    with a slope k = 1, and the densities cross at :math:`\Delta F = \alpha/k`. Here k and α are
+    those of most likelihood (with k fixed at 1, α is BAR). If k differs from 1 by more than
+    its error, the two sets of work are not those of one process and its reverse, or not in
+    nats.
+
+    What the samples leave open, as work without spread or without overlap does, is left to a
+    prior: k about 1 and α about BAR, with standard deviations of 100.
 
     Parameters
     ----------
     forward_work
-        Shape ``(n_F,)``, in nats, independent.
+        Shape ``(n_F,)``, in nats, independent; ``inf`` for a walker that died.
     reverse_work
         Shape ``(n_R,)``, likewise.
 
     Returns
     -------
-    Estimate
-        ΔF and the standard error for Gaussian work, by propagation from means and variances.
+    Crossing
+        ΔF and the slope, consistent, with asymptotic standard errors; those of the slope at
+        most 100. Trust them if :func:`overlap` is not poor.
 
     Raises
     ------
     ValueError
         If a shape is not ``(n,)`` with n ≥ 2.
 
+    References
+    ----------
+    Shirts et al. (2003) for the regression; Shirts (2013) for the slope as a check.
+
     Examples
     --------
-    >>> import jax.numpy as jnp
-    >>> float(gaussian_crossing(jnp.array([1.0, 3.0]), jnp.array([-1.0, 1.0])).value)
-    1.0
+    Work that is far from Gaussian, with ΔF = log 4: that of a stiffness switched at once.
+
+    >>> import jax, jax.numpy as jnp
+    >>> x = jax.random.exponential(jax.random.key(0), (2, 2000))
+    >>> found = crooks_crossing(3 * x[0], -3 / 4 * x[1])
+    >>> bool(abs(found.difference.value - jnp.log(4)) < 4 * found.difference.standard_error)
+    True
+    >>> bool(abs(found.slope.value - 1) < 4 * found.slope.standard_error)
+    True
     """
-    forward_work, reverse_work = _as_pair(forward_work, reverse_work)
-    samples = (forward_work, -reverse_work)
-    means = jnp.stack([jnp.mean(work) for work in samples])
-    variances = jnp.stack([jnp.var(work, ddof=1) for work in samples])
-    sizes = jnp.array([work.shape[0] for work in samples], means.dtype)
-    value, (of_means, of_variances) = jax.value_and_grad(
-        lambda arguments: _crossing(*arguments)
-    )((means, variances))
-    error = jnp.square(of_means) * variances / sizes
-    error += jnp.square(of_variances) * 2 * jnp.square(variances) / (sizes - 1)
-    return Estimate(value, jnp.sqrt(jnp.sum(error)))
+    forward_work, reverse_work, offset = _as_pair(forward_work, reverse_work)
+    difference = _acceptance_ratio(forward_work, reverse_work).value
+    found = _crossing_near(difference, forward_work, reverse_work)
+    return found._replace(difference=_shift(found.difference, offset))
 
 
-def _crossing(means: Array, variances: Array) -> Array:
-    """Where two normal densities are equal, nearest the midpoint m of their means.
+#: Steps taken, a and k, their loss, the share of Newton's step to take, the size of the last.
+_NewtonState = tuple[Array, Array, Array, Array, Array]
 
-    With x = m + u, s the half distance of the means and v the variances,
-    (u - s)²/v₀ - (u + s)²/v₁ + log(v₀/v₁) = 0, a quadratic a u² + 2 b u + c = 0 with the root
-    of least size -c / (b + sign(b) sqrt(b² - a c)), which is safe at a = 0.
+
+def _crossing_near(difference: Array, forward_work: Array, reverse_work: Array) -> Crossing:
+    """Crooks' crossing of work without an offset, given that of slope 1.
+
+    With w = W - ΔF of BAR, the regression is p = sigmoid(M + a + k w), by Newton's iteration
+    from a = 0 and k = 1. Samples of fixed numbers n_F and n_R determine k as random ones do,
+    and a better, by 1/n_F + 1/n_R in the variance (Prentice and Pyke, *Biometrika* 66 (1979)
+    403).
     """
-    half = (means[0] - means[1]) / 2
-    # Work without spread, as a perfect map has it: any width will do.
-    variances = jnp.maximum(variances, jnp.finfo(variances.dtype).tiny ** 0.5)
-    inverse = 1 / variances
-    a = inverse[0] - inverse[1]
-    b = -half * (inverse[0] + inverse[1])
-    c = jnp.square(half) * a + jnp.log(variances[0] / variances[1])
-    square = jnp.square(b) - a * c
-    # The square is positive but for rounding; its root has no derivative at 0.
-    root = jnp.sqrt(jnp.where(square > 0, square, 1)) * (square > 0)
-    sign = jnp.where(b < 0, -1, 1)
-    below = b + sign * root
-    return jnp.mean(means) - jnp.where(c == 0, 0, c / jnp.where(below == 0, 1, below))
+    sizes = forward_work.shape[0], reverse_work.shape[0]
+    centre = jnp.where(jnp.isinf(difference), 0, difference)
+    work = jnp.concatenate([forward_work - centre, -reverse_work - centre])
+    work = jnp.clip(work, -_FAR, _FAR)
+    log_ratio = math.log(sizes[0] / sizes[1])
+    sign = jnp.concatenate([jnp.ones(sizes[0], work.dtype), -jnp.ones(sizes[1], work.dtype)])
+    prior, precision = jnp.array([0, 1], work.dtype), 1 / _WIDE**2
+    eps = float(jnp.finfo(work.dtype).eps)
+
+    def loss(params: Array) -> Array:
+        logit = log_ratio + params[0] + params[1] * work
+        penalty = precision * jnp.sum(jnp.square(params - prior)) / 2
+        return jnp.sum(jax.nn.softplus(-sign * logit)) + penalty
+
+    def curvature(params: Array) -> tuple[Array, Array, Array, Array]:
+        """Gradient; that of the loss by a, its centre, and by k there: H without cancelling."""
+        logit = log_ratio + params[0] + params[1] * work
+        # p - 1 for forward work, p for reverse work.
+        residual = -sign * jax.nn.sigmoid(-sign * logit)
+        weight = jax.nn.sigmoid(logit) * jax.nn.sigmoid(-logit)
+        gradient = jnp.stack([jnp.sum(residual), jnp.sum(residual * work)])
+        by_intercept = jnp.sum(weight) + precision
+        mean = jnp.sum(weight * work) / by_intercept
+        by_slope = jnp.sum(weight * jnp.square(work - mean))
+        by_slope += precision * (1 + jnp.square(mean))
+        return gradient + precision * (params - prior), by_intercept, mean, by_slope
+
+    def improve(state: _NewtonState) -> _NewtonState:
+        count, params, value, scale, _ = state
+        gradient, by_intercept, mean, by_slope = curvature(params)
+        slope_step = (gradient[1] - mean * gradient[0]) / by_slope
+        step = jnp.stack([gradient[0] / by_intercept - mean * slope_step, slope_step]) * scale
+        new_value = loss(params - step)
+        # Half the way if it led uphill, by more than rounding.
+        is_better = new_value <= value * (1 + 16 * eps)
+        return (
+            count + 1,
+            jnp.where(is_better, params - step, params),
+            jnp.where(is_better, new_value, value),
+            jnp.where(is_better, jnp.minimum(2 * scale, 1), scale / 2),
+            jnp.max(jnp.abs(step) / (1 + jnp.abs(params))),
+        )
+
+    def is_moving(state: _NewtonState) -> Array:
+        count, *_, size = state
+        # Newton's steps square the error: after one of this size nothing is left.
+        return (count < _MAX_NEWTON_STEPS) & (size > math.sqrt(eps))
+
+    one = jnp.ones((), work.dtype)
+    start = (jnp.zeros((), jnp.int32), prior, loss(prior), one, one)
+    _, params, *_ = jax.lax.while_loop(is_moving, improve, start)
+    _, by_intercept, mean, by_slope = curvature(params)
+    intercept, slope = params
+    safe_slope = jnp.where(slope == 0, 1, slope)
+    crossing = -intercept / safe_slope
+    # The variance of a + k w at the crossing.
+    variance = jnp.maximum(1 / by_intercept - (1 / sizes[0] + 1 / sizes[1]), 0)
+    variance += jnp.square(crossing - mean) / by_slope
+    is_dead = jnp.isinf(difference)
+    value = jnp.where(is_dead, difference, centre + crossing)
+    error = jnp.where(is_dead, jnp.nan, jnp.sqrt(variance) / abs(safe_slope))
+    return Crossing(Estimate(value, error), Estimate(slope, 1 / jnp.sqrt(by_slope)))
 
 
 def dissipation_bounds(forward_work: Array, reverse_work: Array) -> Bounds:
     r"""The second law: :math:`-\bar W_R \le \Delta F \le \bar W_F`, in expectation.
 
     Wide, but the means of work have honest errors however rare the walkers of least work.
+    If some died, :math:`\bar W` is the mean of the living, a share s, less :math:`\log s`,
+    which is a bound as well.
 
     Parameters
     ----------
     forward_work
-        Shape ``(n_F,)``, in nats, independent.
+        Shape ``(n_F,)``, in nats, independent; ``inf`` for a walker that died.
     reverse_work
         Shape ``(n_R,)``, likewise.
 
@@ -311,13 +441,9 @@ def dissipation_bounds(forward_work: Array, reverse_work: Array) -> Bounds:
     >>> float(bounds.lower.value), float(bounds.upper.value)
     (0.5, 2.0)
     """
-    forward_work, reverse_work = _as_pair(forward_work, reverse_work)
-
-    def mean(work: Array) -> Estimate:
-        error = jnp.std(work, ddof=1) / jnp.sqrt(work.shape[0])
-        return Estimate(jnp.mean(work), error)
-
-    return Bounds(_negative(mean(reverse_work)), mean(forward_work))
+    forward_work, reverse_work, offset = _as_pair(forward_work, reverse_work)
+    lower = _negative(_mean_of_living(reverse_work)[0])
+    return Bounds(_shift(lower, offset), _shift(_mean_of_living(forward_work)[0], offset))
 
 
 def two_sided_bounds(forward_work: Array, reverse_work: Array) -> Bounds:
@@ -351,9 +477,9 @@ def two_sided_bounds(forward_work: Array, reverse_work: Array) -> Bounds:
     >>> bool(bounds.lower.value < 1.0 < bounds.upper.value)
     True
     """
-    forward_work, reverse_work = _as_pair(forward_work, reverse_work)
+    forward_work, reverse_work, offset = _as_pair(forward_work, reverse_work)
     lower = _negative(exponential_average(reverse_work))
-    return Bounds(lower, exponential_average(forward_work))
+    return Bounds(_shift(lower, offset), _shift(exponential_average(forward_work), offset))
 
 
 def overlap(forward_work: Array, reverse_work: Array) -> Array:
@@ -389,17 +515,18 @@ def overlap(forward_work: Array, reverse_work: Array) -> Array:
     >>> bool(overlap(jnp.full(10, 20.0), jnp.full(10, 20.0)) < 1e-6)
     True
     """
-    forward_work, reverse_work = _as_pair(forward_work, reverse_work)
-    difference = bennett_acceptance_ratio(forward_work, reverse_work).value
+    forward_work, reverse_work, _ = _as_pair(forward_work, reverse_work)
+    difference = _acceptance_ratio(forward_work, reverse_work).value
     return _overlap_at(difference, forward_work, reverse_work)
 
 
 def _overlap_at(difference: Array, forward_work: Array, reverse_work: Array) -> Array:
     sizes = forward_work.shape[0], reverse_work.shape[0]
-    logit = jnp.log(sizes[0]) - jnp.log(sizes[1]) - difference
-    logit = logit + jnp.concatenate([forward_work, -reverse_work])
-    common = jnp.sum(jax.nn.sigmoid(logit) * jax.nn.sigmoid(-logit))
-    return common * (1 / sizes[0] + 1 / sizes[1])
+    work = jnp.concatenate([forward_work, -reverse_work])
+    logit = math.log(sizes[0] / sizes[1]) + work - difference
+    common = jax.nn.sigmoid(logit) * jax.nn.sigmoid(-logit)
+    # The dead have nothing in common, at an infinite difference neither (inf - inf).
+    return jnp.sum(jnp.where(jnp.isinf(work), 0, common)) * (1 / sizes[0] + 1 / sizes[1])
 
 
 class FreeEnergy(NamedTuple):
@@ -410,7 +537,9 @@ class FreeEnergy(NamedTuple):
     forward, reverse
         Exponential averages, both of ΔF.
     crossing
-        Where fitted normal densities cross.
+        Where the densities of forward and reverse work cross, by logistic regression.
+    slope
+        Of the logarithm of their ratio, there; 1 by Crooks' theorem.
     cumulants
         From forward work.
     bounds
@@ -427,6 +556,7 @@ class FreeEnergy(NamedTuple):
     forward: Estimate
     reverse: Estimate
     crossing: Estimate
+    slope: Estimate
     cumulants: Estimate
     bounds: Bounds
     overlap: Array
@@ -439,11 +569,12 @@ def estimate(forward_work: Array, reverse_work: Array) -> FreeEnergy:
     """Estimate a free-energy difference in all ways, and judge whether to believe it.
 
     Doubted is: work that is NaN or minus infinity; more than a tenth of the walkers dead; an
-    overlap below 0.06; and, by more than 4 standard errors: exponential averages of the two
-    directions that cross; a BAR that differs from one that rests on a hundred walkers or more.
-    So it shows if the reverse runs did not start from samples of the last density, or were not
-    the forward runs turned round. (One mode of two, if the forward runs miss the same, shows
-    in nothing.)
+    overlap below 0.06; a BAR of more digits than its precision holds; and, by more than 4
+    standard errors: exponential averages of the two directions that cross; a BAR that differs
+    from one that rests on a hundred walkers or more, as both directions see it; a slope of
+    Crooks' relation other than 1, if it rests on a hundred. So it shows if the reverse runs did
+    not start from samples of the last density, or were not the forward runs turned round, or if
+    work is not in nats. (One mode of two, if the forward runs miss the same, shows in nothing.)
 
     Parameters
     ----------
@@ -472,21 +603,50 @@ def estimate(forward_work: Array, reverse_work: Array) -> FreeEnergy:
     >>> poor.doubts[0][:7]
     'overlap'
     """
-    forward_work, reverse_work = _as_pair(forward_work, reverse_work)
-    found = _estimate_all(forward_work, reverse_work)
-    doubts = _doubts(found, np.asarray(forward_work), np.asarray(reverse_work))
-    return found._replace(doubts=tuple(doubts))
+    # It looks at values anyway: the offset is taken off in float64 of JAX's arrays too.
+    works = np.asarray(forward_work), np.asarray(reverse_work)
+    forward, reverse, offset = _as_pair(*works)
+    found = _estimate_all(forward, reverse)
+    rounding = max(_precision(work.dtype) for work in works) * abs(float(offset))
+    doubts = _doubts(found, np.asarray(forward), np.asarray(reverse), rounding)
+    bar, value = found.bar, float(found.bar.value + offset)
+    rounding = _precision(bar.value.dtype) * abs(value) / 2
+    if rounding > max(float(bar.standard_error), _NEGLIGIBLE):
+        doubts.append(
+            f"BAR, {value:.7g}, is rounded by {rounding:.2g} nats, more than its standard "
+            f"error of {float(bar.standard_error):.2g}: take off an offset, or use float64"
+        )
+    return _moved(found, offset)._replace(doubts=tuple(doubts))
+
+
+def _precision(dtype: np.dtype) -> float:
+    """Relative spacing of numbers; 0 of integers."""
+    return float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
+
+
+def _moved(found: FreeEnergy, offset: Scalar) -> FreeEnergy:
+    lower, upper = (_shift(bound, offset) for bound in found.bounds)
+    return found._replace(
+        bar=_shift(found.bar, offset),
+        forward=upper,
+        reverse=lower,
+        crossing=_shift(found.crossing, offset),
+        cumulants=_shift(found.cumulants, offset),
+        bounds=Bounds(lower, upper),
+    )
 
 
 @jax.jit
 def _estimate_all(forward_work: Array, reverse_work: Array) -> FreeEnergy:
-    bar = bennett_acceptance_ratio(forward_work, reverse_work)
+    bar = _acceptance_ratio(forward_work, reverse_work)
     bounds = two_sided_bounds(forward_work, reverse_work)
+    crossing = _crossing_near(bar.value, forward_work, reverse_work)
     return FreeEnergy(
         bar,
         bounds.upper,
         bounds.lower,
-        gaussian_crossing(forward_work, reverse_work),
+        crossing.difference,
+        crossing.slope,
         cumulant_expansion(forward_work),
         bounds,
         _overlap_at(bar.value, forward_work, reverse_work),
@@ -496,7 +656,10 @@ def _estimate_all(forward_work: Array, reverse_work: Array) -> FreeEnergy:
     )
 
 
-def _doubts(found: FreeEnergy, forward_work: np.ndarray, reverse_work: np.ndarray) -> list[str]:
+def _doubts(
+    found: FreeEnergy, forward_work: np.ndarray, reverse_work: np.ndarray, rounding: float
+) -> list[str]:
+    """Of work without an offset, which was rounded as it came."""
     both = np.concatenate([forward_work, reverse_work])
     num_bad = int(np.sum(np.isnan(both) | np.isneginf(both)))
     if num_bad:
@@ -505,34 +668,64 @@ def _doubts(found: FreeEnergy, forward_work: np.ndarray, reverse_work: np.ndarra
     for direction, work in (("forward", forward_work), ("reverse", reverse_work)):
         share = float(np.mean(np.isposinf(work)))
         if share > _MAX_DEAD:
-            doubts.append(f"{100 * share:.2g} % of the {direction} walkers died on the way")
+            doubts.append(f"{100 * share:.3g} % of the {direction} walkers died on the way")
+    sizes = forward_work.shape[0], reverse_work.shape[0]
     if not found.overlap >= MIN_OVERLAP:
         doubts.append(
             f"overlap {float(found.overlap):.2g}, below {MIN_OVERLAP}: forward and reverse "
             "runs have hardly a sample in common; take more steps along the path"
         )
-    return doubts + _inconsistencies(found, forward_work.shape[0], reverse_work.shape[0])
-
-
-def _inconsistencies(found: FreeEnergy, num_forward: int, num_reverse: int) -> list[str]:
-    """Where the estimates contradict each other by more than 4 standard errors."""
+    else:
+        doubts += _wrong_slope(found, sizes, rounding)
     lower, upper = (float(bound.value) for bound in found.bounds)
-    error = _combined(found.bounds.lower, found.bounds.upper)
+    error = _combined(found.bounds.lower, found.bounds.upper, rounding)
     if lower - upper > 4 * error:
-        doubt = (
+        doubts.append(
             f"the lower bound is {lower - upper:.2g} nats above the upper one, "
             f"{(lower - upper) / error:.1f} standard errors: the reverse runs did not start "
             "from samples of the last density"
         )
-        return [doubt]
-    doubts = []
-    sides = (
-        ("forward", found.forward, num_forward * found.forward_effective_sample_size),
-        ("reverse", found.reverse, num_reverse * found.reverse_effective_sample_size),
+        return doubts
+    return doubts + _wrong_averages(found, forward_work, reverse_work, rounding)
+
+
+def _wrong_slope(found: FreeEnergy, sizes: tuple[int, int], rounding: float) -> list[str]:
+    """Where Crooks' slope is more than 4 standard errors from 1."""
+    # Σ p(1 - p), at most a quarter of the samples.
+    num_common = float(found.overlap) / (1 / sizes[0] + 1 / sizes[1])
+    value, error = (float(number) for number in found.slope)
+    # The slope's Fisher information is num_common var W; work of one direction that is
+    # rounded by r moves the slope by r / var W.
+    by_rounding = 4 * rounding * error**2 * num_common
+    if 4 * num_common < _MIN_WALKERS or abs(value - 1) - by_rounding <= 4 * error:
+        return []
+    doubt = (
+        f"log p_F(W)/p_R(-W) has a slope of {value:.3g}, not 1, which is "
+        f"{abs(value - 1) / error:.1f} standard errors away: the reverse runs did not start "
+        "from samples of the last density, or were not the forward runs turned round in time, "
+        "or the work is not in nats"
     )
-    for direction, average, rests_on in sides:
-        gap = abs(float(found.bar.value - average.value))
-        error = _combined(found.bar, average)
+    return [doubt]
+
+
+def _wrong_averages(
+    found: FreeEnergy, forward_work: np.ndarray, reverse_work: np.ndarray, rounding: float
+) -> list[str]:
+    """Where BAR and an average that deserves its error differ by more than 4 of them."""
+    doubts = []
+    value = float(found.bar.value)
+    sides = (
+        ("forward", found.forward, forward_work.shape[0], reverse_work, -value),
+        ("reverse", found.reverse, reverse_work.shape[0], forward_work, value),
+    )
+    for direction, average, size, work_back, difference_back in sides:
+        seen_from_there = _relative_variance(work_back, difference_back, size)
+        variance = max(float(average.standard_error) ** 2, seen_from_there)
+        average = average._replace(standard_error=jnp.sqrt(variance))
+        error = _combined(found.bar, average, rounding)
+        gap = abs(value - float(average.value))
+        # n over the mean square of weights of mean 1.
+        rests_on = size / (1 + size * variance)
         # Jensen's inequality shifts an average by half its variance.
         if rests_on >= _MIN_WALKERS and gap - error**2 / 2 > 4 * error:
             doubts.append(
@@ -543,10 +736,22 @@ def _inconsistencies(found: FreeEnergy, num_forward: int, num_reverse: int) -> l
     return doubts
 
 
-def _combined(first: Estimate, second: Estimate) -> float:
-    """The standard error of a difference, at least that of rounding."""
+@np.errstate(invalid="ignore")
+def _relative_variance(work_back: np.ndarray, difference_back: float, size: int) -> float:
+    """Of the mean of e^-W over n runs, from the work of runs in the other direction.
+
+    By Crooks' theorem E_F[e^(-2 W_F)] = e^-ΔF E_R[e^(W_R)], so it is
+    (E_R[e^(W_R + ΔF)] - 1)/n. If rare runs carry it, those averaged do not show it, but to
+    runs in the other direction these are common. What n runs never show counts as n.
+    """
+    square = np.exp(np.minimum(work_back - difference_back, math.log(size)))
+    return max(float(np.mean(square)) - 1, 0) / size
+
+
+def _combined(first: Estimate, second: Estimate, rounding: float) -> float:
+    """The standard error of a difference, at least that of rounding, here and before."""
     size = 1 + abs(float(first.value)) + abs(float(second.value))
-    rounding = 4 * float(jnp.finfo(first.value.dtype).eps) * size
+    rounding = 4 * (_precision(first.value.dtype) * size + 2 * rounding)
     return max(math.hypot(first.standard_error, second.standard_error), rounding)
 
 
@@ -554,15 +759,36 @@ def _negative(estimate: Estimate) -> Estimate:
     return Estimate(-estimate.value, estimate.standard_error)
 
 
-def _as_work(work: Array, name: str) -> Array:
-    work = jnp.asarray(work)
+@np.errstate(over="ignore")
+def _shift(estimate: Estimate, offset: Scalar) -> Estimate:
+    dtype = estimate.value.dtype
+    return Estimate(estimate.value + jnp.asarray(offset, dtype), estimate.standard_error)
+
+
+@np.errstate(over="ignore")  # what is too large for the precision is infinite
+def _as_work(work: Any, name: str) -> tuple[Array, Scalar]:
+    """Work less the least of it, and the least, 0 if that is infinite.
+
+    A JAX array keeps its precision, float32 at least; all else, whose values are known, is
+    float64 until the least is off.
+    """
+    numpy: Any = jnp if isinstance(work, jax.Array) else np
+    work = numpy.asarray(work)
     if work.ndim != 1 or work.shape[0] < 2:
         raise ValueError(f"{name} must have shape (n,) with n ≥ 2; got shape {work.shape}")
-    return work.astype(jnp.promote_types(work.dtype, jnp.float32))
+    dtype = jnp.promote_types(jax.dtypes.canonicalize_dtype(work.dtype), jnp.float32)
+    work = work.astype(dtype if numpy is jnp else np.float64)
+    least = numpy.min(work)
+    least = numpy.where(numpy.isfinite(least), least, 0)
+    return jnp.asarray((work - least).astype(dtype)), least
 
 
-def _as_pair(forward_work: Array, reverse_work: Array) -> tuple[Array, Array]:
-    forward = _as_work(forward_work, "forward_work")
-    reverse = _as_work(reverse_work, "reverse_work")
+@np.errstate(over="ignore")
+def _as_pair(forward_work: Any, reverse_work: Any) -> tuple[Array, Array, Scalar]:
+    """W_F - c and W_R + c, whose least values are equal, and c."""
+    forward, least_forward = _as_work(forward_work, "forward_work")
+    reverse, least_reverse = _as_work(reverse_work, "reverse_work")
     dtype = jnp.promote_types(forward.dtype, reverse.dtype)
-    return forward.astype(dtype), reverse.astype(dtype)
+    middle = jnp.asarray(least_forward / 2 + least_reverse / 2, dtype)
+    offset = least_forward / 2 - least_reverse / 2
+    return forward.astype(dtype) + middle, reverse.astype(dtype) + middle, offset

@@ -12,6 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gaussian_path import at
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import optimize
 from zscore import assert_biased, assert_unbiased, replicate, test_key
 
 from jarzynski_jax import annealing, free_energy, paths, walkers
@@ -46,12 +49,15 @@ def gaussian_work(key, spread=1.0, sizes=(2000, 2000), delta_f=DELTA_F):
 
 ESTIMATORS = {
     "bar": free_energy.bennett_acceptance_ratio,
-    "crossing": free_energy.gaussian_crossing,
+    "crossing": lambda *works: free_energy.crooks_crossing(*works).difference,
+    "slope": lambda *works: free_energy.crooks_crossing(*works).slope,
     "cumulants": lambda forward, reverse: free_energy.cumulant_expansion(forward),
     "forward": lambda forward, reverse: free_energy.exponential_average(forward),
     "reverse": lambda forward, reverse: free_energy.two_sided_bounds(forward, reverse).lower,
     "upper": lambda forward, reverse: free_energy.dissipation_bounds(forward, reverse).upper,
 }
+#: Of Gaussian work; ΔF if not named.
+EXPECTED = {"slope": 1.0}
 each_estimator = pytest.mark.parametrize("name", ESTIMATORS)
 
 
@@ -63,11 +69,13 @@ def estimates(name, spread=1.0, sizes=(2000, 2000), num_replicates=64):
     )
 
 
-@pytest.mark.parametrize("name", ["bar", "crossing", "cumulants", "forward", "reverse"])
+@pytest.mark.parametrize(
+    "name", ["bar", "crossing", "slope", "cumulants", "forward", "reverse"]
+)
 @pytest.mark.parametrize("sizes", [(2000, 2000), (3000, 700)], ids=["equal", "unequal"])
 def test_gaussian_work(name, sizes):
     """The Jensen bias of the exponential averages is 4e-4 here, below their resolution."""
-    assert_unbiased(estimates(name, sizes=sizes)[:, 0], DELTA_F)
+    assert_unbiased(estimates(name, sizes=sizes)[:, 0], EXPECTED.get(name, DELTA_F))
 
 
 def test_canary_mean_work_is_biased():
@@ -97,15 +105,62 @@ def test_agrees_with_pymbar(spread, sizes, pymbar):
     assert float(ours.standard_error) == pytest.approx(theirs["dDelta_f"], rel=2e-2)
 
 
-def test_crossing_of_unequal_variances():
-    """Work that is not of a Crooks pair: the crossing of N(0, 1) and N(4, 4), by hand."""
-    keys = jax.random.split(test_key("crossing"))
-    forward = 4 + 2 * jax.random.normal(keys[0], (200_000,))
-    reverse = jax.random.normal(keys[1], (200_000,))
-    # (x - 4)²/8 + log 2 = x²/2, between the means.
-    root = np.roots([3 / 8, 1, -2 - np.log(2)]).max()
-    found = free_energy.gaussian_crossing(forward, reverse)
-    assert abs(float(found.value) - root) < 4.5 * float(found.standard_error)
+def skew_work(key, num_walkers=2000):
+    """A stiffness switched at once from 1 to 4 in two dimensions, and back: x²/2 ~ Exp."""
+    energies = jax.random.exponential(key, (2, num_walkers))
+    return 3 * energies[0], -3 / 4 * energies[1]
+
+
+def skew_estimates(name):
+    return replicate(f"skew {name}", lambda key: jnp.stack(ESTIMATORS[name](*skew_work(key)))).T
+
+
+@pytest.mark.parametrize("name", ["bar", "crossing", "slope"])
+def test_skew_work(name):
+    """Neither the values nor the errors need Gaussian work."""
+    values, errors = skew_estimates(name)
+    assert_unbiased(values, EXPECTED.get(name, np.log(4.0)))
+    assert 0.7 < np.sqrt(np.mean(errors**2)) / values.std(ddof=1) < 1.4
+
+
+def test_canary_cumulants_of_skew_work():
+    assert_biased(skew_estimates("cumulants")[0], np.log(4.0))
+
+
+@pytest.mark.parametrize("unit", [0.8, 1.2])
+def test_crossing_of_work_in_other_units(unit):
+    """log p_F(W)/p_R(-W) = (W - u ΔF)/u of work u W: the slope is 1/u."""
+
+    def crossing(key):
+        forward, reverse = gaussian_work(key)
+        found = free_energy.crooks_crossing(unit * forward, unit * reverse)
+        return jnp.stack([found.difference.value, found.slope.value])
+
+    found = replicate(f"unit {unit}", crossing)
+    assert_unbiased(found, np.array([unit * DELTA_F, 1 / unit]))
+    assert_biased(found[:, 1], 1.0)
+
+
+@pytest.mark.parametrize("shift", [0.0, 3.0], ids=["overlapping", "separated"])
+def test_crossing_is_where_the_likelihood_is_largest(shift, x64):
+    """By scipy, with the same prior; also where only the prior keeps the slope finite."""
+    forward, reverse = (
+        np.asarray(work, float) - shift
+        for work in gaussian_work(test_key("fit"), 0.5, (40, 25))
+    )
+    found = free_energy.crooks_crossing(forward, reverse)
+    centre = float(free_energy.bennett_acceptance_ratio(forward, reverse).value)
+    work = np.concatenate([forward, -reverse]) - centre
+    sign = np.repeat([1, -1], [40, 25])
+
+    def loss(params):
+        logit = np.log(40 / 25) + params[0] + params[1] * work
+        prior = np.sum((params - np.array([0, 1])) ** 2) / (2 * 100**2)
+        return np.sum(np.logaddexp(0, -sign * logit)) + prior
+
+    best = optimize.minimize(loss, [0, 1], method="BFGS", options={"gtol": 1e-7}).x
+    assert float(found.slope.value) == pytest.approx(best[1], rel=1e-4)
+    assert float(found.difference.value) == pytest.approx(centre - best[0] / best[1], abs=1e-4)
 
 
 def run(key, direction, start=None, num_walkers=500, resampler=None):
@@ -177,6 +232,24 @@ def test_walkers_that_died_weigh_nothing():
     assert abs(float(few.bar.value) - DELTA_F) < 4.5 * float(few.bar.standard_error)
 
 
+@pytest.mark.parametrize("name", ["forward", "cumulants", "upper"])
+def test_estimates_of_walkers_of_whom_some_died(name):
+    """A fifth dies by chance: ΔF is log 1.25 larger; the errors know of the chance."""
+
+    def after_death(key):
+        key_dead, key_work = jax.random.split(key)
+        forward, reverse = gaussian_work(key_work)
+        dead = jax.random.bernoulli(key_dead, 0.2, forward.shape)
+        found = ESTIMATORS[name](jnp.where(dead, jnp.inf, forward), reverse)
+        return jnp.stack(found)
+
+    values, errors = replicate(f"some died {name}", after_death).T
+    if name == "upper":  # a bound, by half the variance of the work
+        values -= 0.5
+    assert_unbiased(values, DELTA_F + np.log(1.25))
+    assert 0.7 < np.sqrt(np.mean(errors**2)) / values.std(ddof=1) < 1.4
+
+
 @pytest.mark.parametrize("size", [2, 3, 7, 10, 100])
 def test_work_without_spread(size):
     """As a perfect map has it: all estimates agree, and nothing is doubted."""
@@ -199,6 +272,21 @@ def switched(width, key, num_walkers=4000):
 def test_samples_too_narrow_or_too_wide_are_caught(width):
     found = free_energy.estimate(*switched(width, test_key("width")))
     assert any("did not start from samples" in doubt for doubt in found.doubts)
+
+
+@pytest.mark.parametrize("unit", [0.8, 1.2])
+def test_work_in_other_units_is_doubted(unit):
+    large = partial(gaussian_work, sizes=(4000, 4000)), partial(skew_work, num_walkers=4000)
+    for pair in large:
+        for key in jax.random.split(test_key("units"), 16):
+            found = free_energy.estimate(*(unit * work for work in pair(key)))
+            assert any("not in nats" in doubt for doubt in found.doubts)
+
+
+def test_skew_work_is_not_doubted():
+    """Though the weights of its reverse runs have no variance."""
+    for key in jax.random.split(test_key("skew"), 64):
+        assert free_energy.estimate(*skew_work(key)).doubts == ()
 
 
 def test_right_samples_are_hardly_ever_doubted():
@@ -315,11 +403,151 @@ def test_estimators_can_be_jitted_in_both_precisions(name, dtype):
     assert found.value.dtype == found.standard_error.dtype == dtype
 
 
+# ---------------------------------------------------------------- work of any size
+
+
+def numbers(found):
+    """{name: (value, error)}; the crossing only where the work determines it."""
+    names = ("bar", "forward", "reverse")
+    if found.slope.value > 0.2 and found.slope.standard_error < 1:
+        names += ("crossing", "slope")
+    return {name: np.asarray(getattr(found, name), np.float64) for name in names}
+
+
+def assert_same(found, expected, shift=0.0):
+    """To a hundredth of the standard errors, and the digits that ΔF has."""
+    assert float(found.overlap) == pytest.approx(float(expected.overlap), abs=1e-4)
+    found = numbers(found)
+    for name, (right, of_right) in numbers(expected).items():
+        value, error = found[name]
+        if name != "slope":
+            right += shift
+        tolerance = 1e-2 * of_right + 1e-4 + 1e-6 * abs(right)
+        assert value == pytest.approx(right, abs=tolerance), name
+        assert error == pytest.approx(of_right, rel=1e-2, abs=1e-4), name
+
+
+def works(size, low=-8.0, high=8.0):
+    """Multiples of 1/64: sums with large integers are exact in float32."""
+    ints = st.integers(int(64 * low), int(64 * high))
+    return st.lists(ints, min_size=size, max_size=size).map(lambda n: np.array(n) / 64)
+
+
+any_work = st.lists(st.floats(allow_nan=False), min_size=9, max_size=9)
+
+
+@given(works(9), works(7), st.integers(-100_000, 100_000))
+def test_an_offset_moves_the_value_alone(forward, reverse, shift):
+    found = free_energy.estimate(forward, reverse)
+    moved = free_energy.estimate(forward + shift, reverse - shift)
+    assert_same(moved, found, shift)
+    value = np.asarray(moved.cumulants.value) - np.asarray(found.cumulants.value)
+    assert value == pytest.approx(shift, rel=1e-6, abs=1e-4)
+
+
+@given(works(9), works(7), st.randoms(use_true_random=False))
+def test_order_does_not_matter(forward, reverse, random):
+    mixed = [random.sample(work.tolist(), work.size) for work in (forward, reverse)]
+    assert_same(free_energy.estimate(*mixed), free_energy.estimate(forward, reverse))
+
+
+@given(works(9), works(9))
+def test_exchange_of_directions_turns_the_sign(forward, reverse):
+    there, back = (
+        free_energy.estimate(*pair) for pair in ((forward, reverse), (reverse, forward))
+    )
+    turn = lambda estimate: estimate._replace(value=-estimate.value)  # noqa: E731
+    turned = back._replace(
+        bar=turn(back.bar),
+        crossing=turn(back.crossing),
+        forward=turn(back.reverse),
+        reverse=turn(back.forward),
+    )
+    assert_same(turned, there)
+
+
+@given(works(9), works(7), st.sampled_from([np.float16, np.float32, jnp.bfloat16, list]))
+def test_type_does_not_matter(forward, reverse, kind):
+    """Of numbers that all types have."""
+    forward, reverse = np.round(forward), np.round(reverse)
+    cast = np.ndarray.tolist if kind is list else lambda work: work.astype(kind)
+    expected = free_energy.estimate(forward, reverse)
+    assert_same(free_energy.estimate(cast(forward), cast(reverse)), expected)
+    assert_same(free_energy.estimate(forward.astype(int), reverse.astype(int)), expected)
+    assert_same(free_energy.estimate(jnp.asarray(forward), jnp.asarray(reverse)), expected)
+
+
+@given(works(9), works(7), st.floats(100, 1e38), st.booleans())
+def test_hopeless_work_is_that_of_a_dead_walker(forward, reverse, huge, is_forward):
+    """However large it is; an average is less by the logarithm of the share of the living."""
+    pair = [forward, reverse]
+    found = []
+    for value in (huge, np.inf):
+        work = list(pair)
+        work[not is_forward] = np.append(work[not is_forward], value)
+        found.append(free_energy.estimate(*work))
+    assert_same(*found)
+    alive = free_energy.estimate(forward, reverse)
+    if is_forward:
+        gain = float(found[0].forward.value - alive.forward.value)
+        assert gain == pytest.approx(np.log(10 / 9), abs=1e-4)
+
+
+@given(any_work, any_work)
+def test_work_of_any_size_is_never_nan_undoubted(forward, reverse):
+    found = free_energy.estimate(forward, reverse)
+    leaves = jax.tree.leaves(found._replace(doubts=()))
+    assert found.doubts or not np.any(np.isnan(np.array(leaves)))
+
+
+@pytest.mark.parametrize("huge", [1e4, 1e12, 1e30, 3e38, np.inf])
+def test_one_huge_work_weighs_nothing(huge):
+    forward, reverse = gaussian_work(test_key("huge"), sizes=(1000, 1000))
+    found = free_energy.estimate(forward.at[17].set(huge), reverse)
+    dead = free_energy.estimate(forward.at[17].set(jnp.inf), reverse)
+    assert found.doubts == ()
+    assert_same(found, dead)
+    assert abs(float(found.bar.value) - DELTA_F) < 4.5 * float(found.bar.standard_error)
+
+
+@pytest.mark.parametrize("name", ["bar", "crossing", "slope"])
+def test_the_dead_of_one_side_under_vmap(name):
+    """Their ΔF is infinite, without an error; the others of the batch are not touched."""
+    forward, reverse = gaussian_work(test_key("batch"), sizes=(100, 100))
+    dead = jnp.full(100, jnp.inf)
+    batch = jnp.stack([forward, dead, forward]), jnp.stack([reverse, reverse, dead])
+    found = jax.jit(jax.vmap(ESTIMATORS[name]))(*batch)
+    alone = ESTIMATORS[name](forward, reverse)
+    assert np.allclose(np.array(found)[:, 0], np.array(alone), rtol=1e-4)
+    if name != "slope":
+        assert found.value[1:].tolist() == [np.inf, -np.inf]
+        assert np.all(np.isnan(found.standard_error[1:]))
+
+
 def test_large_offsets():
     """ΔF of thousands of nats costs digits, not sense."""
     forward, reverse = gaussian_work(jax.random.key(0), delta_f=5000.0)
     found = free_energy.bennett_acceptance_ratio(forward, reverse)
     assert float(found.value) == pytest.approx(5000.0, abs=0.2)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_offset_of_float64_is_taken_off_before_a_cast():
+    """The spread stays; that float32 does not hold the sum is said."""
+    forward, reverse = (np.asarray(work, float) for work in gaussian_work(test_key("offset")))
+    found, moved = (
+        free_energy.estimate(forward + offset, reverse - offset) for offset in (0.0, 1e8)
+    )
+    assert_same(moved, found, 1e8)
+    assert found.doubts == ()
+    assert len(moved.doubts) == 1
+    assert "is rounded by" in moved.doubts[0]
+    with jax.enable_x64(True):
+        moved = free_energy.estimate(forward + 1e8, reverse - 1e8)
+        assert moved.doubts == ()
+        assert float(moved.bar.value) == pytest.approx(float(found.bar.value) + 1e8, abs=1e-4)
+    rounded = free_energy.estimate(jnp.asarray(forward + 1e8), jnp.asarray(reverse - 1e8))
+    assert any("is rounded by" in doubt for doubt in rounded.doubts)
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3, 2)])
