@@ -179,8 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0 if all went well, 1 if training diverged, 2 for bad input, 130 after
-        Ctrl-C.
+        Exit status: 0 if all went well, 1 if training diverged or too few walkers lived to be
+        samples, 2 for bad input, 130 after Ctrl-C.
     """
     command = tyro.cli(
         _Command,
@@ -191,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         return _run(command)
-    except TrainingDiverged as error:
+    except (TrainingDiverged, job.WalkersDied) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except ValueError as error:
@@ -239,7 +239,8 @@ def _train(command: Train) -> int:
         return 130
     print("bounding log Z by annealing, forward and backward ...", flush=True)
     _print_report(job.evaluate(folder, Annealing(command.annealing_steps)))
-    print(f"see {folder.samples}, {folder.curves} and the other files in {folder.path}")
+    pictures = [path for path in (folder.samples, folder.curves) if path.is_file()]
+    print(f"see {', '.join(map(str, pictures))} and the other files in {folder.path}")
     return 0
 
 

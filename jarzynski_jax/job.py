@@ -60,6 +60,7 @@ __all__ = [
     "Report",
     "ResamplerName",
     "RunFolder",
+    "WalkersDied",
     "evaluate",
     "make_config",
     "resume",
@@ -152,6 +153,39 @@ class RunFolder(NamedTuple):
     def curves(self) -> Path:
         """Cross entropy and effective sample size."""
         return self.path / "curves.png"
+
+
+class WalkersDied(RuntimeError):
+    """Too few of the annealed walkers were alive at the end to draw samples from them.
+
+    Parameters
+    ----------
+    num_dead
+        How many were not.
+    num_walkers
+        Of how many.
+    num_samples
+        How many samples were asked for.
+    step_size
+        With which they moved.
+    """
+
+    def __init__(
+        self, num_dead: int, num_walkers: int, num_samples: int, step_size: float
+    ) -> None:
+        self.num_dead, self.num_walkers = num_dead, num_walkers
+        self.num_samples, self.step_size = num_samples, step_size
+        fewer = "" if num_dead == num_walkers else ", or ask for fewer samples"
+        super().__init__(
+            f"{num_dead} of {num_walkers} annealed walkers died, so there are no {num_samples} "
+            f"samples, and nothing was written: the step size, {step_size}, is too large, or "
+            "the model's density is zero or not finite where they went. Train with a smaller "
+            f"step size{fewer}."
+        )
+
+    def __reduce__(self) -> tuple[type["WalkersDied"], tuple[int, int, int, float]]:
+        """How it comes out of another process."""
+        return type(self), (self.num_dead, self.num_walkers, self.num_samples, self.step_size)
 
 
 class _Ground(NamedTuple):
@@ -586,7 +620,8 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
     Returns
     -------
     Report
-        Also written to the folder, with a picture of data beside samples.
+        Also written to the folder, with a picture of data beside samples, unless all walkers
+        that were annealed forward died.
 
     Raises
     ------
@@ -638,10 +673,15 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
         len(test),
         int(state.step),
     )
-    samples = model.ground.to_samples(_flatten_replicates(bounds.end_points))
-    plotting.plot_samples(
-        test[:, 0], samples, folder.samples, _denoiser(config, model, state.params)
-    )
+    # End points of a replicate whose walkers all died are copies of one point.
+    end_points = bounds.end_points[np.isfinite(bounds.forward)]
+    if len(end_points):
+        samples = model.ground.to_samples(_flatten_replicates(end_points))
+        plotting.plot_samples(
+            test[:, 0], samples, folder.samples, _denoiser(config, model, state.params)
+        )
+    else:  # an earlier picture would be taken for one of this evaluation
+        folder.samples.unlink(missing_ok=True)
     text = json.dumps(_plain(report), indent=2) + "\n"
     _write(folder.report, lambda path: path.write_text(text))
     return report
@@ -671,6 +711,8 @@ def sample(folder: RunFolder, num_samples: int, settings: Annealing, out: Path) 
     ------
     ValueError
         As :func:`resume`, or if a number is not positive or ``out`` no ``.npz`` file.
+    WalkersDied
+        If no walker, or fewer than ``num_samples``, were alive at the end. Nothing is written.
     """
     if num_samples < 1:
         raise ValueError(f"the number of samples must be at least 1; got {num_samples}")
@@ -679,7 +721,11 @@ def sample(folder: RunFolder, num_samples: int, settings: Annealing, out: Path) 
     check_annealing(settings)
     config, data, model, state = _restore(folder)
     num_walkers = max(num_samples, settings.walkers)
-    samples = _anneal_samples(config, model, state.params, num_walkers, settings.steps)
+    samples, num_alive = _anneal_samples(
+        config, model, state.params, num_walkers, settings.steps
+    )
+    if num_alive < num_samples:
+        raise WalkersDied(num_walkers - num_alive, num_walkers, num_samples, config.step_size)
     samples = samples[:num_samples]
     _write(out, lambda path: np.savez(path, samples=samples))
 
@@ -691,23 +737,34 @@ def sample(folder: RunFolder, num_samples: int, settings: Annealing, out: Path) 
 
 def _anneal_samples(
     config: Config, model: _Model, params: Params, num_walkers: int, num_steps: int
-) -> np.ndarray:
-    """Anneal walkers and resample them to equal weight, in random order."""
+) -> tuple[np.ndarray, int]:
+    """Anneal walkers and resample them to equal weight, in random order; count the living."""
     # Apart from those of the evaluation.
     keys = jax.random.split(jax.random.fold_in(_keys(config).evaluation, 1), 4)
     path = path_from_base(model.ground.base, model.energy_fn, params)
 
     @jax.jit
-    def run() -> Array:
+    def run() -> tuple[Array, Array]:
         positions = gaussian.sample(keys[0], model.ground.base, num_walkers)
         walkers = walkers_lib.init(positions, path(0.0), model.annealing.kernel_init)
         times = jnp.arange(1, num_steps + 1) / num_steps
-        walkers, _ = annealing.anneal(keys[1], walkers, path, times, model.annealing)
+        walkers, info = annealing.anneal(keys[1], walkers, path, times, model.annealing)
         draw = resampling.from_log_weights(resampling.systematic)
         ancestors = draw(keys[2], walkers.log_weights, num_walkers)
-        return walkers.position[jax.random.permutation(keys[3], ancestors)]
+        samples = walkers.position[jax.random.permutation(keys[3], ancestors)]
+        return samples, _count_living(walkers, info)
 
-    return model.ground.to_samples(run())
+    samples, num_alive = run()
+    return model.ground.to_samples(samples), int(num_alive)
+
+
+def _count_living(walkers: walkers_lib.Walkers, info: annealing.AnnealingInfo) -> Array:
+    """How many walkers the last step left alive, before it may have resampled them."""
+    resampled_before = jnp.append(info.is_resampled[:-1], False)
+    num_later = jnp.cumsum(resampled_before[::-1])[::-1]
+    num_dead = jnp.sum(jnp.where(num_later == 0, info.num_dead, 0))
+    num_finite = jnp.sum(jnp.isfinite(walkers.log_weights))
+    return jnp.minimum(num_finite, walkers.log_weights.shape[0] - num_dead)
 
 
 def _denoiser(

@@ -1,13 +1,19 @@
 """What a job fills in, and that its files tell samples in the coordinates of the data."""
 
+import contextlib
+import io
+import pickle
 from dataclasses import asdict
 
+import jax.numpy as jnp
 import made_up_images
 import numpy as np
 import pytest
 
-from jarzynski_jax import cli, data, job
+from jarzynski_jax import cli, data, job, walkers
+from jarzynski_jax.annealing import AnnealingInfo
 from jarzynski_jax.bounding import Annealing
+from jarzynski_jax.kernels import ula
 
 
 def _options(**changes):
@@ -89,3 +95,71 @@ def test_samples_of_a_rotated_model_are_where_the_data_are(tmp_path, samples):
     np.testing.assert_allclose(drawn.mean(axis=0), samples.mean(axis=0), atol=0.15)
     covariance = np.cov(samples, rowvar=False) + 0.09 * np.eye(3)
     np.testing.assert_allclose(np.cov(drawn, rowvar=False), covariance, atol=0.2)
+
+
+SMALL = ("--walkers", "32", "--held-out", "16", "--batch-size", "16", "--hidden", "4")
+
+
+@pytest.fixture(scope="module")
+def dead_run(tmp_path_factory):
+    """A run whose step size kills all walkers that are annealed, and what was printed."""
+    folder = tmp_path_factory.mktemp("dead")
+    np.save(folder / "data.npy", np.random.default_rng(0).normal(size=(40, 2)))
+    run, printed = folder / "run", io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        code = cli.main(
+            [
+                *("train", str(folder / "data.npy"), "--out", str(run), *SMALL),
+                *("--annealing-steps", "60", "--steps", "1", "--step-size", "2000"),
+            ]
+        )
+    assert code == 0
+    return run, printed.getvalue()
+
+
+def test_dead_walkers_are_not_shown_as_samples(dead_run):
+    run, printed = dead_run
+    assert "NOT TO BE BELIEVED" in printed
+    assert not (run / "samples.png").exists()
+    assert "samples.png" not in printed
+
+
+def test_dead_walkers_are_no_samples(dead_run, capsys):
+    run, _ = dead_run
+    before = sorted(run.iterdir())
+    arguments = ("--num-samples", "50", "--annealing-steps", "60")
+    assert cli.main(["sample", str(run), *arguments]) == 1
+    assert sorted(run.iterdir()) == before
+    said = capsys.readouterr().err
+    for words in ("512 of 512 annealed walkers died", "2000", "smaller step size"):
+        assert words in said
+    assert "fewer samples" not in said
+
+
+def test_fewer_living_walkers_than_samples_are_an_error():
+    error = job.WalkersDied(3, 10, 8, 0.1)
+    assert "3 of 10" in str(error)
+    assert "ask for fewer samples" in str(error)
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.num_dead) == (str(error), 3)
+
+
+@pytest.mark.parametrize(
+    ("is_resampled", "num_dead", "log_weights", "num_alive"),
+    [
+        ([0, 0, 0], [0, 0, 0], [0.0] * 8, 8),
+        ([0, 0, 0], [1, 0, 2], [-np.inf] * 3 + [0.0] * 5, 5),
+        ([0, 1, 0], [1, 2, 1], [-np.inf] + [0.0] * 7, 7),
+        ([0, 0, 1], [1, 0, 5], [0.0] * 8, 2),  # copies of two in the last step
+        ([0, 1, 1], [1, 0, 5], [0.0] * 8, 3),
+        ([0, 0, 0], [0, 0, 0], [-np.inf] * 8, 0),  # dead from the start
+    ],
+)
+def test_the_living_are_counted_before_they_are_copied(
+    is_resampled, num_dead, log_weights, num_alive
+):
+    nothing = jnp.zeros(3)
+    info = AnnealingInfo(nothing, nothing, jnp.array(is_resampled, bool), jnp.array(num_dead))
+    ensemble = walkers.init(jnp.zeros(8), lambda x: -(x**2), ula.init)
+    ensemble = ensemble._replace(log_weights=jnp.array(log_weights))
+    assert int(job._count_living(ensemble, info)) == num_alive
