@@ -19,7 +19,6 @@ except ImportError as error:  # pragma: no cover
 
 from jarzynski_jax import data as data_lib
 from jarzynski_jax import job
-from jarzynski_jax.bounding import Annealing, check_annealing
 from jarzynski_jax.data import Source
 from jarzynski_jax.energies.gaussian_base import Covariance
 from jarzynski_jax.sharding import make_mesh
@@ -49,7 +48,8 @@ class Train:
     out: Path | None = None
     """Folder of the run; runs/ and the name of the data if not given."""
     resume: Path | None = None
-    """Go on with the run in this folder, with the options that it was started with."""
+    """Go on with the run in this folder, with the options that it was started with. Only
+    --annealing-steps and --devices may be given anew."""
     overwrite: bool = False
     """Replace an earlier run in the folder."""
     algorithm: job.AlgorithmName = "jarzynski"
@@ -126,8 +126,9 @@ class Train:
     """Resample when the effective sample size falls below this fraction of the walkers."""
     seed: int = 0
     """Of all random numbers but the split of the data."""
-    annealing_steps: int = 4000
-    """Steps of the annealing run that bounds log Z at the end, each way."""
+    annealing_steps: int | None = None
+    """Steps of the annealing run that bounds log Z at the end, each way. If not given, 4000, or
+    with --resume what the run was started with."""
     devices: int = 1
     """Devices to spread walkers and data over while training; as many must divide the
     walkers. The numbers do not depend on it but for rounding."""
@@ -139,12 +140,14 @@ class Evaluate:
 
     run: tyro.conf.Positional[Path]
     """Folder of the run."""
-    annealing_steps: int = 4000
-    """Steps of the annealing run, each way. More bring the two bounds together."""
-    annealing_walkers: int = 512
-    """Walkers in each of the replicates."""
-    replicates: int = 4
-    """Independent runs, whose spread tells the standard error."""
+    annealing_steps: int | None = None
+    """Steps of the annealing run, each way. More bring the two bounds together, unless the step
+    size is too large. What the run was started with, if not given."""
+    annealing_walkers: int | None = None
+    """Walkers in each of the replicates. As the run was started, 512, if not given."""
+    replicates: int | None = None
+    """Independent runs, whose spread tells the standard error. As the run was started, 4, if
+    not given."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +158,8 @@ class Sample:
     """Folder of the run."""
     num_samples: int = 512
     """How many."""
-    annealing_steps: int = 4000
-    """Steps of the annealing run."""
+    annealing_steps: int | None = None
+    """Steps of the annealing run. What the run was started with, if not given."""
     out: Path | None = None
     """Path of the .npz file; the picture goes beside it. RUN/samples.npz if not given."""
 
@@ -206,10 +209,11 @@ def _run(command: Train | Evaluate | Sample) -> int:
     if isinstance(command, Train):
         return _train(command)
     if isinstance(command, Evaluate):
-        settings = Annealing(
-            command.annealing_steps, command.annealing_walkers, command.replicates
+        folder = job.RunFolder(command.run)
+        settings = job.settings_of(
+            folder, command.annealing_steps, command.annealing_walkers, command.replicates
         )
-        _print_report(job.evaluate(job.RunFolder(command.run), settings))
+        _print_report(job.evaluate(folder, settings))
         return 0
     return _sample(command)
 
@@ -219,6 +223,7 @@ def _train(command: Train) -> int:
     if command.resume is not None:
         folder = job.RunFolder(command.resume)
         _check_resume(command)
+        job.settings_of(folder, command.annealing_steps)  # known to be right before training
         is_done = job.resume(folder, mesh)
     else:
         source = _source(command)
@@ -226,7 +231,6 @@ def _train(command: Train) -> int:
         options = asdict(command)
         for name in (*Source._fields[1:], *_NOT_OF_THE_CONFIG):
             options.pop(name, None)
-        check_annealing(Annealing(command.annealing_steps))
         config = job.make_config(data, source, **options)
         folder = job.RunFolder(command.out or Path("runs") / Path(command.source).stem)
         is_done = job.start(folder, config, data, command.overwrite, mesh)
@@ -238,7 +242,7 @@ def _train(command: Train) -> int:
         )
         return 130
     print("bounding log Z by annealing, forward and backward ...", flush=True)
-    _print_report(job.evaluate(folder, Annealing(command.annealing_steps)))
+    _print_report(job.evaluate(folder, job.settings_of(folder, command.annealing_steps)))
     pictures = [path for path in (folder.samples, folder.curves) if path.is_file()]
     print(f"see {', '.join(map(str, pictures))} and the other files in {folder.path}")
     return 0
@@ -251,7 +255,6 @@ _NOT_OF_THE_CONFIG = (
     "out",
     "resume",
     "overwrite",
-    "annealing_steps",
     "devices",
 )
 
@@ -293,10 +296,23 @@ def _check_resume(command: Train) -> None:
 def _sample(command: Sample) -> int:
     folder = job.RunFolder(command.run)
     path = command.out or folder.path / "samples.npz"
-    settings = Annealing(command.annealing_steps)
-    picture = job.sample(folder, command.num_samples, settings, path)
-    print(f"wrote {path} and {picture}")
+    settings = job.settings_of(folder, command.annealing_steps)
+    done = job.sample(folder, command.num_samples, settings, path)
+    print(
+        f"{command.num_samples} samples from {done.num_walkers} walkers, {done.num_alive} of "
+        f"them alive, annealed in {done.num_steps} steps: {_describe(done.moves)}.\n"
+        f"wrote {path} and {done.picture}"
+    )
     return 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _describe(moves: job.Moves) -> str:
+    friction = "" if moves.friction is None else f", friction {moves.friction:g}"
+    return f"{moves.dynamics} dynamics, step size {moves.step_size:g}{friction}"
 
 
 def _print_report(report: job.Report) -> None:
@@ -331,6 +347,11 @@ def _print_report(report: job.Report) -> None:
         f"{bracket.test_error:.2f}, common to all rows;\n"
         f"the mixture lies {difference:.2f} ± {error:.2f} above the model's upper bound "
         "(paired over test samples)."
+    )
+    steps, walkers, replicates = report.annealing
+    print(
+        f"Bounds from {_count(replicates, 'replicate')} of {_count(walkers, 'walker')} and "
+        f"{_count(steps, 'step')} each way: {_describe(report.moves)}."
     )
     if bracket.relaxed is not None:
         print(f"Backward from samples relaxed from data: {bracket.relaxed:.2f}.")

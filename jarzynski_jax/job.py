@@ -56,15 +56,18 @@ __all__ = [
     "AlgorithmName",
     "Config",
     "DynamicsName",
+    "Moves",
     "NetworkName",
     "Report",
     "ResamplerName",
     "RunFolder",
+    "Sampling",
     "WalkersDied",
     "evaluate",
     "make_config",
     "resume",
     "sample",
+    "settings_of",
     "start",
 ]
 
@@ -112,6 +115,28 @@ class Config:
     resampler: ResamplerName
     ess_threshold: float
     seed: int
+    annealing_steps: int
+    annealing_walkers: int
+    annealing_replicates: int
+
+    @property
+    def annealing(self) -> Annealing:
+        """How log Z is bounded at the end."""
+        return Annealing(
+            self.annealing_steps, self.annealing_walkers, self.annealing_replicates
+        )
+
+
+#: What a training state does not depend on, by the names of what it is for.
+_ANNEALING_FIELDS = {name: f"annealing_{name}" for name in Annealing._fields}
+
+
+def _of_training(config: Config) -> dict[str, Any]:
+    """What a checkpoint belongs to: bounds may be made otherwise."""
+    values = dataclasses.asdict(config)
+    return {
+        name: value for name, value in values.items() if name not in _ANNEALING_FIELDS.values()
+    }
 
 
 class RunFolder(NamedTuple):
@@ -254,7 +279,9 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         ``adam_eps`` 1e-3 for images, 1e-2 for others;
         ``standardize`` true but for digits; ``principal_axes`` true for images, without
         convolutions and with a full covariance; ``hidden`` one layer of 64 after convolutions,
-        else two of 256 for images and of 128 for others.
+        else two of 256 for images and of 128 for others. ``annealing_steps``,
+        ``annealing_walkers`` and ``annealing_replicates`` are those of
+        :class:`~jarzynski_jax.bounding.Annealing`, if None or not given.
 
     Returns
     -------
@@ -290,6 +317,9 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
     if options["hidden"] is None:
         width = 256 if is_images else 128
         options["hidden"] = (64,) if options["network"] == "conv" else (width, width)
+    for name, value in Annealing()._asdict().items():
+        if options.get(_ANNEALING_FIELDS[name]) is None:
+            options[_ANNEALING_FIELDS[name]] = value
     _check_numbers(options)
     base = gaussian.fit_gaussian_base(data.train, options["covariance"], options["noise"])
     variances = _variances(base)
@@ -343,6 +373,9 @@ def _check_numbers(options: dict[str, Any]) -> None:
     for name in ("walkers", "held_out", "steps", "batch_size", "moves", "refresh_steps"):
         if options[name] < 1:
             raise ValueError(f"{name} must be at least 1; got {options[name]}")
+    check_annealing(
+        Annealing(**{name: options[field] for name, field in _ANNEALING_FIELDS.items()})
+    )
     for name in ("learning_rate", "adam_eps", "step_size", "friction"):
         value = options[name]
         if value is not None and not 0 < value < math.inf:
@@ -551,7 +584,7 @@ def _fit(
             is_weighted=config.algorithm == "jarzynski",
         ),
         folder=folder.path,
-        config=dataclasses.asdict(config),
+        config=_of_training(config),
         progress=True,
         mesh=mesh,
         refresh=_refresh(config, model),
@@ -570,6 +603,54 @@ def _refresh(config: Config, model: _Model) -> training.Refresh | None:
         config.refresh_steps,
         config.refresh_every,
     )
+
+
+class Moves(NamedTuple):
+    """How walkers that are annealed move: once a step, with the options of training."""
+
+    dynamics: DynamicsName
+    step_size: float
+    friction: float | None
+
+
+def _moves(config: Config) -> Moves:
+    return Moves(config.dynamics, config.step_size, config.friction)
+
+
+def settings_of(
+    folder: RunFolder,
+    steps: int | None = None,
+    walkers: int | None = None,
+    replicates: int | None = None,
+) -> Annealing:
+    """Return how log Z of a run is bounded.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    steps
+        None for what the run was started with; so are the others.
+    walkers
+        In each of the replicates.
+    replicates
+        How many.
+
+    Returns
+    -------
+    Annealing
+        For :func:`evaluate` and :func:`sample`.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no run, or a setting is not positive.
+    """
+    given = {"steps": steps, "walkers": walkers, "replicates": replicates}
+    changes = {name: value for name, value in given.items() if value is not None}
+    settings = _read_config(folder).annealing._replace(**changes)
+    check_annealing(settings)
+    return settings
 
 
 class Report(NamedTuple):
@@ -594,6 +675,10 @@ class Report(NamedTuple):
         How many test samples.
     updates
         How many updates the model was trained for.
+    annealing
+        With how many steps, walkers and replicates log Z was bounded.
+    moves
+        How the walkers moved.
     """
 
     model: evaluation.Bracket
@@ -605,6 +690,8 @@ class Report(NamedTuple):
     noise: float | None
     num_test: int
     updates: int
+    annealing: Annealing
+    moves: Moves
 
 
 def evaluate(folder: RunFolder, settings: Annealing) -> Report:
@@ -672,6 +759,8 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
         floor,
         len(test),
         int(state.step),
+        settings,
+        _moves(config),
     )
     # End points of a replicate whose walkers all died are copies of one point.
     end_points = bounds.end_points[np.isfinite(bounds.forward)]
@@ -687,7 +776,29 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
     return report
 
 
-def sample(folder: RunFolder, num_samples: int, settings: Annealing, out: Path) -> Path:
+class Sampling(NamedTuple):
+    """What :func:`sample` did.
+
+    picture
+        Its path.
+    num_walkers
+        How many were annealed.
+    num_alive
+        How many of them were alive at the end.
+    num_steps
+        How many steps they made.
+    moves
+        How they moved.
+    """
+
+    picture: Path
+    num_walkers: int
+    num_alive: int
+    num_steps: int
+    moves: Moves
+
+
+def sample(folder: RunFolder, num_samples: int, settings: Annealing, out: Path) -> Sampling:
     """Draw samples of a run's model by annealing walkers from its base.
 
     Parameters
@@ -704,8 +815,8 @@ def sample(folder: RunFolder, num_samples: int, settings: Annealing, out: Path) 
 
     Returns
     -------
-    Path
-        Of the picture.
+    Sampling
+        With the path of the picture.
 
     Raises
     ------
@@ -732,7 +843,7 @@ def sample(folder: RunFolder, num_samples: int, settings: Annealing, out: Path) 
     noisy = evaluation.add_noise(data.test, config.noise, 1, config.seed)[:, 0]
     picture = out.with_suffix(".png")
     plotting.plot_samples(noisy, samples, picture, _denoiser(config, model, state.params))
-    return picture
+    return Sampling(picture, num_walkers, num_alive, settings.steps, _moves(config))
 
 
 def _anneal_samples(
@@ -809,7 +920,7 @@ def _restore(folder: RunFolder) -> tuple[Config, Split, _Model, TrainingState]:
         raise ValueError(f"{folder.base} cannot be read: {error}") from error
     model = _build(config, _Ground(axes, base))
     template = jax.eval_shape(lambda: _untested_state(config, model, data.train))
-    state = checkpoint.restore(folder.checkpoints, template, dataclasses.asdict(config))
+    state = checkpoint.restore(folder.checkpoints, template, _of_training(config))
     return config, data, model, state
 
 
@@ -831,6 +942,9 @@ def _read_config(folder: RunFolder) -> Config:
         values = json.loads(folder.config.read_text())
         for name in ("hidden", "classes", "proportions"):
             values[name] = tuple(values[name])
+        # Runs that do not tell how log Z is bounded were bounded with the defaults.
+        for name, value in Annealing()._asdict().items():
+            values.setdefault(_ANNEALING_FIELDS[name], value)
         return Config(**values)
     except (json.JSONDecodeError, TypeError, KeyError) as error:
         raise ValueError(

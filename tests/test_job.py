@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import pickle
 from dataclasses import asdict
 
@@ -98,6 +99,70 @@ def test_samples_of_a_rotated_model_are_where_the_data_are(tmp_path, samples):
 
 
 SMALL = ("--walkers", "32", "--held-out", "16", "--batch-size", "16", "--hidden", "4")
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory):
+    """A run of a few updates, and what was printed."""
+    folder = tmp_path_factory.mktemp("tiny")
+    np.save(folder / "data.npy", np.random.default_rng(0).normal(size=(60, 2)))
+    run, printed = folder / "run", io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        code = cli.main(
+            [
+                *("train", str(folder / "data.npy"), "--out", str(run), *SMALL),
+                *("--annealing-steps", "30", "--steps", "20", "--noise", "0.3"),
+            ]
+        )
+    assert code == 0
+    return run, printed.getvalue()
+
+
+def _report(run):
+    return json.loads((run / "report.json").read_text())
+
+
+def test_a_run_is_bounded_as_it_was_started(tiny_run, capsys):
+    run, printed = tiny_run
+    words = "4 replicates of 512 walkers and 30 steps each way: langevin dynamics, step size"
+    assert words in printed
+    first = _report(run)
+    assert first["annealing"] == {"steps": 30, "walkers": 512, "replicates": 4}
+    assert first["moves"]["dynamics"] == "langevin"
+    config = json.loads((run / "config.json").read_text())
+    assert config["annealing_steps"] == 30
+    assert cli.main(["train", "--resume", str(run)]) == 0
+    assert _report(run) == first
+    assert cli.main(["train", "--resume", str(run), "--annealing-steps", "31"]) == 0
+    assert _report(run)["annealing"]["steps"] == 31
+    assert json.loads((run / "config.json").read_text()) == config
+    assert cli.main(["train", "--resume", str(run), "--annealing-steps", "0"]) == 2
+    assert "annealing steps must be at least 1; got 0" in capsys.readouterr().err
+    assert cli.main(["evaluate", str(run)]) == 0
+    assert _report(run) == first
+
+
+def test_a_run_from_before_these_settings_goes_on(tiny_run):
+    run, _ = tiny_run
+    original = (run / "config.json").read_text()
+    config = json.loads(original)
+    for name in ("annealing_steps", "annealing_walkers", "annealing_replicates"):
+        del config[name]
+    try:
+        (run / "config.json").write_text(json.dumps(config))
+        assert job.settings_of(job.RunFolder(run)) == Annealing()
+        assert cli.main(["evaluate", str(run), "--annealing-steps", "30"]) == 0
+    finally:
+        (run / "config.json").write_text(original)
+
+
+def test_sample_says_what_it_did(tiny_run, tmp_path, capsys):
+    run, _ = tiny_run
+    out = tmp_path / "mine.npz"
+    assert cli.main(["sample", str(run), "--num-samples", "7", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "7 samples from 512 walkers, 512 of them alive, annealed in 30 steps" in said
+    assert str(out) in said
 
 
 @pytest.fixture(scope="module")
