@@ -36,7 +36,10 @@ class Train:
 
     source: tyro.conf.Positional[str] = "digits"
     """What to train on: 'digits' (scikit-learn's 8x8 images), 'mnist', 'fashion-mnist', or the
-    path of a .npy or .npz file with an array of shape (n, d) or (n, h, w)."""
+    path of a .npy or .npz file with an array of shape (n, d) or (n, h, w). Columns of a file
+    are measured from their means in their standard deviations (pixels in one for all of them),
+    so that nothing depends on their units; samples, pictures and the table are in those of the
+    file."""
     data: Path | None = None
     """Folder of MNIST's or Fashion-MNIST's IDX files, gzipped or not; without it they are
     fetched from OpenML."""
@@ -58,15 +61,16 @@ class Train:
     weighted walk with its weights left out, to compare."""
     noise: float | None = None
     """Standard deviation of the Gaussian noise added to the data, whose density is learned.
-    0.3 for digits and images and a tenth of the data's standard deviation for others, if not
-    given."""
+    0.3 for digits and MNIST, if not given. For a file it is in units of each column's standard
+    deviation, 0.1 if not given."""
     dynamics: job.DynamicsName | None = None
     """How walkers move: unadjusted Langevin; or kinetic Langevin, whose walkers have velocities
     and whose weights spread less in many dimensions. Kinetic for MNIST, if not given."""
     step_size: float | None = None
     """Time step h. Of unadjusted Langevin (drift h, noise sqrt(2h)) 0.22 times the smallest
     variance of data and noise along any direction, of kinetic Langevin 0.4 times the smallest
-    standard deviation (less above 120 dimensions), if not given."""
+    standard deviation (less above 120 dimensions), if not given. For a file, in the same units
+    as the noise."""
     friction: float | None = None
     """Of kinetic Langevin, the rate at which velocities are forgotten; one over the largest
     standard deviation, if not given, or on principal axes one over its geometric mean with the
@@ -261,9 +265,9 @@ _NOT_OF_THE_CONFIG = (
 
 
 def _source(command: Train) -> Source:
-    is_name = command.source == "digits" or data_lib.is_image_set(command.source)
+    is_file = data_lib.is_file(command.source)
     return Source(
-        command.source if is_name else str(Path(command.source).resolve()),
+        str(Path(command.source).resolve()) if is_file else command.source,
         None if command.data is None else str(command.data.resolve()),
         _numbers("classes", command.classes, ","),
         _numbers("proportions", command.proportions, ":"),
@@ -407,6 +411,12 @@ def _print_report(report: job.Report) -> None:
         f"Bounds from {_count(replicates, 'replicate')} of {_count(walkers, 'walker')} and "
         f"{_count(steps, 'step')} each way: {_describe(report.moves)}."
     )
+    if report.log_volume != 0:
+        side = "lower" if report.log_volume > 0 else "higher"
+        print(
+            f"metrics.csv and curves.png are of standard coordinates: {side} by "
+            f"{abs(report.log_volume):.2f}."
+        )
     if bracket.relaxed is not None:
         print(f"Backward from samples relaxed from data: {bracket.relaxed:.2f}.")
     if is_believed:

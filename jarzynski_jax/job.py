@@ -36,7 +36,7 @@ from jarzynski_jax.bounding import (
     check_annealing,
     path_from_base,
 )
-from jarzynski_jax.data import PrincipalAxes, Source, Split
+from jarzynski_jax.data import PrincipalAxes, Source, Split, StandardCoordinates
 from jarzynski_jax.dynamics import Dynamics, kinetic_langevin, langevin
 from jarzynski_jax.energies import (
     MLP,
@@ -151,7 +151,7 @@ class RunFolder(NamedTuple):
 
     @property
     def base(self) -> Path:
-        """The Gaussian base, and the axes that samples are rotated into: arrays of NumPy."""
+        """The Gaussian, and the coordinates and axes that it is in: arrays of NumPy."""
         return self.path / "base.npz"
 
     @property
@@ -214,17 +214,35 @@ class WalkersDied(RuntimeError):
 
 
 class _Ground(NamedTuple):
-    """What is fitted to the data before training: axes, if any, and the base on them."""
+    """What is fitted to the data before training: coordinates, and the base in them.
 
+    Those of a file are standard coordinates, so that nothing depends on its units; they may
+    be rotated into principal axes. ``dtype`` is that of the data, for samples.
+    """
+
+    coordinates: StandardCoordinates | None
     axes: PrincipalAxes | None
     base: GaussianBase
+    dtype: np.dtype
+
+    def to_standard(self, samples: np.ndarray) -> np.ndarray:
+        """Samples as noise is added to them."""
+        return data_lib.to_standard(self.coordinates, samples)
+
+    def from_standard(self, samples: np.ndarray) -> np.ndarray:
+        """In the units of the data."""
+        return data_lib.from_standard(self.coordinates, samples, self.dtype)
+
+    def rotate(self, samples: np.ndarray) -> Array:
+        """Samples in standard coordinates as the model sees them."""
+        return jnp.asarray(data_lib.to_principal_axes(self.axes, samples))
 
     def to_positions(self, samples: np.ndarray) -> Array:
         """Samples as the model sees them."""
-        return jnp.asarray(data_lib.to_principal_axes(self.axes, samples))
+        return self.rotate(self.to_standard(samples))
 
     def to_samples(self, positions: Array | np.ndarray) -> np.ndarray:
-        return data_lib.from_principal_axes(self.axes, positions)
+        return self.from_standard(data_lib.from_principal_axes(self.axes, positions))
 
 
 class _Model(NamedTuple):
@@ -265,10 +283,10 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
     source
         Where they are from.
     **options
-        The fields of :class:`Config` but those of the data. None means: ``noise`` 0.3 for
-        digits and images, a tenth of the data's standard deviation for others; ``steps`` 4000
-        for images, 10000 for others; ``walkers`` 2048 for images, 4096 for others, and
-        ``moves`` 4 and 1;
+        The fields of :class:`Config` but those of the data; for a file, noise and step size are
+        in units of each column's standard deviation. None means: ``noise`` 0.3 for digits and
+        images, 0.1 for a file; ``steps`` 4000 for images, 10000 for others; ``walkers`` 2048
+        for images, 4096 for others, and ``moves`` 4 and 1;
         ``dynamics`` "kinetic" for images, "langevin" for others;
         ``step_size`` 0.22 times v, the smallest variance of data and noise along any direction,
         or 0.4 times its square root for kinetic walkers, less above 120 dimensions;
@@ -295,9 +313,9 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
     """
     is_images = data_lib.is_image_set(source.name)
     is_digits = source.name == "digits"
+    is_file = data_lib.is_file(source.name)
     if options["noise"] is None:
-        is_known = is_images or is_digits
-        options["noise"] = 0.3 if is_known else round(0.1 * float(np.std(data.train)), 6)
+        options["noise"] = 0.1 if is_file else 0.3
     if options["steps"] is None:
         options["steps"] = 4_000 if is_images else 10_000
     if options["dynamics"] is None:
@@ -321,7 +339,8 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         if options.get(_ANNEALING_FIELDS[name]) is None:
             options[_ANNEALING_FIELDS[name]] = value
     _check_numbers(options)
-    base = gaussian.fit_gaussian_base(data.train, options["covariance"], options["noise"])
+    train = data_lib.to_standard(_find_coordinates(source.name, data.train), data.train)
+    base = gaussian.fit_gaussian_base(train, options["covariance"], options["noise"])
     variances = _variances(base)
     smallest = float(np.min(variances))
     is_kinetic = options["dynamics"] == "kinetic"
@@ -419,12 +438,20 @@ def _check_numbers(options: dict[str, Any]) -> None:
         )
 
 
+def _find_coordinates(name: str, train: np.ndarray) -> StandardCoordinates | None:
+    """Find standard coordinates of a file; digits and images have their units."""
+    return data_lib.find_standard_coordinates(train) if data_lib.is_file(name) else None
+
+
 def _find_ground(config: Config, train: np.ndarray) -> _Ground:
-    if not config.principal_axes:
-        return _Ground(None, gaussian.fit_gaussian_base(train, config.covariance, config.noise))
-    axes = data_lib.find_principal_axes(train)
-    positions = data_lib.to_principal_axes(axes, train)
-    return _Ground(axes, gaussian.fit_gaussian_base(positions, "diagonal", config.noise))
+    coordinates = _find_coordinates(config.source, train)
+    standard = data_lib.to_standard(coordinates, train)
+    axes, covariance = None, config.covariance
+    if config.principal_axes:
+        axes, covariance = data_lib.find_principal_axes(standard), "diagonal"
+    positions = data_lib.to_principal_axes(axes, standard)
+    base = gaussian.fit_gaussian_base(positions, covariance, config.noise)
+    return _Ground(coordinates, axes, base, train.dtype)
 
 
 def _build(config: Config, ground: _Ground) -> _Model:
@@ -526,6 +553,9 @@ def start(
     arrays = model.ground.base._asdict()
     if model.ground.axes is not None:
         arrays |= {f"axes_{name}": part for name, part in model.ground.axes._asdict().items()}
+    if model.ground.coordinates is not None:
+        coordinates = model.ground.coordinates._asdict()
+        arrays |= {f"standard_{name}": part for name, part in coordinates.items()}
     _write(folder.base, lambda path: np.savez(path, **arrays))
     config_text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
     _write(folder.config, lambda path: path.write_text(config_text))
@@ -589,7 +619,8 @@ def _fit(
         mesh=mesh,
         refresh=_refresh(config, model),
     )
-    plotting.plot_curves(checkpoint.read_metrics(folder.metrics), folder.curves)
+    units = "nats" if model.ground.coordinates is None else "nats, in standard coordinates"
+    plotting.plot_curves(checkpoint.read_metrics(folder.metrics), folder.curves, units)
     return not result.is_interrupted
 
 
@@ -654,7 +685,7 @@ def settings_of(
 
 
 class Report(NamedTuple):
-    """Cross entropies of the test data, in nats.
+    """Cross entropies of the test data in their own units, in nats.
 
     model
         The energy-based model's bracket.
@@ -675,6 +706,10 @@ class Report(NamedTuple):
         How many test samples.
     updates
         How many updates the model was trained for.
+    log_volume
+        Sum of the logs of the columns' standard deviations. By so much the values here, in the
+        units of the data, exceed those of ``metrics.csv``, in standard coordinates. 0 where
+        these are the same: for digits and images.
     annealing
         With how many steps, walkers and replicates log Z was bounded.
     moves
@@ -690,6 +725,7 @@ class Report(NamedTuple):
     noise: float | None
     num_test: int
     updates: int
+    log_volume: float
     annealing: Annealing
     moves: Moves
 
@@ -728,27 +764,34 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
         settings,
     ).bounds
 
-    test = evaluation.add_noise(parts.test, config.noise, _NUM_NOISE_COPIES, config.seed)
+    standard = Split(*map(model.ground.to_standard, parts))
+    test = evaluation.add_noise(standard.test, config.noise, _NUM_NOISE_COPIES, config.seed)
+    # In the units of the data a density is less by this volume, and an energy more, with
+    # log Z as it was.
+    log_volume = data_lib.log_volume(model.ground.coordinates)
     energies = jax.jit(jax.vmap(jax.vmap(model.energy_fn, (None, 0)), (None, 0)))
-    positions = model.ground.to_positions(test)
-    test_energies = np.asarray(energies(state.params, positions)).mean(axis=1)
+    positions = model.ground.rotate(test)
+    test_energies = np.asarray(energies(state.params, positions)).mean(axis=1) + log_volume
     floor = None
     if config.noise > 0:
         floor = evaluation.noise_entropy(model.ground.base.mean.size, config.noise)
+        floor += log_volume
     bracket = evaluation.bracket(test_energies, bounds, floor)
 
-    flat_train = parts.train.reshape(len(parts.train), -1)
+    flat_train = standard.train.reshape(len(standard.train), -1)
     flat_test = test.reshape(*test.shape[:2], -1)
     # Full covariances of many features take long to fit, and many data.
     candidates = _MANY_COMPONENTS if flat_train.shape[1] <= 100 else _FEW_COMPONENTS
     mixture, num_components = evaluation.mixture_cross_entropy(
         flat_train, flat_test, config.noise, candidates, config.seed
     )
+    mixture = mixture + log_volume
+    one_gaussian = evaluation.gaussian_cross_entropy(flat_train, flat_test, config.noise)
     paired = mixture - test_energies
     log_z = bracket.upper - float(np.mean(test_energies))
     report = Report(
         bracket,
-        float(evaluation.gaussian_cross_entropy(flat_train, flat_test, config.noise).mean()),
+        float(one_gaussian.mean()) + log_volume,
         float(mixture.mean()),
         num_components,
         max(candidates),
@@ -759,6 +802,7 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
         floor,
         len(test),
         int(state.step),
+        log_volume,
         settings,
         _moves(config),
     )
@@ -767,7 +811,10 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
     if len(end_points):
         samples = model.ground.to_samples(_flatten_replicates(end_points))
         plotting.plot_samples(
-            test[:, 0], samples, folder.samples, _denoiser(config, model, state.params)
+            model.ground.from_standard(test[:, 0]),
+            samples,
+            folder.samples,
+            _denoiser(config, model, state.params),
         )
     else:  # an earlier picture would be taken for one of this evaluation
         folder.samples.unlink(missing_ok=True)
@@ -811,7 +858,7 @@ def sample(folder: RunFolder, num_samples: int, settings: Annealing, out: Path) 
         Steps and walkers of the annealing run.
     out
         The ``.npz`` file to write: ``samples``, shape ``(num_samples, ...)``, of equal
-        weight. The picture goes beside it.
+        weight, in the units of the data. The picture goes beside it.
 
     Returns
     -------
@@ -840,9 +887,11 @@ def sample(folder: RunFolder, num_samples: int, settings: Annealing, out: Path) 
     samples = samples[:num_samples]
     _write(out, lambda path: np.savez(path, samples=samples))
 
-    noisy = evaluation.add_noise(data.test, config.noise, 1, config.seed)[:, 0]
+    standard = model.ground.to_standard(data.test)
+    noisy = evaluation.add_noise(standard, config.noise, 1, config.seed)[:, 0]
     picture = out.with_suffix(".png")
-    plotting.plot_samples(noisy, samples, picture, _denoiser(config, model, state.params))
+    denoise = _denoiser(config, model, state.params)
+    plotting.plot_samples(model.ground.from_standard(noisy), samples, picture, denoise)
     return Sampling(picture, num_walkers, num_alive, settings.steps, _moves(config))
 
 
@@ -885,7 +934,7 @@ def _denoiser(
         return None
 
     def denoise(samples: np.ndarray) -> np.ndarray:
-        positions = data_lib.to_principal_axes(model.ground.axes, samples)
+        positions = np.asarray(model.ground.to_positions(samples))
         mean = evaluation.posterior_mean(model.energy_fn, params, positions, config.noise)
         return model.ground.to_samples(mean)
 
@@ -916,9 +965,13 @@ def _restore(folder: RunFolder) -> tuple[Config, Split, _Model, TrainingState]:
             axes = None
             if config.principal_axes:
                 axes = PrincipalAxes(*(arrays[f"axes_{n}"] for n in PrincipalAxes._fields))
+            coordinates = None
+            if data_lib.is_file(config.source):
+                names = StandardCoordinates._fields
+                coordinates = StandardCoordinates(*(arrays[f"standard_{n}"] for n in names))
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{folder.base} cannot be read: {error}") from error
-    model = _build(config, _Ground(axes, base))
+    model = _build(config, _Ground(coordinates, axes, base, data.train.dtype))
     template = jax.eval_shape(lambda: _untested_state(config, model, data.train))
     state = checkpoint.restore(folder.checkpoints, template, _of_training(config))
     return config, data, model, state

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jarzynski_jax import cli, data, evaluation, job, walkers
+from jarzynski_jax import checkpoint, cli, data, evaluation, job, walkers
 from jarzynski_jax.annealing import AnnealingInfo
 from jarzynski_jax.bounding import Annealing
 from jarzynski_jax.kernels import ula
@@ -47,7 +47,8 @@ def test_friction_is_one_over_the_largest_width(tmp_path, samples, is_rotated):
     """On principal axes C = s / min(s); the largest width of C^(-1/2) x is (max min)^(1/2)."""
     options = {"noise": 0.3, "dynamics": "kinetic", "principal_axes": is_rotated}
     config, parts = _make(tmp_path, samples, **options)
-    covariance = np.cov(parts.train, rowvar=False, bias=True) + 0.09 * np.eye(3)
+    standard = (parts.train - parts.train.mean(axis=0)) / parts.train.std(axis=0)
+    covariance = np.cov(standard, rowvar=False, bias=True) + 0.09 * np.eye(3)
     widths = np.sqrt(np.linalg.eigvalsh(covariance))
     slowest = np.sqrt(widths[-1] * widths[0]) if is_rotated else widths[-1]
     assert config.friction == pytest.approx(1 / slowest, rel=0.01)
@@ -96,18 +97,15 @@ def test_samples_of_a_rotated_model_are_where_the_data_are(tmp_path, samples):
     job.sample(folder, 4000, Annealing(steps=30, walkers=32), tmp_path / "samples.npz")
     drawn = np.load(tmp_path / "samples.npz")["samples"]
     np.testing.assert_allclose(drawn.mean(axis=0), samples.mean(axis=0), atol=0.15)
-    covariance = np.cov(samples, rowvar=False) + 0.09 * np.eye(3)
+    covariance = np.cov(samples, rowvar=False) + np.diag(0.09 * np.var(samples, axis=0))
     np.testing.assert_allclose(np.cov(drawn, rowvar=False), covariance, atol=0.2)
 
 
 SMALL = ("--walkers", "32", "--held-out", "16", "--batch-size", "16", "--hidden", "4")
 
 
-@pytest.fixture(scope="module")
-def tiny_run(tmp_path_factory):
-    """A run of a few updates, and what was printed."""
-    folder = tmp_path_factory.mktemp("tiny")
-    np.save(folder / "data.npy", np.random.default_rng(0).normal(size=(60, 2)))
+def _train_tiny(folder, samples):
+    np.save(folder / "data.npy", samples)
     run, printed = folder / "run", io.StringIO()
     with contextlib.redirect_stdout(printed):
         code = cli.main(
@@ -118,6 +116,78 @@ def tiny_run(tmp_path_factory):
         )
     assert code == 0
     return run, printed.getvalue()
+
+
+TINY = np.random.default_rng(0).normal(size=(60, 2))
+OFFSETS = np.array([1e6, -3e7])
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory):
+    """A run of a few updates, and what was printed."""
+    return _train_tiny(tmp_path_factory.mktemp("tiny"), TINY)
+
+
+@pytest.fixture(scope="module")
+def moved_run(tmp_path_factory):
+    """The same run on the same data in other units."""
+    return _train_tiny(tmp_path_factory.mktemp("moved"), 1000 * TINY + OFFSETS)[0]
+
+
+def _samples(run, folder, count=512):
+    out = folder / f"{run.parent.name}.npz"
+    code = cli.main(["sample", str(run), "--num-samples", str(count), "--out", str(out)])
+    assert code == 0
+    return np.load(out)["samples"]
+
+
+def test_nothing_depends_on_the_units_of_a_file(tiny_run, moved_run, tmp_path):
+    run, printed = tiny_run
+    plain, moved = (json.loads((r / "config.json").read_text()) for r in (run, moved_run))
+    different = {name for name in plain if plain[name] != moved[name]}
+    assert different == {"source", "data_fingerprint"}
+    metrics = [checkpoint.read_metrics(r / "metrics.csv") for r in (run, moved_run)]
+    np.testing.assert_allclose(
+        metrics[0]["cross_entropy"], metrics[1]["cross_entropy"], atol=1e-3
+    )
+    shift = 2 * np.log(1000)
+    plain, moved = _report(run), _report(moved_run)
+    for name in ("lower", "upper", "relaxed"):
+        assert moved["model"][name] == pytest.approx(plain["model"][name] + shift, abs=2e-3)
+    for name in ("gaussian", "mixture", "noise", "log_volume"):
+        assert moved[name] == pytest.approx(plain[name] + shift, abs=1e-4)
+    assert moved["mixture_difference"] == pytest.approx(plain["mixture_difference"], abs=2e-3)
+    assert "are of standard coordinates" in printed
+    plain, moved = (_samples(r, tmp_path) for r in (run, moved_run))
+    assert moved.dtype == np.float64
+    np.testing.assert_allclose((moved - OFFSETS) / 1000, plain, atol=1e-3)
+    # After so few updates the model is little more than the Gaussian: 0.09 of noise is added.
+    assert np.std(plain, axis=0) == pytest.approx(1.044 * np.std(TINY, axis=0), rel=0.15)
+    assert np.mean(plain, axis=0) == pytest.approx(np.mean(TINY, axis=0), abs=0.25)
+
+
+def test_the_floor_of_a_file_is_in_its_units(tiny_run):
+    """Noise of 0.3 standard deviations of the training part of each column."""
+    report = _report(tiny_run[0])
+    scale = data.split(TINY, 0.15).train.std(axis=0)
+    expected = sum(evaluation.noise_entropy(1, 0.3 * width) for width in scale)
+    assert report["noise"] == pytest.approx(expected)
+    gaussian = evaluation.noise_entropy(1, 1.0) * 2 + np.sum(np.log(scale))
+    assert report["gaussian"] == pytest.approx(gaussian, abs=0.8)  # of nine test samples
+
+
+def test_a_run_without_standard_coordinates_is_refused(tiny_run, capsys):
+    run, _ = tiny_run
+    original = (run / "base.npz").read_bytes()
+    with np.load(run / "base.npz") as arrays:
+        kept = {name: value for name, value in arrays.items() if "standard" not in name}
+    assert len(kept) == 3
+    try:
+        np.savez(run / "base.npz", **kept)
+        assert cli.main(["evaluate", str(run)]) == 2
+    finally:
+        (run / "base.npz").write_bytes(original)
+    assert "base.npz cannot be read" in capsys.readouterr().err
 
 
 def _report(run):
@@ -273,7 +343,7 @@ def test_what_is_better_is_said_to_lie_below(capsys):
     bracket = evaluation.Bracket(34.0978, 0.0049, 34.2, 0.0, None, 0.2871, ())
     report = job.Report(
         *(bracket, 42.13, 34.86, 20, 30, (-61.2871, 3.0312), 13.76, 270, 100),
-        *(Annealing(), job.Moves("kinetic", 0.12, 0.5)),
+        *(-2.5, Annealing(), job.Moves("kinetic", 0.12, 0.5)),
     )
     cli._print_report(report)
     printed = capsys.readouterr().out
@@ -281,6 +351,7 @@ def test_what_is_better_is_said_to_lie_below(capsys):
     assert "34.0978 ± 0.0049" in printed
     assert "0.29, common to all rows" in printed
     assert "0.10 nats apart" in printed
+    assert "metrics.csv and curves.png are of standard coordinates: higher by 2.50" in printed
     assert (
         "512 walkers and 4000 steps each way: kinetic dynamics, step size 0.12, fric" in printed
     )

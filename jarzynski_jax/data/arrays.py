@@ -8,9 +8,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jarzynski_jax.data.precision import check_precision
 from jarzynski_jax.types import Array, PRNGKey
 
 __all__ = ["Split", "draw_batch", "fingerprint", "load", "load_array", "load_digits", "split"]
+
+
+# Their squares do not overflow.
+_LARGEST = 1e150
 
 
 class Split(NamedTuple):
@@ -51,13 +56,15 @@ def load_array(path: Path) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        float32, in the units of the file.
+        In the units of the file; float64 if float32 cannot hold the dtype of the file, such as
+        float64 or int32, else float32. In C order and the machine's byte order.
 
     Raises
     ------
     ValueError
         If the file is missing or cannot be read, or the array has another rank, too few
-        samples, or values that are not finite numbers.
+        samples, values that are not finite numbers or beyond ±1e150, or a column that varies
+        by less than its own dtype can hold.
 
     Examples
     --------
@@ -88,12 +95,19 @@ def load_array(path: Path) -> np.ndarray:
         )
     if values.shape[0] < 10 or 0 in values.shape:
         raise ValueError(f"{path} must hold at least 10 samples; got shape {values.shape}")
-    with np.errstate(over="ignore"):
-        values = values.astype(np.float32)
-    num_bad = int(np.sum(~np.isfinite(values)))
+    num_bad = int(np.sum(~(np.abs(values.astype(np.float64)) <= _LARGEST)))
     if num_bad:
-        raise ValueError(f"{path} holds {num_bad} values that are NaN or infinite in float32")
-    return values
+        raise ValueError(
+            f"{path} holds {num_bad} values that are NaN or infinite, or beyond ±{_LARGEST:g}"
+        )
+    is_float = values.dtype.kind == "f"
+    is_narrow = values.dtype.itemsize <= (4 if is_float else 2)
+    converted = values.astype(np.float32 if is_narrow else np.float64, order="C")
+    # Integers hold what they vary by; floats may have lost it when the file was written.
+    is_short = is_float and values.dtype.itemsize < 8
+    own = values.dtype.newbyteorder("=") if is_short else converted.dtype
+    check_precision(values, own, str(path))
+    return converted
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -115,7 +129,7 @@ def load(source: str) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        float32, shape ``(n, d)`` or ``(n, h, w)``.
+        float32, or float64 as :func:`load_array` says, shape ``(n, d)`` or ``(n, h, w)``.
 
     Examples
     --------

@@ -1,0 +1,111 @@
+"""Whether floating-point numbers can hold what data vary by.
+
+Far from zero the numbers of a dtype are far apart: in float32 by 128 near 1.7e9. Columns that
+vary by less are lost there.
+"""
+
+import numpy as np
+
+__all__ = ["check_precision", "column_widths", "shared_width"]
+
+# Rounding to numbers a tenth of a standard deviation apart adds 0.1²/12 to a variance of 1.
+_LARGEST_SPACING = 0.1
+
+
+def column_widths(values: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of each column, without overflow or underflow.
+
+    Parameters
+    ----------
+    values
+        Finite, shape ``(n, ...)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64, in the shape of a sample; exactly 0 for a column that never varies.
+
+    Examples
+    --------
+    >>> column_widths(np.array([[0.1, 1e-200], [0.1, 3e-200], [0.1, 1e-200]])).tolist()
+    [0.0, 9.428090415820633e-201]
+    """
+    values = np.asarray(values, np.float64)
+    extent = np.ptp(values, axis=0)
+    unit = np.where(extent > 0, extent, 1.0)
+    return np.where(extent > 0, unit * np.std((values - values[0]) / unit, axis=0), 0.0)
+
+
+def shared_width(widths: np.ndarray) -> float:
+    """Return the root of the mean square of widths, without overflow or underflow.
+
+    Parameters
+    ----------
+    widths
+        Not negative.
+
+    Returns
+    -------
+    float
+        One width for all.
+
+    Examples
+    --------
+    >>> shared_width(np.array([0.0, 1e-200, 7e-200]))
+    4.08248290463863e-200
+    """
+    largest = float(np.max(widths))
+    if largest == 0:
+        return 0.0
+    return largest * float(np.sqrt(np.mean(np.square(widths / largest))))
+
+
+def check_precision(values: np.ndarray, dtype: np.typing.DTypeLike, what: str) -> None:
+    """Raise a ``ValueError`` if a dtype cannot hold what a column varies by.
+
+    Pixels of images are compared with the width that all of them share: one that hardly varies
+    is of no account there.
+
+    Parameters
+    ----------
+    values
+        Finite, shape ``(n, ...)``, of any real dtype.
+    dtype
+        Of floating point.
+    what
+        The data's name, to begin the message with.
+
+    Raises
+    ------
+    ValueError
+        With the column, its standard deviation and how far apart numbers of the dtype are.
+
+    Examples
+    --------
+    >>> check_precision(np.array([[1.7e9], [1.7e9 + 2]]), np.float64, "data")
+    >>> check_precision(np.array([[1.7e9], [1.7e9 + 2]]), np.float32, "data")
+    ... # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: data vary in column 0 by a standard deviation of 1 about 1.7e+09, ...
+    """
+    dtype = np.dtype(dtype)
+    widths = column_widths(values)
+    if widths.ndim > 1:
+        widths = np.full_like(widths, shared_width(widths))
+    largest = np.max(np.abs(np.asarray(values, np.float64)), axis=0)
+    held = np.minimum(largest, float(np.finfo(dtype).max)).astype(dtype)
+    spacing = (held - np.nextafter(held, dtype.type(0))).astype(np.float64)
+    is_lost = (widths > 0) & (spacing > _LARGEST_SPACING * widths)
+    # Of wide integers, what became one number of float64.
+    is_lost |= (widths == 0) & np.any(values != values[0], axis=0)
+    if not np.any(is_lost):
+        return
+    first = tuple(int(index) for index in np.argwhere(is_lost)[0])
+    place = f"column {first[0]}" if len(first) == 1 else f"entry {first}"
+    about = float(np.mean(np.asarray(values, np.float64), axis=0)[first])
+    raise ValueError(
+        f"{what} vary in {place} by a standard deviation of {widths[first]:.3g} about "
+        f"{about:.6g}, where the numbers of {dtype.name} are {spacing[first]:.2g} apart: "
+        "it is lost in rounding. Subtract an offset before the numbers are rounded, or leave "
+        f"out what does not vary ({int(np.sum(is_lost))} of {widths.size} are such)"
+    )
