@@ -208,6 +208,78 @@ def test_batch_is_of_the_data_with_noise_of_the_right_size():
     assert abs(float(jnp.mean(residual**2)) / 0.09 - 1) < 0.05
 
 
+def test_integers_are_drawn_as_floating_point():
+    values = np.full((20, 2), 3, np.uint8)
+    clean = data.draw_batch(jax.random.key(0), values, 100)
+    noisy = data.draw_batch(jax.random.key(0), values, 100, noise_scale=0.1)
+    assert clean.dtype == noisy.dtype == jnp.float32
+    assert 0.05 < float(jnp.std(noisy - clean)) < 0.2
+    with pytest.raises(ValueError, match="must be real numbers; got dtype complex64"):
+        data.draw_batch(jax.random.key(0), values.astype(np.complex64), 100)
+
+
+FINE = {
+    "a list": ([[1, 2], [3, 4]], np.float32),
+    "numbers alone": (np.arange(5.0), np.float32),
+    "bool": (np.ones((2, 2), bool), np.float32),
+    "uint8": (np.ones((2, 2), np.uint8), np.float32),
+    "wide integers": (np.full((2, 2), 2**24), np.float32),
+    "big endian": (np.ones((2, 2), ">f8"), np.float32),
+    "long double": (np.ones((2, 2), np.longdouble), np.float32),
+    "float16": (np.ones((2, 2), np.float16), np.float16),
+    "bfloat16": (jnp.ones((2, 2), jnp.bfloat16), jnp.bfloat16),
+    "JAX's own": (jnp.ones((2, 2)), np.float32),
+    "rounding errors": (np.array([[0.1], [0.1 + 2e-17], [0.3 - 0.2]]), np.float32),
+    "a scalar offset": (np.array([[1e3], [1e3 + 1]]), np.float32),
+}
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_samples_become_floating_point(name):
+    values, dtype = FINE[name]
+    found = data.as_samples(values)
+    assert isinstance(found, jax.Array)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(
+        np.asarray(found, np.float64), np.asarray(values, np.float64).astype(dtype)
+    )
+
+
+REFUSED = {
+    "no samples": (np.ones((0, 2)), r"no size 0; got shape \(0, 2\)"),
+    "no columns": (np.ones((3, 0)), r"no size 0; got shape \(3, 0\)"),
+    "a scalar": (np.array(3.0), r"no size 0; got shape \(\)"),
+    "complex": (np.ones((3, 2), complex), "real numbers; got dtype complex128"),
+    "strings": (np.full((3, 2), "a"), "real numbers; got dtype <U1"),
+    "objects": (np.array([{}] * 3), "real numbers; got dtype object"),
+    "dates": (np.zeros((3, 2), "M8[s]"), "real numbers; got dtype datetime64"),
+    "keys": (jax.random.split(jax.random.key(0), 3), "real numbers; got dtype key"),
+    "NaN": (np.array([[1, 2], [3, np.nan], [np.inf, 1]]), "2 of 3 samples .* at index 1:"),
+    "NaN in JAX": (jnp.array([1, jnp.nan]), "1 of 2 samples .* at index 1: leave them out"),
+    "too large": (np.array([[1.0], [1e300]]), "finite in float32; 1 of 2 .* at index 1:"),
+    "far away": (np.array([[0, 1.7e9], [2, 1.7e9 + 2]]), "in column 1 .* float32 are .* apart"),
+    "far pixels": (1e9 + np.arange(8.0).reshape(2, 2, 2), r"in entry \(0, 0\) by"),
+    "far numbers": (1.7e9 + np.arange(9.0), "data vary by a standard deviation of 2.58 about"),
+    "int32": (np.arange(6, dtype=np.int32).reshape(3, 2) + 10**9, "column 0 .* float32 are"),
+    "int64": (np.arange(6).reshape(3, 2) + 2**60, "column 0 .* float32 are .* apart"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_samples_that_are_none_are_refused(name):
+    values, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message):
+        data.as_samples(values)
+
+
+def test_in_64_bits_samples_stay_as_they_are(x64):
+    values = np.array([[1.7e9], [1.7e9 + 2]])
+    np.testing.assert_array_equal(data.as_samples(values), values)
+    np.testing.assert_array_equal(data.as_samples(values.astype(np.int64)), values)
+    with pytest.raises(ValueError, match=r"float64 are .* apart"):
+        data.as_samples(np.arange(6).reshape(3, 2) + 2**60)
+
+
 def test_fingerprint_sees_values_shape_and_dtype():
     values = np.arange(6.0)
     prints = {

@@ -101,3 +101,11 @@ def test_noise_copies():
     assert noisy.dtype == np.float32
     assert np.std(noisy) == pytest.approx(0.3, rel=0.02)
     assert evaluation.add_noise(np.zeros((5, 3)), 0.0, 4, seed=0).shape == (5, 1, 3)
+
+
+def test_integers_keep_their_noise():
+    noisy = evaluation.add_noise(np.full((500, 2), 200, np.uint8), 0.3, 4, seed=0)
+    assert noisy.dtype == np.float32
+    # 4000 squares of a normal: the standard error of the mean square is 2 % of it.
+    assert abs(np.mean((noisy - 200) ** 2) / 0.09 - 1) < 0.1
+    assert evaluation.add_noise(np.ones((5, 3), bool), 0.0, 4, seed=0).dtype == np.float32

@@ -194,6 +194,25 @@ def test_bad_numbers_are_refused(options, message):
         _fit(algorithm, state, 10, **options)
 
 
+def test_data_are_checked_before_anything_is_written(tmp_path):
+    algorithm, state = _problem()
+    data = DATA.at[7:10, 1].set(jnp.nan)
+    with pytest.raises(ValueError, match="3 of 300 samples are not, the first of them at in"):
+        fit(KEY, algorithm, state, data, num_steps=9, batch_size=9, folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_integers_are_trained_on_as_floating_point():
+    algorithm, state = _problem()
+    data = np.round(np.asarray(DATA) * 20).astype(np.int16)
+    options = {"num_steps": 20, "batch_size": 64, "noise_scale": 0.1}
+    found, expected = (
+        fit(KEY, algorithm, state, values, **options)
+        for values in (data, data.astype(np.float32))
+    )
+    chex.assert_trees_all_equal(found.state, expected.state)
+
+
 def test_a_state_beyond_the_end_is_refused():
     algorithm, state = _problem()
     result = _fit(algorithm, state, 20)

@@ -2,6 +2,7 @@
 
 from jarzynski_jax.data.arrays import (
     Split,
+    as_samples,
     draw_batch,
     fingerprint,
     load,
@@ -34,6 +35,7 @@ __all__ = [
     "Source",
     "Split",
     "StandardCoordinates",
+    "as_samples",
     "draw_batch",
     "find_principal_axes",
     "find_standard_coordinates",

@@ -6,12 +6,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jarzynski_jax.data.precision import check_precision
 from jarzynski_jax.types import Array, PRNGKey
 
-__all__ = ["Split", "draw_batch", "fingerprint", "load", "load_array", "load_digits", "split"]
+__all__ = [
+    "Split",
+    "as_samples",
+    "draw_batch",
+    "fingerprint",
+    "load",
+    "load_array",
+    "load_digits",
+    "split",
+]
 
 
 # Their squares do not overflow.
@@ -175,6 +185,76 @@ def split(data: np.ndarray, test_fraction: float, seed: int = 0) -> Split:
     return Split(data[order[:num_train]], data[order[num_train:]])
 
 
+def as_samples(data: Array | np.ndarray) -> Array:
+    """Check samples, and take them to a dtype of floating point that JAX computes in.
+
+    Parameters
+    ----------
+    data
+        Real numbers or booleans, shape ``(n, ...)``. Arrays of JAX may be spread over devices.
+
+    Returns
+    -------
+    Array
+        Integers and booleans in JAX's default precision, float64 in float32 unless JAX's 64-bit
+        mode is on, others as they are.
+
+    Raises
+    ------
+    ValueError
+        If these are no real numbers, there are none, some are not finite, or the precision
+        cannot hold what a column varies by.
+
+    Examples
+    --------
+    >>> as_samples(np.full((2, 3), 5, np.uint8)).dtype
+    dtype('float32')
+    """
+    if not isinstance(data, jax.Array):
+        data = np.asarray(data)
+    _check_real(data.dtype)
+    if data.ndim < 1 or 0 in data.shape:
+        raise ValueError(
+            f"data must have shape (n, ...) with no size 0; got shape {data.shape}"
+        )
+    is_float = jnp.issubdtype(data.dtype, jnp.floating)
+    dtype = _dtype_in_jax(data.dtype)
+    if isinstance(data, jax.Array) and not data.is_fully_addressable:
+        return data.astype(dtype)  # spread over processes, none of which can read it
+    if is_float:
+        _check_finite(data, "")
+    size = min(data.dtype.itemsize, 8)
+    if dtype.itemsize < size or (dtype.itemsize == size and not is_float):
+        values = np.asarray(data)
+        with np.errstate(over="ignore"):
+            _check_finite(values.astype(dtype), f" in {dtype.name}")
+        check_precision(values, dtype, "data", np.float64 if is_float else None)
+    return jnp.asarray(data.astype(dtype))
+
+
+def _dtype_in_jax(dtype: np.dtype) -> np.dtype:
+    """What samples of a real dtype become: JAX has one byte order, and at most float64."""
+    widest = np.dtype(np.float64)
+    is_held = jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize <= widest.itemsize
+    return jax.dtypes.canonicalize_dtype(dtype.newbyteorder("=") if is_held else widest)
+
+
+def _check_real(dtype: np.dtype) -> None:
+    if not any(jnp.issubdtype(dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
+        raise ValueError(f"data must be real numbers; got dtype {dtype}")
+
+
+def _check_finite(data: Array | np.ndarray, where: str) -> None:
+    # NumPy's float64 would become float32 in JAX.
+    numpy = jnp if isinstance(data, jax.Array) else np
+    bad = np.flatnonzero(~numpy.all(numpy.isfinite(data.reshape(len(data), -1)), axis=1))
+    if len(bad):
+        raise ValueError(
+            f"data must be finite{where}; {len(bad)} of {len(data)} samples are not, the first "
+            f"of them at index {bad[0]}: leave them out, or fill in what is missing"
+        )
+
+
 def draw_batch(
     rng_key: PRNGKey, data: Array, batch_size: int, noise_scale: float = 0.0
 ) -> Array:
@@ -194,7 +274,13 @@ def draw_batch(
     Returns
     -------
     Array
-        Shape ``(B, ...)``, in the dtype of the data.
+        Shape ``(B, ...)``, in the dtype of the data; of integers and booleans, in JAX's default
+        precision.
+
+    Raises
+    ------
+    ValueError
+        If the data are no real numbers.
 
     Examples
     --------
@@ -202,8 +288,10 @@ def draw_batch(
     >>> draw_batch(jax.random.key(0), jnp.zeros((5, 2)), 3, noise_scale=0.3).shape
     (3, 2)
     """
+    _check_real(data.dtype)
     key_index, key_noise = jax.random.split(rng_key)
     batch = data[jax.random.randint(key_index, (batch_size,), 0, data.shape[0])]
+    batch = jnp.asarray(batch, _dtype_in_jax(data.dtype))
     if noise_scale == 0:
         return batch
     return batch + noise_scale * jax.random.normal(key_noise, batch.shape, batch.dtype)

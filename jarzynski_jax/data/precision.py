@@ -60,7 +60,12 @@ def shared_width(widths: np.ndarray) -> float:
     return largest * float(np.sqrt(np.mean(np.square(widths / largest))))
 
 
-def check_precision(values: np.ndarray, dtype: np.typing.DTypeLike, what: str) -> None:
+def check_precision(
+    values: np.ndarray,
+    dtype: np.typing.DTypeLike,
+    what: str,
+    own_dtype: np.typing.DTypeLike | None = None,
+) -> None:
     """Raise a ``ValueError`` if a dtype cannot hold what a column varies by.
 
     Pixels of images are compared with the width that all of them share: one that hardly varies
@@ -74,6 +79,9 @@ def check_precision(values: np.ndarray, dtype: np.typing.DTypeLike, what: str) -
         Of floating point.
     what
         The data's name, to begin the message with.
+    own_dtype
+        Of floating point. What is lost in this one already, such as the rounding errors of
+        what should not vary, need not be held. None for nothing.
 
     Raises
     ------
@@ -93,19 +101,32 @@ def check_precision(values: np.ndarray, dtype: np.typing.DTypeLike, what: str) -
     if widths.ndim > 1:
         widths = np.full_like(widths, shared_width(widths))
     largest = np.max(np.abs(np.asarray(values, np.float64)), axis=0)
-    held = np.minimum(largest, float(np.finfo(dtype).max)).astype(dtype)
-    spacing = (held - np.nextafter(held, dtype.type(0))).astype(np.float64)
+    spacing = _spacing(largest, dtype)
     is_lost = (widths > 0) & (spacing > _LARGEST_SPACING * widths)
     # Of wide integers, what became one number of float64.
     is_lost |= (widths == 0) & np.any(values != values[0], axis=0)
+    if own_dtype is not None:
+        is_lost &= _spacing(largest, np.dtype(own_dtype)) <= _LARGEST_SPACING * widths
     if not np.any(is_lost):
         return
     first = tuple(int(index) for index in np.argwhere(is_lost)[0])
-    place = f"column {first[0]}" if len(first) == 1 else f"entry {first}"
+    place = _name_place(first)
     about = float(np.mean(np.asarray(values, np.float64), axis=0)[first])
     raise ValueError(
-        f"{what} vary in {place} by a standard deviation of {widths[first]:.3g} about "
+        f"{what} vary{place} by a standard deviation of {widths[first]:.3g} about "
         f"{about:.6g}, where the numbers of {dtype.name} are {spacing[first]:.2g} apart: "
         "it is lost in rounding. Subtract an offset before the numbers are rounded, or leave "
         f"out what does not vary ({int(np.sum(is_lost))} of {widths.size} are such)"
     )
+
+
+def _spacing(numbers: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """How far a number is from its neighbour towards zero, in a dtype."""
+    held = np.minimum(numbers, float(np.finfo(dtype).max)).astype(dtype)
+    return (held - np.nextafter(held, dtype.type(0))).astype(np.float64)
+
+
+def _name_place(index: tuple[int, ...]) -> str:
+    if not index:  # samples are single numbers
+        return ""
+    return f" in column {index[0]}" if len(index) == 1 else f" in entry {index}"
