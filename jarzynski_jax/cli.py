@@ -1,13 +1,12 @@
 """The command line, ``jarzynski-jax``."""
 
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
-__all__ = ["format_with_error", "main"]
+__all__ = ["main"]
 
 try:
     import tyro
@@ -22,6 +21,7 @@ from jarzynski_jax import data as data_lib
 from jarzynski_jax import job
 from jarzynski_jax.data import Source
 from jarzynski_jax.energies.gaussian_base import Covariance
+from jarzynski_jax.formatting import format_with_error, two_digits
 from jarzynski_jax.sharding import make_mesh
 from jarzynski_jax.training import TrainingDiverged
 
@@ -315,57 +315,6 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def format_with_error(value: float, error: float) -> str:
-    """Write a value and its standard error, with two digits of the error and as many decimals.
-
-    Parameters
-    ----------
-    value
-        Any number. One that is not finite stands alone, for it has no error.
-    error
-        Not negative. ``inf`` and ``nan``, errors that nobody knows, leave the value two
-        decimals.
-
-    Returns
-    -------
-    str
-        Above a million in powers of ten.
-
-    Examples
-    --------
-    >>> format_with_error(34.0978, 0.1512), format_with_error(318.57249, 0.0609)
-    ('34.10 ± 0.15', '318.572 ± 0.061')
-    >>> format_with_error(1.23, 1.34), format_with_error(5678.9, 123.4)
-    ('1.2 ± 1.3', '5680 ± 120')
-    """
-    if not math.isfinite(value):
-        return f"{value}"
-    if not 0 < error < math.inf:
-        return f"{value:.2f} ± {error:g}"
-    largest = max(abs(value), error)
-    exponent = math.floor(math.log10(largest)) if largest >= 1e6 else 0
-    value, error = value / 10.0**exponent, error / 10.0**exponent
-    decimals = _decimals(error)
-    both = f"{_fixed(value, decimals)} ± {_fixed(error, decimals)}"
-    return f"({both})e+{exponent:02d}" if exponent else both
-
-
-def _two_digits(number: float) -> str:
-    if number == 0 or not math.isfinite(number):
-        return f"{number:g}"
-    return _fixed(number, _decimals(abs(number)))
-
-
-def _decimals(number: float) -> int:
-    """Decimals that show two digits of a positive number: 0.0996 is 0.10."""
-    return 1 - int(f"{number:.1e}".partition("e")[2])
-
-
-def _fixed(number: float, decimals: int) -> str:
-    # Adding 0 makes -0 of what rounds to it a 0.
-    return f"{round(number, decimals) + 0.0:.{max(decimals, 0)}f}"
-
-
 def _describe(moves: job.Moves) -> str:
     friction = "" if moves.friction is None else f", friction {moves.friction:g}"
     return f"{moves.dynamics} dynamics, step size {moves.step_size:g}{friction}"
@@ -402,7 +351,7 @@ def _print_report(report: job.Report) -> None:
     away = format_with_error(abs(difference), error)
     print(
         f"± is the standard error of log Z. The {report.num_test} test samples add one of "
-        f"{_two_digits(bracket.test_error)}, common to all rows;\n"
+        f"{two_digits(bracket.test_error)}, common to all rows;\n"
         f"the mixture lies {away} {side} the model's upper bound "
         "(paired over test samples)."
     )
@@ -422,7 +371,7 @@ def _print_report(report: job.Report) -> None:
     if is_believed:
         apart = bracket.upper - bracket.lower
         agree = ", within their errors" if apart < 0 else ""
-        print(f"The two bounds are {_two_digits(abs(apart))} nats apart{agree}.")
+        print(f"The two bounds are {two_digits(abs(apart))} nats apart{agree}.")
     for doubt in bracket.doubts:
         print(f"NOT TO BE BELIEVED: {doubt}.")
 
