@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jarzynski_jax.data.precision import check_precision
+from jarzynski_jax.data.precision import check_kind, check_precision
 from jarzynski_jax.types import Array, PRNGKey
 
 __all__ = [
@@ -212,11 +212,7 @@ def as_samples(data: Array | np.ndarray) -> Array:
     """
     if not isinstance(data, jax.Array):
         data = np.asarray(data)
-    _check_real(data.dtype)
-    if data.ndim < 1 or 0 in data.shape:
-        raise ValueError(
-            f"data must have shape (n, ...) with no size 0; got shape {data.shape}"
-        )
+    check_kind(data)
     is_float = jnp.issubdtype(data.dtype, jnp.floating)
     dtype = _dtype_in_jax(data.dtype)
     if isinstance(data, jax.Array) and not data.is_fully_addressable:
@@ -237,11 +233,6 @@ def _dtype_in_jax(dtype: np.dtype) -> np.dtype:
     widest = np.dtype(np.float64)
     is_held = jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize <= widest.itemsize
     return jax.dtypes.canonicalize_dtype(dtype.newbyteorder("=") if is_held else widest)
-
-
-def _check_real(dtype: np.dtype) -> None:
-    if not any(jnp.issubdtype(dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
-        raise ValueError(f"data must be real numbers; got dtype {dtype}")
 
 
 def _check_finite(data: Array | np.ndarray, where: str) -> None:
@@ -274,13 +265,13 @@ def draw_batch(
     Returns
     -------
     Array
-        Shape ``(B, ...)``, in the dtype of the data; of integers and booleans, in JAX's default
-        precision.
+        Shape ``(B, ...)``, in the dtype of the data; with noise, integers and booleans in JAX's
+        default precision.
 
     Raises
     ------
     ValueError
-        If the data are no real numbers.
+        If the data are no real numbers, or there are none.
 
     Examples
     --------
@@ -288,12 +279,12 @@ def draw_batch(
     >>> draw_batch(jax.random.key(0), jnp.zeros((5, 2)), 3, noise_scale=0.3).shape
     (3, 2)
     """
-    _check_real(data.dtype)
+    check_kind(data)
     key_index, key_noise = jax.random.split(rng_key)
     batch = data[jax.random.randint(key_index, (batch_size,), 0, data.shape[0])]
-    batch = jnp.asarray(batch, _dtype_in_jax(data.dtype))
-    if noise_scale == 0:
+    if noise_scale == 0:  # so that labels can be drawn with the same key
         return batch
+    batch = jnp.asarray(batch, _dtype_in_jax(data.dtype))
     return batch + noise_scale * jax.random.normal(key_noise, batch.shape, batch.dtype)
 
 

@@ -1,12 +1,15 @@
-"""Whether floating-point numbers can hold what data vary by.
+"""Whether data are numbers, and floating point can hold what they vary by.
 
 Far from zero the numbers of a dtype are far apart: in float32 by 128 near 1.7e9. Columns that
 vary by less are lost there.
 """
 
+import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["check_precision", "column_widths", "shared_width"]
+from jarzynski_jax.types import Array
+
+__all__ = ["check_kind", "check_precision", "column_widths", "shared_width"]
 
 # Rounding to numbers a tenth of a standard deviation apart adds 0.1²/12 to a variance of 1.
 _LARGEST_SPACING = 0.1
@@ -58,6 +61,35 @@ def shared_width(widths: np.ndarray) -> float:
     if largest == 0:
         return 0.0
     return largest * float(np.sqrt(np.mean(np.square(widths / largest))))
+
+
+def check_kind(data: Array | np.ndarray) -> None:
+    """Raise a ``ValueError`` if data are no real numbers, or there are none.
+
+    Parameters
+    ----------
+    data
+        Only dtype and shape are looked at, so it may be traced.
+
+    Raises
+    ------
+    ValueError
+        With the dtype or the shape. Integers and booleans are real numbers.
+
+    Examples
+    --------
+    >>> check_kind(np.zeros((3, 2), np.uint8))
+    >>> check_kind(np.zeros((3, 2), complex))
+    Traceback (most recent call last):
+    ValueError: data must be real numbers; got dtype complex128
+    """
+    kinds = (jnp.floating, jnp.integer, jnp.bool_)
+    if not any(jnp.issubdtype(data.dtype, kind) for kind in kinds):
+        raise ValueError(f"data must be real numbers; got dtype {data.dtype}")
+    if data.ndim < 1 or 0 in data.shape:
+        raise ValueError(
+            f"data must have shape (n, ...) with no size 0; got shape {data.shape}"
+        )
 
 
 def check_precision(
