@@ -19,13 +19,14 @@ import optax
 import tyro
 
 from benchmarks import command_line, drawing
-from benchmarks.tables import describe, machine, markdown, plus_minus
+from benchmarks.tables import describe, machine, markdown
 from jarzynski_jax import annealing, evaluation, paths, training
 from jarzynski_jax.bounding import Annealing, bound_along_path
 from jarzynski_jax.data import load_mnist
 from jarzynski_jax.dynamics import Dynamics
 from jarzynski_jax.energies import restricted_boltzmann
 from jarzynski_jax.energies.restricted_boltzmann import Machine
+from jarzynski_jax.formatting import format_with_error
 from jarzynski_jax.kernels import gibbs
 from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.types import Array, PRNGKey
@@ -237,8 +238,8 @@ def _row(name: str, num_hidden: int, fit: Fit) -> tuple[str, ...]:
     return (
         name,
         str(num_hidden),
-        plus_minus(found.lower, found.lower_error),
-        plus_minus(found.upper, found.upper_error),
+        format_with_error(found.lower, found.lower_error),
+        format_with_error(found.upper, found.upper_error),
         "" if fit.exact is None else f"{fit.exact:.2f}",
         "" if fit.walkers is None else f"{fit.walkers:.2f}",
         "; ".join(found.doubts) or "none",

@@ -21,11 +21,6 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def plus_minus(value: float, error: float) -> str:
-    """Write a value with its standard error."""
-    return f"{value:.2f} ± {error:.2f}"
-
-
 def describe(settings: Any, *left_out: str) -> str:
     """Write settings, a NamedTuple, but for those left out."""
     sizes = (

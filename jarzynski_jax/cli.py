@@ -19,9 +19,9 @@ except ImportError as error:  # pragma: no cover
 
 from jarzynski_jax import data as data_lib
 from jarzynski_jax import job
-from jarzynski_jax.bounding import Annealing, check_annealing
 from jarzynski_jax.data import Source
 from jarzynski_jax.energies.gaussian_base import Covariance
+from jarzynski_jax.formatting import format_with_error, two_digits
 from jarzynski_jax.sharding import make_mesh
 from jarzynski_jax.training import TrainingDiverged
 
@@ -36,7 +36,10 @@ class Train:
 
     source: tyro.conf.Positional[str] = "digits"
     """What to train on: 'digits' (scikit-learn's 8x8 images), 'mnist', 'fashion-mnist', or the
-    path of a .npy or .npz file with an array of shape (n, d) or (n, h, w)."""
+    path of a .npy or .npz file with an array of shape (n, d) or (n, h, w). Columns of a file
+    are measured from their means in their standard deviations (pixels in one for all of them),
+    so that nothing depends on their units; samples, pictures and the table are in those of the
+    file."""
     data: Path | None = None
     """Folder of MNIST's or Fashion-MNIST's IDX files, gzipped or not; without it they are
     fetched from OpenML."""
@@ -49,7 +52,8 @@ class Train:
     out: Path | None = None
     """Folder of the run; runs/ and the name of the data if not given."""
     resume: Path | None = None
-    """Go on with the run in this folder, with the options that it was started with."""
+    """Go on with the run in this folder, with the options that it was started with. Only
+    --annealing-steps and --devices may be given anew."""
     overwrite: bool = False
     """Replace an earlier run in the folder."""
     algorithm: job.AlgorithmName = "jarzynski"
@@ -57,15 +61,16 @@ class Train:
     weighted walk with its weights left out, to compare."""
     noise: float | None = None
     """Standard deviation of the Gaussian noise added to the data, whose density is learned.
-    0.3 for digits and images and a tenth of the data's standard deviation for others, if not
-    given."""
+    0.3 for digits and MNIST, if not given. For a file it is in units of each column's standard
+    deviation, 0.1 if not given."""
     dynamics: job.DynamicsName | None = None
     """How walkers move: unadjusted Langevin; or kinetic Langevin, whose walkers have velocities
     and whose weights spread less in many dimensions. Kinetic for MNIST, if not given."""
     step_size: float | None = None
     """Time step h. Of unadjusted Langevin (drift h, noise sqrt(2h)) 0.22 times the smallest
     variance of data and noise along any direction, of kinetic Langevin 0.4 times the smallest
-    standard deviation (less above 120 dimensions), if not given."""
+    standard deviation (less above 120 dimensions), if not given. For a file, in the same units
+    as the noise."""
     friction: float | None = None
     """Of kinetic Langevin, the rate at which velocities are forgotten; one over the largest
     standard deviation, if not given, or on principal axes one over its geometric mean with the
@@ -126,8 +131,9 @@ class Train:
     """Resample when the effective sample size falls below this fraction of the walkers."""
     seed: int = 0
     """Of all random numbers but the split of the data."""
-    annealing_steps: int = 4000
-    """Steps of the annealing run that bounds log Z at the end, each way."""
+    annealing_steps: int | None = None
+    """Steps of the annealing run that bounds log Z at the end, each way. If not given, 4000, or
+    with --resume what the run was started with."""
     devices: int = 1
     """Devices to spread walkers and data over while training; as many must divide the
     walkers. The numbers do not depend on it but for rounding."""
@@ -139,12 +145,14 @@ class Evaluate:
 
     run: tyro.conf.Positional[Path]
     """Folder of the run."""
-    annealing_steps: int = 4000
-    """Steps of the annealing run, each way. More bring the two bounds together."""
-    annealing_walkers: int = 512
-    """Walkers in each of the replicates."""
-    replicates: int = 4
-    """Independent runs, whose spread tells the standard error."""
+    annealing_steps: int | None = None
+    """Steps of the annealing run, each way. More bring the two bounds together, unless the step
+    size is too large. What the run was started with, if not given."""
+    annealing_walkers: int | None = None
+    """Walkers in each of the replicates. As the run was started, 512, if not given."""
+    replicates: int | None = None
+    """Independent runs, whose spread tells the standard error. As the run was started, 4, if
+    not given."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +163,8 @@ class Sample:
     """Folder of the run."""
     num_samples: int = 512
     """How many."""
-    annealing_steps: int = 4000
-    """Steps of the annealing run."""
+    annealing_steps: int | None = None
+    """Steps of the annealing run. What the run was started with, if not given."""
     out: Path | None = None
     """Path of the .npz file; the picture goes beside it. RUN/samples.npz if not given."""
 
@@ -179,8 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0 if all went well, 1 if training diverged, 2 for bad input, 130 after
-        Ctrl-C.
+        Exit status: 0 if all went well, 1 if training diverged or too few walkers lived to be
+        samples, 2 for bad input, 130 after Ctrl-C.
     """
     command = tyro.cli(
         _Command,
@@ -191,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         return _run(command)
-    except TrainingDiverged as error:
+    except (TrainingDiverged, job.WalkersDied) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except ValueError as error:
@@ -206,10 +214,11 @@ def _run(command: Train | Evaluate | Sample) -> int:
     if isinstance(command, Train):
         return _train(command)
     if isinstance(command, Evaluate):
-        settings = Annealing(
-            command.annealing_steps, command.annealing_walkers, command.replicates
+        folder = job.RunFolder(command.run)
+        settings = job.settings_of(
+            folder, command.annealing_steps, command.annealing_walkers, command.replicates
         )
-        _print_report(job.evaluate(job.RunFolder(command.run), settings))
+        _print_report(job.evaluate(folder, settings))
         return 0
     return _sample(command)
 
@@ -219,6 +228,7 @@ def _train(command: Train) -> int:
     if command.resume is not None:
         folder = job.RunFolder(command.resume)
         _check_resume(command)
+        job.settings_of(folder, command.annealing_steps)  # known to be right before training
         is_done = job.resume(folder, mesh)
     else:
         source = _source(command)
@@ -226,7 +236,6 @@ def _train(command: Train) -> int:
         options = asdict(command)
         for name in (*Source._fields[1:], *_NOT_OF_THE_CONFIG):
             options.pop(name, None)
-        check_annealing(Annealing(command.annealing_steps))
         config = job.make_config(data, source, **options)
         folder = job.RunFolder(command.out or Path("runs") / Path(command.source).stem)
         is_done = job.start(folder, config, data, command.overwrite, mesh)
@@ -238,8 +247,9 @@ def _train(command: Train) -> int:
         )
         return 130
     print("bounding log Z by annealing, forward and backward ...", flush=True)
-    _print_report(job.evaluate(folder, Annealing(command.annealing_steps)))
-    print(f"see {folder.samples}, {folder.curves} and the other files in {folder.path}")
+    _print_report(job.evaluate(folder, job.settings_of(folder, command.annealing_steps)))
+    pictures = [path for path in (folder.samples, folder.curves) if path.is_file()]
+    print(f"see {', '.join(map(str, pictures))} and the other files in {folder.path}")
     return 0
 
 
@@ -250,15 +260,14 @@ _NOT_OF_THE_CONFIG = (
     "out",
     "resume",
     "overwrite",
-    "annealing_steps",
     "devices",
 )
 
 
 def _source(command: Train) -> Source:
-    is_name = command.source == "digits" or data_lib.is_image_set(command.source)
+    is_file = data_lib.is_file(command.source)
     return Source(
-        command.source if is_name else str(Path(command.source).resolve()),
+        str(Path(command.source).resolve()) if is_file else command.source,
         None if command.data is None else str(command.data.resolve()),
         _numbers("classes", command.classes, ","),
         _numbers("proportions", command.proportions, ":"),
@@ -292,10 +301,23 @@ def _check_resume(command: Train) -> None:
 def _sample(command: Sample) -> int:
     folder = job.RunFolder(command.run)
     path = command.out or folder.path / "samples.npz"
-    settings = Annealing(command.annealing_steps)
-    picture = job.sample(folder, command.num_samples, settings, path)
-    print(f"wrote {path} and {picture}")
+    settings = job.settings_of(folder, command.annealing_steps)
+    done = job.sample(folder, command.num_samples, settings, path)
+    print(
+        f"{command.num_samples} samples from {done.num_walkers} walkers, {done.num_alive} of "
+        f"them alive, annealed in {done.num_steps} steps: {_describe(done.moves)}.\n"
+        f"wrote {path} and {done.picture}"
+    )
     return 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _describe(moves: job.Moves) -> str:
+    friction = "" if moves.friction is None else f", friction {moves.friction:g}"
+    return f"{moves.dynamics} dynamics, step size {moves.step_size:g}{friction}"
 
 
 def _print_report(report: job.Report) -> None:
@@ -311,8 +333,8 @@ def _print_report(report: job.Report) -> None:
     mark = "" if is_believed else " (not to be believed)"
     table.add_row(
         f"energy-based model, {report.updates} updates{mark}",
-        f"{bracket.lower:.2f} ± {bracket.lower_error:.2f}",
-        f"{bracket.upper:.2f} ± {bracket.upper_error:.2f}",
+        format_with_error(bracket.lower, bracket.lower_error),
+        format_with_error(bracket.upper, bracket.upper_error),
     )
     largest = ", the most tried" if report.num_components == report.most_components else ""
     table.add_row("one full Gaussian", *2 * [f"{report.gaussian:.2f}"])
@@ -325,18 +347,31 @@ def _print_report(report: job.Report) -> None:
     console = Console(width=None if sys.stdout.isatty() else 100)
     console.print(table)
     difference, error = report.mixture_difference
+    side = "below" if difference < 0 else "above"
+    away = format_with_error(abs(difference), error)
     print(
         f"± is the standard error of log Z. The {report.num_test} test samples add one of "
-        f"{bracket.test_error:.2f}, common to all rows;\n"
-        f"the mixture lies {difference:.2f} ± {error:.2f} above the model's upper bound "
+        f"{two_digits(bracket.test_error)}, common to all rows;\n"
+        f"the mixture lies {away} {side} the model's upper bound "
         "(paired over test samples)."
     )
+    steps, walkers, replicates = report.annealing
+    print(
+        f"Bounds from {_count(replicates, 'replicate')} of {_count(walkers, 'walker')} and "
+        f"{_count(steps, 'step')} each way: {_describe(report.moves)}."
+    )
+    if report.log_volume != 0:
+        side = "lower" if report.log_volume > 0 else "higher"
+        print(
+            f"metrics.csv and curves.png are of standard coordinates: {side} by "
+            f"{abs(report.log_volume):.2f}."
+        )
     if bracket.relaxed is not None:
         print(f"Backward from samples relaxed from data: {bracket.relaxed:.2f}.")
     if is_believed:
         apart = bracket.upper - bracket.lower
         agree = ", within their errors" if apart < 0 else ""
-        print(f"The two bounds are {abs(apart):.2f} nats apart{agree}.")
+        print(f"The two bounds are {two_digits(abs(apart))} nats apart{agree}.")
     for doubt in bracket.doubts:
         print(f"NOT TO BE BELIEVED: {doubt}.")
 

@@ -292,13 +292,17 @@ def add_noise(data: np.ndarray, noise_scale: float, num_copies: int, seed: int) 
     Returns
     -------
     numpy.ndarray
-        Shape ``(n, C, ...)``, in the dtype of the data.
+        Shape ``(n, C, ...)``, in the dtype of the data; of integers and booleans, in float32,
+        or in float64 if they have more than two bytes.
 
     Examples
     --------
     >>> add_noise(np.zeros((5, 2)), 0.3, 4, seed=0).shape
     (5, 4, 2)
     """
+    data = np.asarray(data)
+    if data.dtype.kind in "iub":
+        data = data.astype(np.result_type(data.dtype, np.float32))
     if noise_scale == 0:
         return data[:, None]
     repeated = np.repeat(data[:, None], num_copies, axis=1)

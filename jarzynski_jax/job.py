@@ -36,7 +36,7 @@ from jarzynski_jax.bounding import (
     check_annealing,
     path_from_base,
 )
-from jarzynski_jax.data import PrincipalAxes, Source, Split
+from jarzynski_jax.data import PrincipalAxes, Source, Split, StandardCoordinates
 from jarzynski_jax.dynamics import Dynamics, kinetic_langevin, langevin
 from jarzynski_jax.energies import (
     MLP,
@@ -56,14 +56,18 @@ __all__ = [
     "AlgorithmName",
     "Config",
     "DynamicsName",
+    "Moves",
     "NetworkName",
     "Report",
     "ResamplerName",
     "RunFolder",
+    "Sampling",
+    "WalkersDied",
     "evaluate",
     "make_config",
     "resume",
     "sample",
+    "settings_of",
     "start",
 ]
 
@@ -111,6 +115,28 @@ class Config:
     resampler: ResamplerName
     ess_threshold: float
     seed: int
+    annealing_steps: int
+    annealing_walkers: int
+    annealing_replicates: int
+
+    @property
+    def annealing(self) -> Annealing:
+        """How log Z is bounded at the end."""
+        return Annealing(
+            self.annealing_steps, self.annealing_walkers, self.annealing_replicates
+        )
+
+
+#: What a training state does not depend on, by the names of what it is for.
+_ANNEALING_FIELDS = {name: f"annealing_{name}" for name in Annealing._fields}
+
+
+def _of_training(config: Config) -> dict[str, Any]:
+    """What a checkpoint belongs to: bounds may be made otherwise."""
+    values = dataclasses.asdict(config)
+    return {
+        name: value for name, value in values.items() if name not in _ANNEALING_FIELDS.values()
+    }
 
 
 class RunFolder(NamedTuple):
@@ -125,7 +151,7 @@ class RunFolder(NamedTuple):
 
     @property
     def base(self) -> Path:
-        """The Gaussian base, and the axes that samples are rotated into: arrays of NumPy."""
+        """The Gaussian, and the coordinates and axes that it is in: arrays of NumPy."""
         return self.path / "base.npz"
 
     @property
@@ -154,18 +180,69 @@ class RunFolder(NamedTuple):
         return self.path / "curves.png"
 
 
-class _Ground(NamedTuple):
-    """What is fitted to the data before training: axes, if any, and the base on them."""
+class WalkersDied(RuntimeError):
+    """Too few of the annealed walkers were alive at the end to draw samples from them.
 
+    Parameters
+    ----------
+    num_dead
+        How many were not.
+    num_walkers
+        Of how many.
+    num_samples
+        How many samples were asked for.
+    step_size
+        With which they moved.
+    """
+
+    def __init__(
+        self, num_dead: int, num_walkers: int, num_samples: int, step_size: float
+    ) -> None:
+        self.num_dead, self.num_walkers = num_dead, num_walkers
+        self.num_samples, self.step_size = num_samples, step_size
+        fewer = "" if num_dead == num_walkers else ", or ask for fewer samples"
+        super().__init__(
+            f"{num_dead} of {num_walkers} annealed walkers died, so there are no {num_samples} "
+            f"samples, and nothing was written: the step size, {step_size}, is too large, or "
+            "the model's density is zero or not finite where they went. Train with a smaller "
+            f"step size{fewer}."
+        )
+
+    def __reduce__(self) -> tuple[type["WalkersDied"], tuple[int, int, int, float]]:
+        """How it comes out of another process."""
+        return type(self), (self.num_dead, self.num_walkers, self.num_samples, self.step_size)
+
+
+class _Ground(NamedTuple):
+    """What is fitted to the data before training: coordinates, and the base in them.
+
+    Those of a file are standard coordinates, so that nothing depends on its units; they may
+    be rotated into principal axes. ``dtype`` is that of the data, for samples.
+    """
+
+    coordinates: StandardCoordinates | None
     axes: PrincipalAxes | None
     base: GaussianBase
+    dtype: np.dtype
+
+    def to_standard(self, samples: np.ndarray) -> np.ndarray:
+        """Samples as noise is added to them."""
+        return data_lib.to_standard(self.coordinates, samples)
+
+    def from_standard(self, samples: np.ndarray) -> np.ndarray:
+        """In the units of the data."""
+        return data_lib.from_standard(self.coordinates, samples, self.dtype)
+
+    def rotate(self, samples: np.ndarray) -> Array:
+        """Samples in standard coordinates as the model sees them."""
+        return jnp.asarray(data_lib.to_principal_axes(self.axes, samples))
 
     def to_positions(self, samples: np.ndarray) -> Array:
         """Samples as the model sees them."""
-        return jnp.asarray(data_lib.to_principal_axes(self.axes, samples))
+        return self.rotate(self.to_standard(samples))
 
     def to_samples(self, positions: Array | np.ndarray) -> np.ndarray:
-        return data_lib.from_principal_axes(self.axes, positions)
+        return self.from_standard(data_lib.from_principal_axes(self.axes, positions))
 
 
 class _Model(NamedTuple):
@@ -206,10 +283,10 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
     source
         Where they are from.
     **options
-        The fields of :class:`Config` but those of the data. None means: ``noise`` 0.3 for
-        digits and images, a tenth of the data's standard deviation for others; ``steps`` 4000
-        for images, 10000 for others; ``walkers`` 2048 for images, 4096 for others, and
-        ``moves`` 4 and 1;
+        The fields of :class:`Config` but those of the data; for a file, noise and step size are
+        in units of each column's standard deviation. None means: ``noise`` 0.3 for digits and
+        images, 0.1 for a file; ``steps`` 4000 for images, 10000 for others; ``walkers`` 2048
+        for images, 4096 for others, and ``moves`` 4 and 1;
         ``dynamics`` "kinetic" for images, "langevin" for others;
         ``step_size`` 0.22 times v, the smallest variance of data and noise along any direction,
         or 0.4 times its square root for kinetic walkers, less above 120 dimensions;
@@ -220,7 +297,9 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         ``adam_eps`` 1e-3 for images, 1e-2 for others;
         ``standardize`` true but for digits; ``principal_axes`` true for images, without
         convolutions and with a full covariance; ``hidden`` one layer of 64 after convolutions,
-        else two of 256 for images and of 128 for others.
+        else two of 256 for images and of 128 for others. ``annealing_steps``,
+        ``annealing_walkers`` and ``annealing_replicates`` are those of
+        :class:`~jarzynski_jax.bounding.Annealing`, if None or not given.
 
     Returns
     -------
@@ -234,9 +313,9 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
     """
     is_images = data_lib.is_image_set(source.name)
     is_digits = source.name == "digits"
+    is_file = data_lib.is_file(source.name)
     if options["noise"] is None:
-        is_known = is_images or is_digits
-        options["noise"] = 0.3 if is_known else round(0.1 * float(np.std(data.train)), 6)
+        options["noise"] = 0.1 if is_file else 0.3
     if options["steps"] is None:
         options["steps"] = 4_000 if is_images else 10_000
     if options["dynamics"] is None:
@@ -256,8 +335,12 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
     if options["hidden"] is None:
         width = 256 if is_images else 128
         options["hidden"] = (64,) if options["network"] == "conv" else (width, width)
+    for name, value in Annealing()._asdict().items():
+        if options.get(_ANNEALING_FIELDS[name]) is None:
+            options[_ANNEALING_FIELDS[name]] = value
     _check_numbers(options)
-    base = gaussian.fit_gaussian_base(data.train, options["covariance"], options["noise"])
+    train = data_lib.to_standard(_find_coordinates(source.name, data.train), data.train)
+    base = gaussian.fit_gaussian_base(train, options["covariance"], options["noise"])
     variances = _variances(base)
     smallest = float(np.min(variances))
     is_kinetic = options["dynamics"] == "kinetic"
@@ -309,6 +392,9 @@ def _check_numbers(options: dict[str, Any]) -> None:
     for name in ("walkers", "held_out", "steps", "batch_size", "moves", "refresh_steps"):
         if options[name] < 1:
             raise ValueError(f"{name} must be at least 1; got {options[name]}")
+    check_annealing(
+        Annealing(**{name: options[field] for name, field in _ANNEALING_FIELDS.items()})
+    )
     for name in ("learning_rate", "adam_eps", "step_size", "friction"):
         value = options[name]
         if value is not None and not 0 < value < math.inf:
@@ -352,12 +438,20 @@ def _check_numbers(options: dict[str, Any]) -> None:
         )
 
 
+def _find_coordinates(name: str, train: np.ndarray) -> StandardCoordinates | None:
+    """Find standard coordinates of a file; digits and images have their units."""
+    return data_lib.find_standard_coordinates(train) if data_lib.is_file(name) else None
+
+
 def _find_ground(config: Config, train: np.ndarray) -> _Ground:
-    if not config.principal_axes:
-        return _Ground(None, gaussian.fit_gaussian_base(train, config.covariance, config.noise))
-    axes = data_lib.find_principal_axes(train)
-    positions = data_lib.to_principal_axes(axes, train)
-    return _Ground(axes, gaussian.fit_gaussian_base(positions, "diagonal", config.noise))
+    coordinates = _find_coordinates(config.source, train)
+    standard = data_lib.to_standard(coordinates, train)
+    axes, covariance = None, config.covariance
+    if config.principal_axes:
+        axes, covariance = data_lib.find_principal_axes(standard), "diagonal"
+    positions = data_lib.to_principal_axes(axes, standard)
+    base = gaussian.fit_gaussian_base(positions, covariance, config.noise)
+    return _Ground(coordinates, axes, base, train.dtype)
 
 
 def _build(config: Config, ground: _Ground) -> _Model:
@@ -459,6 +553,9 @@ def start(
     arrays = model.ground.base._asdict()
     if model.ground.axes is not None:
         arrays |= {f"axes_{name}": part for name, part in model.ground.axes._asdict().items()}
+    if model.ground.coordinates is not None:
+        coordinates = model.ground.coordinates._asdict()
+        arrays |= {f"standard_{name}": part for name, part in coordinates.items()}
     _write(folder.base, lambda path: np.savez(path, **arrays))
     config_text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
     _write(folder.config, lambda path: path.write_text(config_text))
@@ -517,12 +614,13 @@ def _fit(
             is_weighted=config.algorithm == "jarzynski",
         ),
         folder=folder.path,
-        config=dataclasses.asdict(config),
+        config=_of_training(config),
         progress=True,
         mesh=mesh,
         refresh=_refresh(config, model),
     )
-    plotting.plot_curves(checkpoint.read_metrics(folder.metrics), folder.curves)
+    units = "nats" if model.ground.coordinates is None else "nats, in standard coordinates"
+    plotting.plot_curves(checkpoint.read_metrics(folder.metrics), folder.curves, units)
     return not result.is_interrupted
 
 
@@ -538,8 +636,56 @@ def _refresh(config: Config, model: _Model) -> training.Refresh | None:
     )
 
 
+class Moves(NamedTuple):
+    """How walkers that are annealed move: once a step, with the options of training."""
+
+    dynamics: DynamicsName
+    step_size: float
+    friction: float | None
+
+
+def _moves(config: Config) -> Moves:
+    return Moves(config.dynamics, config.step_size, config.friction)
+
+
+def settings_of(
+    folder: RunFolder,
+    steps: int | None = None,
+    walkers: int | None = None,
+    replicates: int | None = None,
+) -> Annealing:
+    """Return how log Z of a run is bounded.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    steps
+        None for what the run was started with; so are the others.
+    walkers
+        In each of the replicates.
+    replicates
+        How many.
+
+    Returns
+    -------
+    Annealing
+        For :func:`evaluate` and :func:`sample`.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no run, or a setting is not positive.
+    """
+    given = {"steps": steps, "walkers": walkers, "replicates": replicates}
+    changes = {name: value for name, value in given.items() if value is not None}
+    settings = _read_config(folder).annealing._replace(**changes)
+    check_annealing(settings)
+    return settings
+
+
 class Report(NamedTuple):
-    """Cross entropies of the test data, in nats.
+    """Cross entropies of the test data in their own units, in nats.
 
     model
         The energy-based model's bracket.
@@ -560,6 +706,14 @@ class Report(NamedTuple):
         How many test samples.
     updates
         How many updates the model was trained for.
+    log_volume
+        Sum of the logs of the columns' standard deviations. By so much the values here, in the
+        units of the data, exceed those of ``metrics.csv``, in standard coordinates. 0 where
+        these are the same: for digits and images.
+    annealing
+        With how many steps, walkers and replicates log Z was bounded.
+    moves
+        How the walkers moved.
     """
 
     model: evaluation.Bracket
@@ -571,6 +725,9 @@ class Report(NamedTuple):
     noise: float | None
     num_test: int
     updates: int
+    log_volume: float
+    annealing: Annealing
+    moves: Moves
 
 
 def evaluate(folder: RunFolder, settings: Annealing) -> Report:
@@ -586,7 +743,8 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
     Returns
     -------
     Report
-        Also written to the folder, with a picture of data beside samples.
+        Also written to the folder, with a picture of data beside samples, unless all walkers
+        that were annealed forward died.
 
     Raises
     ------
@@ -606,27 +764,34 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
         settings,
     ).bounds
 
-    test = evaluation.add_noise(parts.test, config.noise, _NUM_NOISE_COPIES, config.seed)
+    standard = Split(*map(model.ground.to_standard, parts))
+    test = evaluation.add_noise(standard.test, config.noise, _NUM_NOISE_COPIES, config.seed)
+    # In the units of the data a density is less by this volume, and an energy more, with
+    # log Z as it was.
+    log_volume = data_lib.log_volume(model.ground.coordinates)
     energies = jax.jit(jax.vmap(jax.vmap(model.energy_fn, (None, 0)), (None, 0)))
-    positions = model.ground.to_positions(test)
-    test_energies = np.asarray(energies(state.params, positions)).mean(axis=1)
+    positions = model.ground.rotate(test)
+    test_energies = np.asarray(energies(state.params, positions)).mean(axis=1) + log_volume
     floor = None
     if config.noise > 0:
         floor = evaluation.noise_entropy(model.ground.base.mean.size, config.noise)
+        floor += log_volume
     bracket = evaluation.bracket(test_energies, bounds, floor)
 
-    flat_train = parts.train.reshape(len(parts.train), -1)
+    flat_train = standard.train.reshape(len(standard.train), -1)
     flat_test = test.reshape(*test.shape[:2], -1)
     # Full covariances of many features take long to fit, and many data.
     candidates = _MANY_COMPONENTS if flat_train.shape[1] <= 100 else _FEW_COMPONENTS
     mixture, num_components = evaluation.mixture_cross_entropy(
         flat_train, flat_test, config.noise, candidates, config.seed
     )
+    mixture = mixture + log_volume
+    one_gaussian = evaluation.gaussian_cross_entropy(flat_train, flat_test, config.noise)
     paired = mixture - test_energies
     log_z = bracket.upper - float(np.mean(test_energies))
     report = Report(
         bracket,
-        float(evaluation.gaussian_cross_entropy(flat_train, flat_test, config.noise).mean()),
+        float(one_gaussian.mean()) + log_volume,
         float(mixture.mean()),
         num_components,
         max(candidates),
@@ -637,17 +802,50 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
         floor,
         len(test),
         int(state.step),
+        log_volume,
+        settings,
+        _moves(config),
     )
-    samples = model.ground.to_samples(_flatten_replicates(bounds.end_points))
-    plotting.plot_samples(
-        test[:, 0], samples, folder.samples, _denoiser(config, model, state.params)
-    )
+    # End points of a replicate whose walkers all died are copies of one point.
+    end_points = bounds.end_points[np.isfinite(bounds.forward)]
+    if len(end_points):
+        samples = model.ground.to_samples(_flatten_replicates(end_points))
+        plotting.plot_samples(
+            model.ground.from_standard(test[:, 0]),
+            samples,
+            folder.samples,
+            _denoiser(config, model, state.params),
+        )
+    else:  # an earlier picture would be taken for one of this evaluation
+        folder.samples.unlink(missing_ok=True)
     text = json.dumps(_plain(report), indent=2) + "\n"
     _write(folder.report, lambda path: path.write_text(text))
     return report
 
 
-def sample(folder: RunFolder, num_samples: int, settings: Annealing, out: Path) -> Path:
+class Sampling(NamedTuple):
+    """What :func:`sample` did.
+
+    picture
+        Its path.
+    num_walkers
+        How many were annealed.
+    num_alive
+        How many of them were alive at the end.
+    num_steps
+        How many steps they made.
+    moves
+        How they moved.
+    """
+
+    picture: Path
+    num_walkers: int
+    num_alive: int
+    num_steps: int
+    moves: Moves
+
+
+def sample(folder: RunFolder, num_samples: int, settings: Annealing, out: Path) -> Sampling:
     """Draw samples of a run's model by annealing walkers from its base.
 
     Parameters
@@ -660,17 +858,19 @@ def sample(folder: RunFolder, num_samples: int, settings: Annealing, out: Path) 
         Steps and walkers of the annealing run.
     out
         The ``.npz`` file to write: ``samples``, shape ``(num_samples, ...)``, of equal
-        weight. The picture goes beside it.
+        weight, in the units of the data. The picture goes beside it.
 
     Returns
     -------
-    Path
-        Of the picture.
+    Sampling
+        With the path of the picture.
 
     Raises
     ------
     ValueError
         As :func:`resume`, or if a number is not positive or ``out`` no ``.npz`` file.
+    WalkersDied
+        If no walker, or fewer than ``num_samples``, were alive at the end. Nothing is written.
     """
     if num_samples < 1:
         raise ValueError(f"the number of samples must be at least 1; got {num_samples}")
@@ -679,35 +879,52 @@ def sample(folder: RunFolder, num_samples: int, settings: Annealing, out: Path) 
     check_annealing(settings)
     config, data, model, state = _restore(folder)
     num_walkers = max(num_samples, settings.walkers)
-    samples = _anneal_samples(config, model, state.params, num_walkers, settings.steps)
+    samples, num_alive = _anneal_samples(
+        config, model, state.params, num_walkers, settings.steps
+    )
+    if num_alive < num_samples:
+        raise WalkersDied(num_walkers - num_alive, num_walkers, num_samples, config.step_size)
     samples = samples[:num_samples]
     _write(out, lambda path: np.savez(path, samples=samples))
 
-    noisy = evaluation.add_noise(data.test, config.noise, 1, config.seed)[:, 0]
+    standard = model.ground.to_standard(data.test)
+    noisy = evaluation.add_noise(standard, config.noise, 1, config.seed)[:, 0]
     picture = out.with_suffix(".png")
-    plotting.plot_samples(noisy, samples, picture, _denoiser(config, model, state.params))
-    return picture
+    denoise = _denoiser(config, model, state.params)
+    plotting.plot_samples(model.ground.from_standard(noisy), samples, picture, denoise)
+    return Sampling(picture, num_walkers, num_alive, settings.steps, _moves(config))
 
 
 def _anneal_samples(
     config: Config, model: _Model, params: Params, num_walkers: int, num_steps: int
-) -> np.ndarray:
-    """Anneal walkers and resample them to equal weight, in random order."""
+) -> tuple[np.ndarray, int]:
+    """Anneal walkers and resample them to equal weight, in random order; count the living."""
     # Apart from those of the evaluation.
     keys = jax.random.split(jax.random.fold_in(_keys(config).evaluation, 1), 4)
     path = path_from_base(model.ground.base, model.energy_fn, params)
 
     @jax.jit
-    def run() -> Array:
+    def run() -> tuple[Array, Array]:
         positions = gaussian.sample(keys[0], model.ground.base, num_walkers)
         walkers = walkers_lib.init(positions, path(0.0), model.annealing.kernel_init)
         times = jnp.arange(1, num_steps + 1) / num_steps
-        walkers, _ = annealing.anneal(keys[1], walkers, path, times, model.annealing)
+        walkers, info = annealing.anneal(keys[1], walkers, path, times, model.annealing)
         draw = resampling.from_log_weights(resampling.systematic)
         ancestors = draw(keys[2], walkers.log_weights, num_walkers)
-        return walkers.position[jax.random.permutation(keys[3], ancestors)]
+        samples = walkers.position[jax.random.permutation(keys[3], ancestors)]
+        return samples, _count_living(walkers, info)
 
-    return model.ground.to_samples(run())
+    samples, num_alive = run()
+    return model.ground.to_samples(samples), int(num_alive)
+
+
+def _count_living(walkers: walkers_lib.Walkers, info: annealing.AnnealingInfo) -> Array:
+    """How many walkers the last step left alive, before it may have resampled them."""
+    resampled_before = jnp.append(info.is_resampled[:-1], False)
+    num_later = jnp.cumsum(resampled_before[::-1])[::-1]
+    num_dead = jnp.sum(jnp.where(num_later == 0, info.num_dead, 0))
+    num_finite = jnp.sum(jnp.isfinite(walkers.log_weights))
+    return jnp.minimum(num_finite, walkers.log_weights.shape[0] - num_dead)
 
 
 def _denoiser(
@@ -717,7 +934,7 @@ def _denoiser(
         return None
 
     def denoise(samples: np.ndarray) -> np.ndarray:
-        positions = data_lib.to_principal_axes(model.ground.axes, samples)
+        positions = np.asarray(model.ground.to_positions(samples))
         mean = evaluation.posterior_mean(model.energy_fn, params, positions, config.noise)
         return model.ground.to_samples(mean)
 
@@ -748,11 +965,15 @@ def _restore(folder: RunFolder) -> tuple[Config, Split, _Model, TrainingState]:
             axes = None
             if config.principal_axes:
                 axes = PrincipalAxes(*(arrays[f"axes_{n}"] for n in PrincipalAxes._fields))
+            coordinates = None
+            if data_lib.is_file(config.source):
+                names = StandardCoordinates._fields
+                coordinates = StandardCoordinates(*(arrays[f"standard_{n}"] for n in names))
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{folder.base} cannot be read: {error}") from error
-    model = _build(config, _Ground(axes, base))
+    model = _build(config, _Ground(coordinates, axes, base, data.train.dtype))
     template = jax.eval_shape(lambda: _untested_state(config, model, data.train))
-    state = checkpoint.restore(folder.checkpoints, template, dataclasses.asdict(config))
+    state = checkpoint.restore(folder.checkpoints, template, _of_training(config))
     return config, data, model, state
 
 
@@ -774,6 +995,9 @@ def _read_config(folder: RunFolder) -> Config:
         values = json.loads(folder.config.read_text())
         for name in ("hidden", "classes", "proportions"):
             values[name] = tuple(values[name])
+        # Runs that do not tell how log Z is bounded were bounded with the defaults.
+        for name, value in Annealing()._asdict().items():
+            values.setdefault(_ANNEALING_FIELDS[name], value)
         return Config(**values)
     except (json.JSONDecodeError, TypeError, KeyError) as error:
         raise ValueError(

@@ -116,7 +116,7 @@ def _draw_scatter(axes: Any, titles: tuple[str, str], *arrays: np.ndarray) -> No
         )
 
 
-def plot_curves(metrics: Mapping[str, np.ndarray], path: Path) -> None:
+def plot_curves(metrics: Mapping[str, np.ndarray], path: Path, units: str = "nats") -> None:
     """Draw the cross entropy and the effective sample size over training.
 
     Parameters
@@ -125,6 +125,8 @@ def plot_curves(metrics: Mapping[str, np.ndarray], path: Path) -> None:
         From :func:`jarzynski_jax.checkpoint.read_metrics`.
     path
         The PNG file to write.
+    units
+        Of the cross entropy.
 
     Examples
     --------
@@ -142,7 +144,7 @@ def plot_curves(metrics: Mapping[str, np.ndarray], path: Path) -> None:
     training = _windows(metrics["training_cross_entropy"]).mean(axis=1)
     top.plot(step, held_out, color="black", label="from held-out walkers")
     top.plot(step, training, "--", color="0.5", label="from training walkers (biased)")
-    top.set(ylabel="cross entropy of mini-batches (nats)")
+    top.set(ylabel=f"cross entropy of mini-batches ({units})")
     top.legend()
 
     shadow = _windows(metrics["shadow_effective_sample_size"])

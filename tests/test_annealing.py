@@ -109,8 +109,18 @@ def forgetful(dynamics):
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def compiled_bounds(problem, dynamics, num_steps, key, start, relaxed):
+    flat, flat_relaxed = (
+        None if leaf is None else leaf.reshape(-1, *leaf.shape[2:]) for leaf in (start, relaxed)
+    )
     return log_partition_bounds(
-        key, start, problem.path, problem.log_z_0, dynamics, num_steps, relaxed
+        key,
+        flat,
+        problem.path,
+        problem.log_z_0,
+        dynamics,
+        num_steps,
+        flat_relaxed,
+        num_replicates=start.shape[0],
     )
 
 

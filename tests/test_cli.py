@@ -298,8 +298,7 @@ def test_kill_9_then_resume_is_bit_for_bit_an_uninterrupted_run(workplace, tmp_p
         _wait_for_updates(folder, process, num_updates)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        resume = ("train", "--resume", folder, "--annealing-steps", 20)
-        process = _start(*resume, cwd=tmp_path)
+        process = _start("train", "--resume", folder, cwd=tmp_path)
     assert process.wait(timeout=300) == 0, process.stderr.read()
     assert _everything(folder) == _everything(tmp_path / "whole")
 

@@ -1,9 +1,13 @@
 """Data: files that are fine, files that are not, splits and mini-batches."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
 from jarzynski_jax import data
 
@@ -22,8 +26,105 @@ def test_arrays_from_files(tmp_path, shape, suffix):
     path = tmp_path / f"samples{suffix}"
     np.save(path, values) if suffix == ".npy" else np.savez(path, data=values, other=[1])
     loaded = data.load(str(path))
-    assert loaded.dtype == np.float32
-    np.testing.assert_array_equal(loaded, values.astype(np.float32))
+    assert loaded.dtype == np.float64
+    np.testing.assert_array_equal(loaded, values)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("arrays")
+
+
+_KINDS = ("f2", "f4", "f8", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8")
+
+
+@given(
+    kind=st.sampled_from(_KINDS),
+    byte_order=st.sampled_from("<>"),
+    order=st.sampled_from("CF"),
+    values=npst.arrays(np.int8, st.sampled_from([(12, 3), (10, 2, 3)])),
+)
+def test_a_file_is_read_alike_whatever_holds_its_numbers(
+    folder, kind, byte_order, order, values
+):
+    values = np.abs(values // 2)
+    path = folder / "samples.npy"
+    np.save(path, values.astype(byte_order + kind, order=order))
+    loaded = data.load_array(path)
+    np.testing.assert_array_equal(loaded, values)
+    is_wide = np.dtype(kind).itemsize > (4 if kind[0] == "f" else 2)
+    assert loaded.dtype.str == np.dtype(np.float64 if is_wide else np.float32).str
+    assert loaded.flags.c_contiguous
+    np.save(path, values.astype(np.float64))
+    expected = data.load_array(path)
+    coordinates = [data.find_standard_coordinates(x) for x in (loaded, expected)]
+    chex.assert_trees_all_equal(*coordinates)
+    np.testing.assert_array_equal(
+        *(data.to_standard(coordinates[0], x) for x in (loaded, expected))
+    )
+
+
+@given(
+    values=npst.arrays(np.float64, (12, 3), elements=st.integers(-50, 50).map(float)),
+    scale=st.floats(1e-6, 1e6),
+    offset=st.floats(-1e6, 1e6),
+)
+def test_standard_coordinates_have_no_units(values, scale, offset):
+    """Offsets of up to 1e6 widths cost 6 of the 16 digits, and 1e-6 of scale as many."""
+    moved = scale * (values + offset)
+    plain, found = (data.find_standard_coordinates(x) for x in (values, moved))
+    is_fixed = np.ptp(values, axis=0) == 0
+    np.testing.assert_allclose(
+        found.scale, np.where(is_fixed, 1, scale * plain.scale), rtol=1e-6
+    )
+    z = data.to_standard(found, moved)
+    np.testing.assert_allclose(z, data.to_standard(plain, values), atol=1e-5)
+    np.testing.assert_array_equal(z[:, is_fixed], 0)
+    back = data.from_standard(found, z)
+    np.testing.assert_allclose(back - moved, 0, atol=1e-5 * np.max(found.scale * abs(z) + 1))
+    volume = data.log_volume(plain) + np.sum(~is_fixed) * np.log(scale)
+    assert data.log_volume(found) == pytest.approx(volume, abs=1e-5)
+
+
+def test_pixels_keep_their_proportions():
+    rng = np.random.default_rng(0)
+    images = 1e4 + rng.normal(size=(500, 2, 3)) * np.array([[1.0, 2, 3], [4, 5, 0]])
+    found = data.find_standard_coordinates(images)
+    assert len(np.unique(found.scale)) == 1
+    assert found.scale[0, 0] == pytest.approx(np.sqrt(np.mean(np.var(images, axis=0))))
+    np.testing.assert_allclose(found.mean, images.mean(axis=0))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_what_a_file_cannot_hold_is_refused(tmp_path, dtype):
+    rng = np.random.default_rng(0)
+    far = {np.float16: 4e4, np.float32: 1.7e9, np.float64: 1e17}[dtype]
+    values = np.stack([rng.normal(size=50), far + 100 * rng.normal(size=50)], axis=1)
+    path = tmp_path / "samples.npy"
+    np.save(path, values.astype(dtype))
+    words = rf"samples\.npy vary in column 1 .* {np.dtype(dtype)} are .* apart.*1 of 2 are such"
+    with pytest.raises(ValueError, match=words):
+        data.load_array(path)
+
+
+def test_what_no_file_of_integers_lost_is_kept(tmp_path):
+    path = tmp_path / "samples.npy"
+    far = 1_700_000_000 + np.arange(20).reshape(10, 2) % 3
+    np.save(path, far)
+    np.testing.assert_array_equal(data.load_array(path), far)
+    np.save(path, far * 10**10)  # neighbours in float64 are 2048 apart there, and these 1e10
+    assert data.load_array(path).std() == pytest.approx(far.std() * 1e10, rel=1e-6)
+    np.save(path, far + 2**60)
+    with pytest.raises(ValueError, match=r"column 0 by .* float64 are .* apart"):
+        data.load_array(path)
+
+
+def test_an_image_may_have_pixels_that_hardly_vary(tmp_path):
+    images = np.random.default_rng(0).normal(size=(20, 2, 2)).astype(np.float32)
+    images[:, 0, 0] = 1
+    images[3, 0, 0] = np.nextafter(np.float32(1), np.float32(0))
+    np.save(tmp_path / "samples.npy", images)
+    np.testing.assert_array_equal(data.load_array(tmp_path / "samples.npy"), images)
 
 
 def _bad_value(value):
@@ -105,6 +206,81 @@ def test_batch_is_of_the_data_with_noise_of_the_right_size():
     residual = noisy - jnp.round(noisy / 100) * 100
     # 20000 squares of a normal: the standard error of the mean square is 1 % of it.
     assert abs(float(jnp.mean(residual**2)) / 0.09 - 1) < 0.05
+
+
+def test_integers_with_noise_are_floating_point():
+    values = np.arange(20, dtype=np.uint8)
+    labels = data.draw_batch(jax.random.key(0), values, 100)
+    noisy = data.draw_batch(jax.random.key(0), values, 100, noise_scale=0.1)
+    assert (labels.dtype, noisy.dtype) == (np.uint8, np.float32)
+    # 100 squares of a normal: the standard error of the mean square is 14 % of it.
+    assert 0.5 < float(jnp.mean((noisy - labels) ** 2)) / 0.01 < 1.5
+    with pytest.raises(ValueError, match="must be real numbers; got dtype complex64"):
+        data.draw_batch(jax.random.key(0), values.astype(np.complex64), 100)
+    with pytest.raises(ValueError, match=r"no size 0; got shape \(0,\)"):
+        data.draw_batch(jax.random.key(0), values[:0], 100)
+
+
+FINE = {
+    "a list": ([[1, 2], [3, 4]], np.float32),
+    "numbers alone": (np.arange(5.0), np.float32),
+    "bool": (np.ones((2, 2), bool), np.float32),
+    "uint8": (np.ones((2, 2), np.uint8), np.float32),
+    "wide integers": (np.full((2, 2), 2**24), np.float32),
+    "big endian": (np.ones((2, 2), ">f8"), np.float32),
+    "long double": (np.ones((2, 2), np.longdouble), np.float32),
+    "float16": (np.ones((2, 2), np.float16), np.float16),
+    "bfloat16": (jnp.ones((2, 2), jnp.bfloat16), jnp.bfloat16),
+    "JAX's own": (jnp.ones((2, 2)), np.float32),
+    "rounding errors": (np.array([[0.1], [0.1 + 2e-17], [0.3 - 0.2]]), np.float32),
+    "a scalar offset": (np.array([[1e3], [1e3 + 1]]), np.float32),
+}
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_samples_become_floating_point(name):
+    values, dtype = FINE[name]
+    found = data.as_samples(values)
+    assert isinstance(found, jax.Array)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(
+        np.asarray(found, np.float64), np.asarray(values, np.float64).astype(dtype)
+    )
+
+
+REFUSED = {
+    "no samples": (np.ones((0, 2)), r"no size 0; got shape \(0, 2\)"),
+    "no columns": (np.ones((3, 0)), r"no size 0; got shape \(3, 0\)"),
+    "a scalar": (np.array(3.0), r"no size 0; got shape \(\)"),
+    "complex": (np.ones((3, 2), complex), "real numbers; got dtype complex128"),
+    "strings": (np.full((3, 2), "a"), "real numbers; got dtype <U1"),
+    "objects": (np.array([{}] * 3), "real numbers; got dtype object"),
+    "dates": (np.zeros((3, 2), "M8[s]"), "real numbers; got dtype datetime64"),
+    "keys": (jax.random.split(jax.random.key(0), 3), "real numbers; got dtype key"),
+    "NaN": (np.array([[1, 2], [3, np.nan], [np.inf, 1]]), "2 of 3 samples .* at index 1:"),
+    "NaN in JAX": (jnp.array([1, jnp.nan]), "1 of 2 samples .* at index 1: leave them out"),
+    "too large": (np.array([[1.0], [1e300]]), "finite in float32; 1 of 2 .* at index 1:"),
+    "far away": (np.array([[0, 1.7e9], [2, 1.7e9 + 2]]), "in column 1 .* float32 are .* apart"),
+    "far pixels": (1e9 + np.arange(8.0).reshape(2, 2, 2), r"in entry \(0, 0\) by"),
+    "far numbers": (1.7e9 + np.arange(9.0), "data vary by a standard deviation of 2.58 about"),
+    "int32": (np.arange(6, dtype=np.int32).reshape(3, 2) + 10**9, "column 0 .* float32 are"),
+    "int64": (np.arange(6).reshape(3, 2) + 2**60, "column 0 .* float32 are .* apart"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_samples_that_are_none_are_refused(name):
+    values, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message):
+        data.as_samples(values)
+
+
+def test_in_64_bits_samples_stay_as_they_are(x64):
+    values = np.array([[1.7e9], [1.7e9 + 2]])
+    np.testing.assert_array_equal(data.as_samples(values), values)
+    np.testing.assert_array_equal(data.as_samples(values.astype(np.int64)), values)
+    with pytest.raises(ValueError, match=r"float64 are .* apart"):
+        data.as_samples(np.arange(6).reshape(3, 2) + 2**60)
 
 
 def test_fingerprint_sees_values_shape_and_dtype():

@@ -165,3 +165,11 @@ def test_doubts_name_the_step_size_or_the_number_of_steps(step_size, num_steps, 
     is_step = cause == "time step"
     assert any("Take a smaller step size" in doubt for doubt in doubts) == is_step
     assert any("would bring them together" in doubt for doubt in doubts) != is_step
+
+
+def test_integers_keep_their_noise():
+    noisy = evaluation.add_noise(np.full((500, 2), 200, np.uint8), 0.3, 4, seed=0)
+    assert noisy.dtype == np.float32
+    # 4000 squares of a normal: the standard error of the mean square is 2 % of it.
+    assert abs(np.mean((noisy - 200) ** 2) / 0.09 - 1) < 0.1
+    assert evaluation.add_noise(np.ones((5, 3), bool), 0.0, 4, seed=0).dtype == np.float32

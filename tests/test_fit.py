@@ -194,6 +194,61 @@ def test_bad_numbers_are_refused(options, message):
         _fit(algorithm, state, 10, **options)
 
 
+def test_data_are_checked_before_anything_is_written(tmp_path):
+    algorithm, state = _problem()
+    data = DATA.at[7:10, 1].set(jnp.nan)
+    with pytest.raises(ValueError, match="3 of 300 samples are not, the first of them at in"):
+        fit(KEY, algorithm, state, data, num_steps=9, batch_size=9, folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["jarzynski", "contrastive_divergence"])
+def test_integers_are_trained_on_as_floating_point(name):
+    algorithm = getattr(training, name)(_energy, optax.adam(0.05), langevin(0.1))
+    positions = jax.random.normal(jax.random.key(1), (200, 2))
+    data = np.round(np.asarray(DATA) * 20).astype(np.int16)
+    options = {"num_steps": 20, "batch_size": 64, "noise_scale": 0.1}
+    found, expected = (
+        fit(
+            KEY,
+            algorithm,
+            algorithm.init(KEY, {"mean": jnp.zeros(2)}, positions, values, LOG_Z),
+            values,
+            **options,
+        )
+        for values in (data, data.astype(np.float32))
+    )
+    chex.assert_trees_all_equal(found.state, expected.state)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "?", ">f8", "f2"])
+def test_walkers_that_start_from_data_have_the_precision_of_walkers(dtype):
+    algorithm, arguments = _problem_of_data()
+    state = algorithm.init(*arguments, np.ones((30, 2), dtype), LOG_Z)
+    assert state.walkers.position.dtype == jnp.float32
+    np.testing.assert_array_equal(state.walkers.position, 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (np.ones((30, 2), complex), "real numbers; got dtype complex128"),
+        (np.full((30, 2), None), "real numbers; got dtype object"),
+        (np.ones((0, 2)), r"no size 0; got shape \(0, 2\)"),
+    ],
+)
+def test_walkers_that_start_from_no_numbers_are_refused(data, message):
+    algorithm, arguments = _problem_of_data()
+    with pytest.raises(ValueError, match=message):
+        algorithm.init(*arguments, data, LOG_Z)
+
+
+def _problem_of_data():
+    optimizer = optax.adam(0.05)
+    algorithm = training.persistent_contrastive_divergence(_energy, optimizer, langevin(0.1))
+    return algorithm, (KEY, {"mean": jnp.zeros(2)}, jnp.zeros((20, 2)))
+
+
 def test_a_state_beyond_the_end_is_refused():
     algorithm, state = _problem()
     result = _fit(algorithm, state, 20)

@@ -1,13 +1,20 @@
 """What a job fills in, and that its files tell samples in the coordinates of the data."""
 
+import contextlib
+import io
+import json
+import pickle
 from dataclasses import asdict
 
+import jax.numpy as jnp
 import made_up_images
 import numpy as np
 import pytest
 
-from jarzynski_jax import cli, data, job
+from jarzynski_jax import checkpoint, cli, data, evaluation, job, walkers
+from jarzynski_jax.annealing import AnnealingInfo
 from jarzynski_jax.bounding import Annealing
+from jarzynski_jax.kernels import ula
 
 
 def _options(**changes):
@@ -38,7 +45,8 @@ def test_friction_is_one_over_the_largest_width(tmp_path, samples, is_rotated):
     """On principal axes C = s / min(s); the largest width of C^(-1/2) x is (max min)^(1/2)."""
     options = {"noise": 0.3, "dynamics": "kinetic", "principal_axes": is_rotated}
     config, parts = _make(tmp_path, samples, **options)
-    covariance = np.cov(parts.train, rowvar=False, bias=True) + 0.09 * np.eye(3)
+    standard = (parts.train - parts.train.mean(axis=0)) / parts.train.std(axis=0)
+    covariance = np.cov(standard, rowvar=False, bias=True) + 0.09 * np.eye(3)
     widths = np.sqrt(np.linalg.eigvalsh(covariance))
     slowest = np.sqrt(widths[-1] * widths[0]) if is_rotated else widths[-1]
     assert config.friction == pytest.approx(1 / slowest, rel=0.01)
@@ -87,5 +95,224 @@ def test_samples_of_a_rotated_model_are_where_the_data_are(tmp_path, samples):
     job.sample(folder, 4000, Annealing(steps=30, walkers=32), tmp_path / "samples.npz")
     drawn = np.load(tmp_path / "samples.npz")["samples"]
     np.testing.assert_allclose(drawn.mean(axis=0), samples.mean(axis=0), atol=0.15)
-    covariance = np.cov(samples, rowvar=False) + 0.09 * np.eye(3)
+    covariance = np.cov(samples, rowvar=False) + np.diag(0.09 * np.var(samples, axis=0))
     np.testing.assert_allclose(np.cov(drawn, rowvar=False), covariance, atol=0.2)
+
+
+SMALL = ("--walkers", "32", "--held-out", "16", "--batch-size", "16", "--hidden", "4")
+
+
+def _train_tiny(folder, samples):
+    np.save(folder / "data.npy", samples)
+    run, printed = folder / "run", io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        code = cli.main(
+            [
+                *("train", str(folder / "data.npy"), "--out", str(run), *SMALL),
+                *("--annealing-steps", "30", "--steps", "20", "--noise", "0.3"),
+            ]
+        )
+    assert code == 0
+    return run, printed.getvalue()
+
+
+TINY = np.random.default_rng(0).normal(size=(60, 2))
+OFFSETS = np.array([1e6, -3e7])
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory):
+    """A run of a few updates, and what was printed."""
+    return _train_tiny(tmp_path_factory.mktemp("tiny"), TINY)
+
+
+@pytest.fixture(scope="module")
+def moved_run(tmp_path_factory):
+    """The same run on the same data in other units."""
+    return _train_tiny(tmp_path_factory.mktemp("moved"), 1000 * TINY + OFFSETS)[0]
+
+
+def _samples(run, folder, count=512):
+    out = folder / f"{run.parent.name}.npz"
+    code = cli.main(["sample", str(run), "--num-samples", str(count), "--out", str(out)])
+    assert code == 0
+    return np.load(out)["samples"]
+
+
+def test_nothing_depends_on_the_units_of_a_file(tiny_run, moved_run, tmp_path):
+    run, printed = tiny_run
+    plain, moved = (json.loads((r / "config.json").read_text()) for r in (run, moved_run))
+    different = {name for name in plain if plain[name] != moved[name]}
+    assert different == {"source", "data_fingerprint"}
+    metrics = [checkpoint.read_metrics(r / "metrics.csv") for r in (run, moved_run)]
+    np.testing.assert_allclose(
+        metrics[0]["cross_entropy"], metrics[1]["cross_entropy"], atol=1e-3
+    )
+    shift = 2 * np.log(1000)
+    plain, moved = _report(run), _report(moved_run)
+    for name in ("lower", "upper", "relaxed"):
+        assert moved["model"][name] == pytest.approx(plain["model"][name] + shift, abs=2e-3)
+    for name in ("gaussian", "mixture", "noise", "log_volume"):
+        assert moved[name] == pytest.approx(plain[name] + shift, abs=1e-4)
+    assert moved["mixture_difference"] == pytest.approx(plain["mixture_difference"], abs=2e-3)
+    assert "are of standard coordinates" in printed
+    plain, moved = (_samples(r, tmp_path) for r in (run, moved_run))
+    assert moved.dtype == np.float64
+    np.testing.assert_allclose((moved - OFFSETS) / 1000, plain, atol=1e-3)
+    # After so few updates the model is little more than the Gaussian: 0.09 of noise is added.
+    assert np.std(plain, axis=0) == pytest.approx(1.044 * np.std(TINY, axis=0), rel=0.15)
+    assert np.mean(plain, axis=0) == pytest.approx(np.mean(TINY, axis=0), abs=0.25)
+
+
+def test_the_floor_of_a_file_is_in_its_units(tiny_run):
+    """Noise of 0.3 standard deviations of the training part of each column."""
+    report = _report(tiny_run[0])
+    scale = data.split(TINY, 0.15).train.std(axis=0)
+    expected = sum(evaluation.noise_entropy(1, 0.3 * width) for width in scale)
+    assert report["noise"] == pytest.approx(expected)
+    gaussian = evaluation.noise_entropy(1, 1.0) * 2 + np.sum(np.log(scale))
+    assert report["gaussian"] == pytest.approx(gaussian, abs=0.8)  # of nine test samples
+
+
+def test_a_run_without_standard_coordinates_is_refused(tiny_run, capsys):
+    run, _ = tiny_run
+    original = (run / "base.npz").read_bytes()
+    with np.load(run / "base.npz") as arrays:
+        kept = {name: value for name, value in arrays.items() if "standard" not in name}
+    assert len(kept) == 3
+    try:
+        np.savez(run / "base.npz", **kept)
+        assert cli.main(["evaluate", str(run)]) == 2
+    finally:
+        (run / "base.npz").write_bytes(original)
+    assert "base.npz cannot be read" in capsys.readouterr().err
+
+
+def _report(run):
+    return json.loads((run / "report.json").read_text())
+
+
+def test_a_run_is_bounded_as_it_was_started(tiny_run, capsys):
+    run, printed = tiny_run
+    words = "4 replicates of 512 walkers and 30 steps each way: langevin dynamics, step size"
+    assert words in printed
+    first = _report(run)
+    assert first["annealing"] == {"steps": 30, "walkers": 512, "replicates": 4}
+    assert first["moves"]["dynamics"] == "langevin"
+    config = json.loads((run / "config.json").read_text())
+    assert config["annealing_steps"] == 30
+    assert cli.main(["train", "--resume", str(run)]) == 0
+    assert _report(run) == first
+    assert cli.main(["train", "--resume", str(run), "--annealing-steps", "31"]) == 0
+    assert _report(run)["annealing"]["steps"] == 31
+    assert json.loads((run / "config.json").read_text()) == config
+    assert cli.main(["train", "--resume", str(run), "--annealing-steps", "0"]) == 2
+    assert "annealing steps must be at least 1; got 0" in capsys.readouterr().err
+    assert cli.main(["evaluate", str(run)]) == 0
+    assert _report(run) == first
+
+
+def test_a_run_from_before_these_settings_goes_on(tiny_run):
+    run, _ = tiny_run
+    original = (run / "config.json").read_text()
+    config = json.loads(original)
+    for name in ("annealing_steps", "annealing_walkers", "annealing_replicates"):
+        del config[name]
+    try:
+        (run / "config.json").write_text(json.dumps(config))
+        assert job.settings_of(job.RunFolder(run)) == Annealing()
+        assert cli.main(["evaluate", str(run), "--annealing-steps", "30"]) == 0
+    finally:
+        (run / "config.json").write_text(original)
+
+
+def test_sample_says_what_it_did(tiny_run, tmp_path, capsys):
+    run, _ = tiny_run
+    out = tmp_path / "mine.npz"
+    assert cli.main(["sample", str(run), "--num-samples", "7", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "7 samples from 512 walkers, 512 of them alive, annealed in 30 steps" in said
+    assert str(out) in said
+
+
+@pytest.fixture(scope="module")
+def dead_run(tmp_path_factory):
+    """A run whose step size kills all walkers that are annealed, and what was printed."""
+    folder = tmp_path_factory.mktemp("dead")
+    np.save(folder / "data.npy", np.random.default_rng(0).normal(size=(40, 2)))
+    run, printed = folder / "run", io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        code = cli.main(
+            [
+                *("train", str(folder / "data.npy"), "--out", str(run), *SMALL),
+                *("--annealing-steps", "60", "--steps", "1", "--step-size", "2000"),
+            ]
+        )
+    assert code == 0
+    return run, printed.getvalue()
+
+
+def test_dead_walkers_are_not_shown_as_samples(dead_run):
+    run, printed = dead_run
+    assert "NOT TO BE BELIEVED" in printed
+    assert not (run / "samples.png").exists()
+    assert "samples.png" not in printed
+
+
+def test_dead_walkers_are_no_samples(dead_run, capsys):
+    run, _ = dead_run
+    before = sorted(run.iterdir())
+    arguments = ("--num-samples", "50", "--annealing-steps", "60")
+    assert cli.main(["sample", str(run), *arguments]) == 1
+    assert sorted(run.iterdir()) == before
+    said = capsys.readouterr().err
+    for words in ("512 of 512 annealed walkers died", "2000", "smaller step size"):
+        assert words in said
+    assert "fewer samples" not in said
+
+
+def test_fewer_living_walkers_than_samples_are_an_error():
+    error = job.WalkersDied(3, 10, 8, 0.1)
+    assert "3 of 10" in str(error)
+    assert "ask for fewer samples" in str(error)
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.num_dead) == (str(error), 3)
+
+
+@pytest.mark.parametrize(
+    ("is_resampled", "num_dead", "log_weights", "num_alive"),
+    [
+        ([0, 0, 0], [0, 0, 0], [0.0] * 8, 8),
+        ([0, 0, 0], [1, 0, 2], [-np.inf] * 3 + [0.0] * 5, 5),
+        ([0, 1, 0], [1, 2, 1], [-np.inf] + [0.0] * 7, 7),
+        ([0, 0, 1], [1, 0, 5], [0.0] * 8, 2),  # copies of two in the last step
+        ([0, 1, 1], [1, 0, 5], [0.0] * 8, 3),
+        ([0, 0, 0], [0, 0, 0], [-np.inf] * 8, 0),  # dead from the start
+    ],
+)
+def test_the_living_are_counted_before_they_are_copied(
+    is_resampled, num_dead, log_weights, num_alive
+):
+    nothing = jnp.zeros(3)
+    info = AnnealingInfo(nothing, nothing, jnp.array(is_resampled, bool), jnp.array(num_dead))
+    ensemble = walkers.init(jnp.zeros(8), lambda x: -(x**2), ula.init)
+    ensemble = ensemble._replace(log_weights=jnp.array(log_weights))
+    assert int(job._count_living(ensemble, info)) == num_alive
+
+
+def test_what_is_better_is_said_to_lie_below(capsys):
+    bracket = evaluation.Bracket(34.0978, 0.0049, 34.2, 0.0, None, 0.2871, ())
+    report = job.Report(
+        *(bracket, 42.13, 34.86, 20, 30, (-61.2871, 3.0312), 13.76, 270, 100),
+        *(-2.5, Annealing(), job.Moves("kinetic", 0.12, 0.5)),
+    )
+    cli._print_report(report)
+    printed = capsys.readouterr().out
+    assert "the mixture lies 61.3 ± 3.0 below the model's upper bound" in printed
+    assert "34.0978 ± 0.0049" in printed
+    assert "0.29, common to all rows" in printed
+    assert "0.10 nats apart" in printed
+    assert "metrics.csv and curves.png are of standard coordinates: higher by 2.50" in printed
+    assert (
+        "512 walkers and 4000 steps each way: kinetic dynamics, step size 0.12, fric" in printed
+    )

@@ -21,6 +21,7 @@ from benchmarks.gaussian_mixture.variants import NUM_UPDATES, RATES, STEP_SIZE, 
 from benchmarks.tables import Results
 from jarzynski_jax import training
 from jarzynski_jax.dynamics import langevin
+from jarzynski_jax.formatting import format_with_error, two_digits
 
 _LABELS = {
     "walkers": "N, walkers",
@@ -129,7 +130,7 @@ def draw(results: Results, folder: Path) -> None:
                 [_rms(error) for error in errors],
                 marker=marker,
                 **style,
-                label=f"{_SOURCES[source]}: exponent {exponent:.2f} ± {error:.2f}",
+                label=f"{_SOURCES[source]}: exponent {format_with_error(exponent, error)}",
             )
         axis.set(xlabel=label, xscale="log", yscale="log")
         axis.legend(fontsize=7)
@@ -149,6 +150,7 @@ def rows(results: Results) -> list[Row]:
                 quantity = f"mean error over the last quarter at {value:.4g}"
                 rows.append(row(quantity, "", error.mean(axis=1)))
             exponent, uncertainty = _exponent(x, errors)
-            quantity = f"exponent of the rms error (± {uncertainty:.2f} by the bootstrap)"
+            spread = two_digits(uncertainty)
+            quantity = f"exponent of the rms error (± {spread} by the bootstrap)"
             rows.append(row(quantity, "", [exponent]))
     return rows

@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks import command_line
 from benchmarks.mnist import settings, show, variants
 from benchmarks.mnist.settings import Settings
-from benchmarks.tables import plus_minus
+from jarzynski_jax.formatting import format_with_error
 
 
 class Trial(NamedTuple):
@@ -111,7 +111,7 @@ def columns(arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
     return (
         *show.bounds(arrays),
         f"{show.distance_from_data(arrays):.3f}",
-        plus_minus(*show.distance_of_shares(arrays)),
+        format_with_error(*show.distance_of_shares(arrays)),
         f"{float(arrays['frechet']):.1f}",
         "" if math.isnan(shortfall) else f"{shortfall:.0f}",
     )

@@ -10,7 +10,7 @@ from benchmarks import command_line
 from benchmarks.mnist import settings, show, variants
 from benchmarks.mnist.problem import CLASSES
 from benchmarks.mnist.settings import Settings
-from benchmarks.tables import plus_minus
+from jarzynski_jax.formatting import format_with_error
 
 
 def baseline(data: str) -> Settings:
@@ -131,7 +131,7 @@ def _columns(arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
         *show.bounds(arrays),
         *(f"{share:.3f}" for share in show.shares(arrays, "annealed")),
         f"{show.distance_from_data(arrays):.3f}",
-        plus_minus(*show.distance_of_shares(arrays)),
+        format_with_error(*show.distance_of_shares(arrays)),
         f"{show.shortfall(arrays):.1f}",
     )
 

@@ -10,7 +10,8 @@ from benchmarks import drawing
 from benchmarks.mnist.problem import CLASSES
 from benchmarks.mnist.references import NAMES as REFERENCES
 from benchmarks.mnist.settings import Settings
-from benchmarks.tables import Results, markdown, plus_minus
+from benchmarks.tables import Results, markdown
+from jarzynski_jax.formatting import format_with_error
 
 LABELS = {
     "jarzynski": "weighted walkers",
@@ -87,7 +88,7 @@ def shortfall(arrays: dict[str, np.ndarray]) -> float:
 
 def bounds(arrays: dict[str, np.ndarray]) -> tuple[str, str]:
     """Bounds of the test cross entropy, with their standard errors."""
-    return plus_minus(*arrays["lower"]), plus_minus(*arrays["upper"])
+    return format_with_error(*arrays["lower"]), format_with_error(*arrays["upper"])
 
 
 def _of(results: Results, algorithm: str, settings: Settings) -> list[dict[str, np.ndarray]]:
@@ -146,7 +147,7 @@ def _share_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
 def _shares(values: np.ndarray, spread: np.ndarray | None = None) -> tuple[str, ...]:
     if spread is None:
         return tuple(f"{value:.3f}" for value in values)
-    return tuple(f"{value:.3f} ± {s:.3f}" for value, s in zip(values, spread, strict=True))
+    return tuple(format_with_error(value, s) for value, s in zip(values, spread, strict=True))
 
 
 def _agreement_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
@@ -158,7 +159,7 @@ def _agreement_rows(results: Results, settings: Settings) -> list[tuple[str, ...
             rows.append(
                 (
                     label,
-                    f"{apart:.3f} ± {error:.3f}",
+                    format_with_error(apart, error),
                     _agreement(apart, error),
                     f"{np.mean(arrays['crossed']):.3f}",
                 )
@@ -185,7 +186,7 @@ def _margin_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
         margin = ""
         if algorithm != "jarzynski" and len(found) > 1:
             gain = found - weighted
-            margin = f"{gain.mean():.3f} ± {gain.std(ddof=1) / np.sqrt(len(gain)):.3f}"
+            margin = format_with_error(gain.mean(), gain.std(ddof=1) / np.sqrt(len(gain)))
         relaxed = distances(algorithm, "relaxed")
         rows.append((LABELS[algorithm], _listed(found), margin, _listed(relaxed)))
     return rows
@@ -206,7 +207,7 @@ def _model_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
                 (
                     f"{LABELS[algorithm]}, seed {seed}",
                     *bounds(arrays),
-                    plus_minus(paired.mean(), error),
+                    format_with_error(paired.mean(), error),
                     f"{float(arrays['relaxed']):.2f}",
                     f"{-float(arrays['overfit']):.2f}",
                     f"{float(arrays['frechet']):.1f}",

@@ -6,6 +6,7 @@ import numpy as np
 
 from jarzynski_jax import annealing, targets, walkers
 from jarzynski_jax.dynamics import langevin
+from jarzynski_jax.formatting import format_with_error
 from jarzynski_jax.paths import geometric_path
 from jarzynski_jax.types import Array, PRNGKey
 
@@ -51,7 +52,7 @@ def _measure(precision: str, num_walkers: int, num_steps: int, num_seeds: int) -
         precision,
         str(positions),
         weights,
-        f"{mean:.4f} ± {error:.4f}",
+        format_with_error(mean, error),
         f"{errors.std(ddof=1):.4f}",
         str(num_seeds),
     )

@@ -2,6 +2,7 @@
 
 from jarzynski_jax.data.arrays import (
     Split,
+    as_samples,
     draw_batch,
     fingerprint,
     load,
@@ -19,17 +20,29 @@ from jarzynski_jax.data.principal_axes import (
     from_principal_axes,
     to_principal_axes,
 )
-from jarzynski_jax.data.sources import Source, is_image_set, load_split
+from jarzynski_jax.data.sources import Source, is_file, is_image_set, load_split
+from jarzynski_jax.data.standard import (
+    StandardCoordinates,
+    find_standard_coordinates,
+    from_standard,
+    log_volume,
+    to_standard,
+)
 
 __all__ = [
     "LabelledImages",
     "PrincipalAxes",
     "Source",
     "Split",
+    "StandardCoordinates",
+    "as_samples",
     "draw_batch",
     "find_principal_axes",
+    "find_standard_coordinates",
     "fingerprint",
     "from_principal_axes",
+    "from_standard",
+    "is_file",
     "is_image_set",
     "load",
     "load_array",
@@ -38,8 +51,10 @@ __all__ = [
     "load_idx",
     "load_mnist",
     "load_split",
+    "log_volume",
     "select_classes",
     "shrink",
     "split",
     "to_principal_axes",
+    "to_standard",
 ]

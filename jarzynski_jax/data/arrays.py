@@ -6,11 +6,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from jarzynski_jax.data.precision import check_kind, check_precision
 from jarzynski_jax.types import Array, PRNGKey
 
-__all__ = ["Split", "draw_batch", "fingerprint", "load", "load_array", "load_digits", "split"]
+__all__ = [
+    "Split",
+    "as_samples",
+    "draw_batch",
+    "fingerprint",
+    "load",
+    "load_array",
+    "load_digits",
+    "split",
+]
+
+
+# Their squares do not overflow.
+_LARGEST = 1e150
 
 
 class Split(NamedTuple):
@@ -51,13 +66,15 @@ def load_array(path: Path) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        float32, in the units of the file.
+        In the units of the file; float64 if float32 cannot hold the dtype of the file, such as
+        float64 or int32, else float32. In C order and the machine's byte order.
 
     Raises
     ------
     ValueError
         If the file is missing or cannot be read, or the array has another rank, too few
-        samples, or values that are not finite numbers.
+        samples, values that are not finite numbers or beyond ±1e150, or a column that varies
+        by less than its own dtype can hold.
 
     Examples
     --------
@@ -88,12 +105,19 @@ def load_array(path: Path) -> np.ndarray:
         )
     if values.shape[0] < 10 or 0 in values.shape:
         raise ValueError(f"{path} must hold at least 10 samples; got shape {values.shape}")
-    with np.errstate(over="ignore"):
-        values = values.astype(np.float32)
-    num_bad = int(np.sum(~np.isfinite(values)))
+    num_bad = int(np.sum(~(np.abs(values.astype(np.float64)) <= _LARGEST)))
     if num_bad:
-        raise ValueError(f"{path} holds {num_bad} values that are NaN or infinite in float32")
-    return values
+        raise ValueError(
+            f"{path} holds {num_bad} values that are NaN or infinite, or beyond ±{_LARGEST:g}"
+        )
+    is_float = values.dtype.kind == "f"
+    is_narrow = values.dtype.itemsize <= (4 if is_float else 2)
+    converted = values.astype(np.float32 if is_narrow else np.float64, order="C")
+    # Integers hold what they vary by; floats may have lost it when the file was written.
+    is_short = is_float and values.dtype.itemsize < 8
+    own = values.dtype.newbyteorder("=") if is_short else converted.dtype
+    check_precision(values, own, str(path))
+    return converted
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -115,7 +139,7 @@ def load(source: str) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        float32, shape ``(n, d)`` or ``(n, h, w)``.
+        float32, or float64 as :func:`load_array` says, shape ``(n, d)`` or ``(n, h, w)``.
 
     Examples
     --------
@@ -161,6 +185,67 @@ def split(data: np.ndarray, test_fraction: float, seed: int = 0) -> Split:
     return Split(data[order[:num_train]], data[order[num_train:]])
 
 
+def as_samples(data: Array | np.ndarray) -> Array:
+    """Check samples, and take them to a dtype of floating point that JAX computes in.
+
+    Parameters
+    ----------
+    data
+        Real numbers or booleans, shape ``(n, ...)``. Arrays of JAX may be spread over devices.
+
+    Returns
+    -------
+    Array
+        Integers and booleans in JAX's default precision, float64 in float32 unless JAX's 64-bit
+        mode is on, others as they are.
+
+    Raises
+    ------
+    ValueError
+        If these are no real numbers, there are none, some are not finite, or the precision
+        cannot hold what a column varies by.
+
+    Examples
+    --------
+    >>> as_samples(np.full((2, 3), 5, np.uint8)).dtype
+    dtype('float32')
+    """
+    if not isinstance(data, jax.Array):
+        data = np.asarray(data)
+    check_kind(data)
+    is_float = jnp.issubdtype(data.dtype, jnp.floating)
+    dtype = _dtype_in_jax(data.dtype)
+    if isinstance(data, jax.Array) and not data.is_fully_addressable:
+        return data.astype(dtype)  # spread over processes, none of which can read it
+    if is_float:
+        _check_finite(data, "")
+    size = min(data.dtype.itemsize, 8)
+    if dtype.itemsize < size or (dtype.itemsize == size and not is_float):
+        values = np.asarray(data)
+        with np.errstate(over="ignore"):
+            _check_finite(values.astype(dtype), f" in {dtype.name}")
+        check_precision(values, dtype, "data", np.float64 if is_float else None)
+    return jnp.asarray(data.astype(dtype))
+
+
+def _dtype_in_jax(dtype: np.dtype) -> np.dtype:
+    """What samples of a real dtype become: JAX has one byte order, and at most float64."""
+    widest = np.dtype(np.float64)
+    is_held = jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize <= widest.itemsize
+    return jax.dtypes.canonicalize_dtype(dtype.newbyteorder("=") if is_held else widest)
+
+
+def _check_finite(data: Array | np.ndarray, where: str) -> None:
+    # NumPy's float64 would become float32 in JAX.
+    numpy = jnp if isinstance(data, jax.Array) else np
+    bad = np.flatnonzero(~numpy.all(numpy.isfinite(data.reshape(len(data), -1)), axis=1))
+    if len(bad):
+        raise ValueError(
+            f"data must be finite{where}; {len(bad)} of {len(data)} samples are not, the first "
+            f"of them at index {bad[0]}: leave them out, or fill in what is missing"
+        )
+
+
 def draw_batch(
     rng_key: PRNGKey, data: Array, batch_size: int, noise_scale: float = 0.0
 ) -> Array:
@@ -180,7 +265,13 @@ def draw_batch(
     Returns
     -------
     Array
-        Shape ``(B, ...)``, in the dtype of the data.
+        Shape ``(B, ...)``, in the dtype of the data; with noise, integers and booleans in JAX's
+        default precision.
+
+    Raises
+    ------
+    ValueError
+        If the data are no real numbers, or there are none.
 
     Examples
     --------
@@ -188,10 +279,12 @@ def draw_batch(
     >>> draw_batch(jax.random.key(0), jnp.zeros((5, 2)), 3, noise_scale=0.3).shape
     (3, 2)
     """
+    check_kind(data)
     key_index, key_noise = jax.random.split(rng_key)
     batch = data[jax.random.randint(key_index, (batch_size,), 0, data.shape[0])]
-    if noise_scale == 0:
+    if noise_scale == 0:  # so that labels can be drawn with the same key
         return batch
+    batch = jnp.asarray(batch, _dtype_in_jax(data.dtype))
     return batch + noise_scale * jax.random.normal(key_noise, batch.shape, batch.dtype)
 
 

@@ -9,7 +9,7 @@ from jarzynski_jax.data.arrays import Split, load, split
 from jarzynski_jax.data.images import Part, select_classes, shrink
 from jarzynski_jax.data.mnist import Name, load_mnist
 
-__all__ = ["Source", "is_image_set", "load_split"]
+__all__ = ["Source", "is_file", "is_image_set", "load_split"]
 
 _TEST_FRACTION = 0.15
 
@@ -46,6 +46,17 @@ def is_image_set(name: str) -> bool:
     (True, False)
     """
     return name in get_args(Name)
+
+
+def is_file(name: str) -> bool:
+    """Whether a name is the path of a file, rather than that of a known data set.
+
+    Examples
+    --------
+    >>> is_file("samples.npy"), is_file("mnist"), is_file("digits")
+    (True, False, False)
+    """
+    return name != "digits" and not is_image_set(name)
 
 
 def load_split(source: Source) -> Split:

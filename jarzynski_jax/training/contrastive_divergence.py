@@ -14,6 +14,7 @@ import optax
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax import weights
 from jarzynski_jax.blocks import Statistic
+from jarzynski_jax.data.precision import check_kind
 from jarzynski_jax.dynamics import Dynamics, advance_and_average
 from jarzynski_jax.training.algorithm import (
     Negatives,
@@ -72,7 +73,7 @@ def contrastive_divergence(
         energy_sums: Statistic,
     ) -> tuple[Walkers, Negatives]:
         key_start, key_move = jax.random.split(rng_key)
-        start = _draw(key_start, batch, walkers.log_weights.shape[0])
+        start = _draw(key_start, batch, walkers.position)
         restarted = walkers_lib.init(start, target, dynamics.kernel_init)
         return _advance_unweighted(key_move, restarted, target, dynamics, energy_sums)
 
@@ -156,10 +157,17 @@ def unweighted(
     return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler)
 
 
-def _draw(rng_key: PRNGKey, data: Position, num_samples: int) -> Position:
+def _draw(rng_key: PRNGKey, data: Position, like: Position) -> Position:
+    """Draw members of the data, as many as there are positions, and in their precision."""
+    num_samples = jax.tree.leaves(like)[0].shape[0]
     num_data = jax.tree.leaves(data)[0].shape[0]
     indices = jax.random.randint(rng_key, (num_samples,), 0, num_data)
-    return jax.tree.map(lambda leaf: leaf[indices], data)
+
+    def draw(leaf: Array, like: Array) -> Array:
+        check_kind(leaf)
+        return jnp.asarray(leaf[indices], like.dtype)
+
+    return jax.tree.map(draw, data, like)
 
 
 def _start_from_data(dynamics: Dynamics) -> SamplerInit:
@@ -171,8 +179,7 @@ def _start_from_data(dynamics: Dynamics) -> SamplerInit:
         log_partition_function: Scalar,
     ) -> Walkers:
         del log_partition_function
-        num_walkers = jax.tree.leaves(positions)[0].shape[0]
-        start = _draw(rng_key, data, num_walkers)
+        start = _draw(rng_key, data, positions)
         return walkers_lib.init(start, target, dynamics.kernel_init)
 
     return init

@@ -21,7 +21,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jarzynski_jax import checkpoint
-from jarzynski_jax.data import draw_batch
+from jarzynski_jax.data import as_samples, draw_batch
 from jarzynski_jax.sharding import spread_data, spread_key, spread_state, state_shardings
 from jarzynski_jax.training.algorithm import Metrics, TrainingAlgorithm, TrainingState
 from jarzynski_jax.training.refresh import Refresh, refresh_state
@@ -110,7 +110,7 @@ def fit(
         From ``algorithm.init``, or from an earlier part of the run. It is copied, so it
         stays valid.
     data
-        Shape ``(n, ...)``.
+        Shape ``(n, ...)``; :func:`jarzynski_jax.data.as_samples` says of which numbers.
     num_steps
         How many updates the run has in all, those already in ``state`` included.
     batch_size
@@ -148,7 +148,8 @@ def fit(
     ------
     ValueError
         If a number is not positive, the state has more updates than ``num_steps``, or the
-        folder's last checkpoint is of another update than the state.
+        folder's last checkpoint is of another update than the state; or data are not finite,
+        no real numbers, or vary by less than their precision can hold.
     TrainingDiverged
         If trouble was seen; the last checkpoint before it stays.
 
@@ -180,8 +181,8 @@ def fit(
     if step > num_steps:
         raise ValueError(f"the state has {step} updates already; num_steps is {num_steps}")
 
+    data = as_samples(data)
     state = jax.tree.map(jnp.copy, state)  # so that donation takes no buffer of the caller
-    data = jnp.asarray(data)
     if mesh is not None:
         state, data = spread_state(state, mesh), spread_data(data, mesh)
         rng_key = spread_key(rng_key, mesh)
