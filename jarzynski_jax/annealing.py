@@ -404,8 +404,8 @@ def log_partition_bounds(
         Samples of ``path(1)`` found without the forward runs, in the shape of ``positions``.
     times
         In place of ``num_steps``, the path's parameter after each step forward, shape ``(K,)``,
-        ascending to 1, as for :func:`anneal`; from :func:`~jarzynski_jax.schedules.refine`, say.
-        Backward runs take the same way back.
+        ascending to 1, as for :func:`anneal`; from
+        :func:`~jarzynski_jax.schedules.refine`, say. Backward runs take the same way back.
     num_replicates
         R, into which an ensemble of one leading axis is cut.
 
@@ -452,6 +452,7 @@ def _schedule(num_steps: int | None, times: Array | None) -> Array:
         )
     if times is not None:
         return check_times(times, is_ascending=True)
+    assert num_steps is not None
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1; got {num_steps}")
     return jnp.arange(1, num_steps + 1) / num_steps
