@@ -450,7 +450,9 @@ def _mixture_values(
     away = flat[:, is_fixed] - train[0, is_fixed]
     fixed = np.sum(np.square(away) / variance + np.log(2 * np.pi * variance), axis=1) / 2
     # The matrices are small: more threads have taken forty times as long as one.
-    with threadpool_limits(1):
-        model.fit(train[:, ~is_fixed])
-        values = fixed - model.score_samples(flat[:, ~is_fixed])
+    values = fixed
+    if not np.all(is_fixed):
+        with threadpool_limits(1):
+            model.fit(train[:, ~is_fixed])
+            values = fixed - model.score_samples(flat[:, ~is_fixed])
     return values.reshape(num_test, num_copies).mean(axis=1)

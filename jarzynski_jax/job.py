@@ -311,6 +311,7 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
     ValueError
         If an option makes no sense.
     """
+    options = {name: _built_in(value) for name, value in options.items()}
     is_images = data_lib.is_image_set(source.name)
     is_digits = source.name == "digits"
     is_file = data_lib.is_file(source.name)
@@ -369,6 +370,13 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
     return Config(data_fingerprint=_fingerprint(data), **where, **options)
 
 
+def _built_in(value: Any) -> Any:
+    """Numbers and sequences as config.json gives them back."""
+    if isinstance(value, np.generic | np.ndarray | jax.Array):
+        value = value.tolist()
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _can_be_rotated(options: dict[str, Any]) -> bool:
     """Convolutions need neighbours, and only a full covariance has axes of its own."""
     return options["network"] == "mlp" and options["covariance"] == "full"
@@ -395,6 +403,8 @@ def _check_numbers(options: dict[str, Any]) -> None:
     check_annealing(
         Annealing(**{name: options[field] for name, field in _ANNEALING_FIELDS.items()})
     )
+    if not 0 <= options["seed"] < 2**32:
+        raise ValueError(f"seed must be at least 0 and less than 2**32; got {options['seed']}")
     for name in ("learning_rate", "adam_eps", "step_size", "friction"):
         value = options[name]
         if value is not None and not 0 < value < math.inf:

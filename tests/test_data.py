@@ -86,6 +86,19 @@ def test_standard_coordinates_have_no_units(values, scale, offset):
     assert data.log_volume(found) == pytest.approx(volume, abs=1e-5)
 
 
+@given(
+    values=npst.arrays(np.float64, (12, 3), elements=st.floats(-1e6, 1e6)),
+    seed=st.integers(0, 99),
+)
+def test_the_order_of_samples_and_columns_makes_no_difference(values, seed):
+    rng = np.random.default_rng(seed)
+    rows, columns = rng.permutation(12), rng.permutation(3)
+    plain = data.find_standard_coordinates(values)
+    found = data.find_standard_coordinates(values[rows][:, columns])
+    np.testing.assert_allclose(found.scale, plain.scale[columns], rtol=1e-12)
+    np.testing.assert_allclose(found.mean, plain.mean[columns], atol=1e-15 * 12e6)
+
+
 def test_pixels_keep_their_proportions():
     rng = np.random.default_rng(0)
     images = 1e4 + rng.normal(size=(500, 2, 3)) * np.array([[1.0, 2, 3], [4, 5, 0]])

@@ -173,3 +173,13 @@ def test_integers_keep_their_noise():
     # 4000 squares of a normal: the standard error of the mean square is 2 % of it.
     assert abs(np.mean((noisy - 200) ** 2) / 0.09 - 1) < 0.1
     assert evaluation.add_noise(np.ones((5, 3), bool), 0.0, 4, seed=0).dtype == np.float32
+
+
+def test_what_never_varies_is_one_gaussian_of_the_noise():
+    train, noise = np.full((20, 2), 7.0), np.array([[[0.3, -0.1]], [[0.0, 0.2]]])
+    values, num_components = evaluation.mixture_cross_entropy(
+        train, train[:2, None] + noise, 0.3
+    )
+    expected = np.log(2 * np.pi * 0.09) + np.sum(noise**2, axis=(1, 2)) / 0.18
+    np.testing.assert_allclose(values, expected)
+    assert num_components == 1

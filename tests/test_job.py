@@ -10,11 +10,16 @@ import jax.numpy as jnp
 import made_up_images
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jarzynski_jax import checkpoint, cli, data, evaluation, job, walkers
 from jarzynski_jax.annealing import AnnealingInfo
 from jarzynski_jax.bounding import Annealing
 from jarzynski_jax.kernels import ula
+
+SMALL = ("--walkers", "32", "--held-out", "16", "--batch-size", "16", "--hidden", "4")
+TINY = np.random.default_rng(0).normal(size=(60, 2))
 
 
 def _options(**changes):
@@ -74,6 +79,63 @@ def test_the_learning_rate_of_images_goes_with_their_side(tmp_path, shrink, lear
     assert config.learning_rate == pytest.approx(learning_rate)
 
 
+@given(
+    st.fixed_dictionaries(
+        {
+            "noise": st.floats(0, 1e3),
+            "step_size": st.floats(1e-300, 1e300),
+            "learning_rate": st.floats(1e-12, 1e3).map(np.float64),
+            "adam_eps": st.floats(2**-20, 1, width=32).map(np.float32),
+            "hidden": st.lists(st.integers(1, 512), min_size=1).map(tuple)
+            | st.lists(st.integers(1, 512), min_size=1).map(np.array),
+            "seed": st.integers(0, 2**32 - 1),
+            "walkers": st.integers(1, 2**40).map(np.int64),
+            "annealing_steps": st.none() | st.integers(1, 10**6),
+            "standardize": st.sampled_from([None, True, False, np.True_]),
+        }
+    )
+)
+def test_a_configuration_is_what_json_gives_back(a_folder, options):
+    parts = data.split(TINY, 0.15)
+    config = job.make_config(parts, data.Source("data.npy"), **(_options() | options))
+    a_folder.config.write_text(json.dumps(asdict(config)))
+    assert job._read_config(a_folder) == config
+    assert config.adam_eps == float(options["adam_eps"])
+    assert config.hidden == tuple(options["hidden"])
+
+
+@pytest.fixture(scope="module")
+def a_folder(tmp_path_factory):
+    return job.RunFolder(tmp_path_factory.mktemp("config"))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_that_are_none_are_refused_before_training(tmp_path, samples, seed):
+    with pytest.raises(ValueError, match=r"less than 2\*\*32; got"):
+        _make(tmp_path, samples, seed=seed)
+
+
+def test_the_order_of_columns_makes_no_difference(tmp_path, samples):
+    order = np.array([2, 0, 1])
+    plain, found = (_fitted(tmp_path, x) for x in (samples, samples[:, order]))
+    np.testing.assert_array_equal(found.coordinates.mean, plain.coordinates.mean[order])
+    np.testing.assert_array_equal(found.coordinates.scale, plain.coordinates.scale[order])
+    np.testing.assert_array_equal(
+        found.to_positions(samples[:, order]), plain.to_positions(samples)[:, order]
+    )
+    covariance = _covariance(plain.base)[np.ix_(order, order)]
+    np.testing.assert_allclose(_covariance(found.base), covariance, atol=1e-5)
+
+
+def _fitted(folder, samples):
+    config, parts = _make(folder, samples)
+    return job._find_ground(config, parts.train)
+
+
+def _covariance(base):
+    return np.asarray(base.scale) @ np.asarray(base.scale).T
+
+
 @pytest.mark.parametrize("dynamics", ["langevin", "kinetic"])
 def test_annealed_walkers_move_once_a_step(tmp_path, samples, dynamics):
     """However often those in training do: the steps of annealing are what they cost."""
@@ -99,9 +161,6 @@ def test_samples_of_a_rotated_model_are_where_the_data_are(tmp_path, samples):
     np.testing.assert_allclose(np.cov(drawn, rowvar=False), covariance, atol=0.2)
 
 
-SMALL = ("--walkers", "32", "--held-out", "16", "--batch-size", "16", "--hidden", "4")
-
-
 def _train_tiny(folder, samples):
     np.save(folder / "data.npy", samples)
     run, printed = folder / "run", io.StringIO()
@@ -116,7 +175,6 @@ def _train_tiny(folder, samples):
     return run, printed.getvalue()
 
 
-TINY = np.random.default_rng(0).normal(size=(60, 2))
 OFFSETS = np.array([1e6, -3e7])
 
 
