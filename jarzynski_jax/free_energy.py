@@ -254,15 +254,8 @@ def _acceptance_ratio(forward_work: Array, reverse_work: Array) -> Estimate:
     low, high = jax.lax.while_loop(is_wide, halve, start)
     is_dead = jnp.isinf(least_forward) | jnp.isinf(least_reverse)
     value = jnp.where(is_dead, least_forward - least_reverse, low / 2 + high / 2)
-
-    def relative_variance(log_acceptance: Array) -> Array:
-        """Of the mean acceptance, over its square."""
-        size = log_acceptance.shape[0]
-        ratio = jnp.exp(log_acceptance - (logsumexp(log_acceptance) - math.log(size)))
-        return jnp.mean(jnp.square(ratio - 1)) / size
-
     of_forward, of_reverse = _acceptances(forward_work, reverse_work, value)
-    variance = relative_variance(of_forward) + relative_variance(of_reverse)
+    variance = _relative_variance(of_forward) + _relative_variance(of_reverse)
     return Estimate(value, jnp.sqrt(variance))
 
 
@@ -275,6 +268,13 @@ def _acceptances(
         jax.nn.log_sigmoid(-(log_ratio + forward_work - difference)),
         jax.nn.log_sigmoid(-(-log_ratio + reverse_work + difference)),
     )
+
+
+def _relative_variance(log_values: Array) -> Array:
+    """Of the mean of positive values, over its square; nothing cancels if they are alike."""
+    size = log_values.shape[0]
+    ratio = jnp.exp(log_values - (logsumexp(log_values) - math.log(size)))
+    return jnp.mean(jnp.square(ratio - 1)) / size
 
 
 def crooks_crossing(forward_work: Array, reverse_work: Array) -> Crossing:
@@ -342,9 +342,9 @@ def _crossing_near(difference: Array, forward_work: Array, reverse_work: Array) 
     """Crooks' crossing of work without an offset, given that of slope 1.
 
     With w = W - ΔF of BAR, the regression is p = sigmoid(M + a + k w), by Newton's iteration
-    from a = 0 and k = 1. Samples of fixed numbers n_F and n_R determine k as random ones do,
-    and a better, by 1/n_F + 1/n_R in the variance (Prentice and Pyke, *Biometrika* 66 (1979)
-    403).
+    from a = 0 and k = 1. That n_F and n_R were fixed, and not drawn with the samples, leaves
+    the error of k as it is and makes that of a less (Prentice and Pyke, *Biometrika* 66 (1979)
+    403): of k given, it is that of BAR of work k W.
     """
     sizes = forward_work.shape[0], reverse_work.shape[0]
     centre = jnp.where(jnp.isinf(difference), 0, difference)
@@ -361,7 +361,10 @@ def _crossing_near(difference: Array, forward_work: Array, reverse_work: Array) 
         return jnp.sum(jax.nn.softplus(-sign * logit)) + penalty
 
     def curvature(params: Array) -> tuple[Array, Array, Array, Array]:
-        """Gradient; that of the loss by a, its centre, and by k there: H without cancelling."""
+        """Gradient, and the Hessian as H_aa, m = H_ak/H_aa and H_kk - m H_ak.
+
+        With m, the mean of w by weight p(1 - p), the last is a sum of squares.
+        """
         logit = log_ratio + params[0] + params[1] * work
         # p - 1 for forward work, p for reverse work.
         residual = -sign * jax.nn.sigmoid(-sign * logit)
@@ -397,12 +400,14 @@ def _crossing_near(difference: Array, forward_work: Array, reverse_work: Array) 
     one = jnp.ones((), work.dtype)
     start = (jnp.zeros((), jnp.int32), prior, loss(prior), one, one)
     _, params, *_ = jax.lax.while_loop(is_moving, improve, start)
-    _, by_intercept, mean, by_slope = curvature(params)
+    _, _, mean, by_slope = curvature(params)
     intercept, slope = params
     safe_slope = jnp.where(slope == 0, 1, slope)
     crossing = -intercept / safe_slope
-    # The variance of a + k w at the crossing.
-    variance = jnp.maximum(1 / by_intercept - (1 / sizes[0] + 1 / sizes[1]), 0)
+    # Of a + k m, m the mean: its error and that of k are independent.
+    acceptance = jax.nn.log_sigmoid(-sign * (log_ratio + intercept + slope * work))
+    variance = _relative_variance(acceptance[: sizes[0]])
+    variance += _relative_variance(acceptance[sizes[0] :])
     variance += jnp.square(crossing - mean) / by_slope
     is_dead = jnp.isinf(difference)
     value = jnp.where(is_dead, difference, centre + crossing)
@@ -719,7 +724,7 @@ def _wrong_averages(
         ("reverse", found.reverse, reverse_work.shape[0], forward_work, value),
     )
     for direction, average, size, work_back, difference_back in sides:
-        seen_from_there = _relative_variance(work_back, difference_back, size)
+        seen_from_there = _variance_seen_back(work_back, difference_back, size)
         variance = max(float(average.standard_error) ** 2, seen_from_there)
         average = average._replace(standard_error=jnp.sqrt(variance))
         error = _combined(found.bar, average, rounding)
@@ -737,7 +742,7 @@ def _wrong_averages(
 
 
 @np.errstate(invalid="ignore")
-def _relative_variance(work_back: np.ndarray, difference_back: float, size: int) -> float:
+def _variance_seen_back(work_back: np.ndarray, difference_back: float, size: int) -> float:
     """Of the mean of e^-W over n runs, from the work of runs in the other direction.
 
     By Crooks' theorem E_F[e^(-2 W_F)] = e^-ΔF E_R[e^(W_R)], so it is

@@ -141,6 +141,18 @@ def test_crossing_of_work_in_other_units(unit):
     assert_biased(found[:, 1], 1.0)
 
 
+def test_error_of_the_crossing_where_the_slope_is_open():
+    """Work of nearly no spread leaves the slope to chance: 1 ± 3, but not its crossing."""
+
+    def scores(key):
+        found = free_energy.crooks_crossing(*gaussian_work(key, 0.01)).difference
+        return (found.value - DELTA_F) / found.standard_error
+
+    found = replicate("open slope", scores, num_replicates=400)
+    assert 0.85 < found.std() < 1.15
+    assert np.abs(found).max() < 4.5
+
+
 @pytest.mark.parametrize("shift", [0.0, 3.0], ids=["overlapping", "separated"])
 def test_crossing_is_where_the_likelihood_is_largest(shift, x64):
     """By scipy, with the same prior; also where only the prior keeps the slope finite."""
