@@ -622,6 +622,7 @@ def _fit(
             num_features=model.ground.base.mean.size,
             entropy_floor=floor,
             is_weighted=config.algorithm == "jarzynski",
+            num_walkers=config.touched or config.walkers,
         ),
         folder=folder.path,
         config=_of_training(config),
