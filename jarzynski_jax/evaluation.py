@@ -235,16 +235,18 @@ def _too_large_step(bounds: LogPartitionBounds) -> str:
     info = bounds.forward_info
     ess = np.asarray(info.shadow_effective_sample_size, np.float64)
     num_steps = ess.shape[-1]
-    of_steps = -num_steps * math.log(np.mean(bounds.step_effective_sample_size))
+    left = float(np.mean(bounds.step_effective_sample_size))
+    if not left > 0:  # no walker arrived alive, and nothing is known of a step there
+        return ""
+    of_steps = -num_steps * math.log(left)
     is_last = np.arange(num_steps) == num_steps - 1
     counts = np.asarray(info.is_resampled, bool) | is_last
     in_all = float(np.sum(np.where(counts, -np.log(np.maximum(ess, 1e-30)), 0), axis=-1).mean())
     if not of_steps > max(0.5 * in_all, _MIN_STEP_LOSS):
         return ""
-    share = 100 * (1 - float(np.mean(bounds.step_effective_sample_size)))
     num_resampled = np.sum(info.is_resampled, axis=-1).mean()
     return (
-        f"the time step is too large: a step loses {share:.3g} % of the effective sample size "
+        f"the time step is too large: a step loses {100 * (1 - left):.3g} % of the effective sample size "
         f"at a target at rest, and walkers were resampled {num_resampled:.3g} times in "
         f"{num_steps} steps. Take a smaller step size; more annealing steps would make it worse"
     )

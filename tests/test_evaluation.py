@@ -183,3 +183,11 @@ def test_what_never_varies_is_one_gaussian_of_the_noise():
     expected = np.log(2 * np.pi * 0.09) + np.sum(noise**2, axis=(1, 2)) / 0.18
     np.testing.assert_allclose(values, expected)
     assert num_components == 1
+
+
+def test_a_bracket_of_the_dead_says_so():
+    """Nothing is known of a step where nobody arrived; that is no reason to crash."""
+    info, dead = AnnealingInfo(*(np.zeros((2, 5)) for _ in range(4))), np.full(2, -np.inf)
+    nowhere = np.full((2, 3), np.nan)
+    bounds = LogPartitionBounds(dead, -dead, None, nowhere, info, info, None, np.zeros(2))
+    assert any("not finite" in doubt for doubt in evaluation.bracket(ENERGIES, bounds).doubts)
