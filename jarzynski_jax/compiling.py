@@ -37,8 +37,8 @@ def compiled_once(fn: Callable[..., Result]) -> Callable[..., Result]:
 
     Arrays of NumPy and JAX are traced, all else is part of the program. Inside another
     transformation, or with an argument that cannot be hashed, the function is called as it is.
-    As with ``jax.jit``, functions among the arguments must be pure: they are looked at once, and
-    a variable of Python that one of them reads must not change afterwards.
+    As with ``jax.jit``, functions among the arguments must be pure: they are looked at once,
+    and a variable of Python that one of them reads must not change afterwards.
 
     Parameters
     ----------

@@ -9,10 +9,49 @@ import numpy as np
 
 from jarzynski_jax.types import Array
 
-__all__ = ["check_kind", "check_precision", "column_widths", "shared_width"]
+__all__ = [
+    "as_finite_samples",
+    "check_kind",
+    "check_precision",
+    "column_widths",
+    "shared_width",
+]
 
 # Rounding to numbers a tenth of a standard deviation apart adds 0.1²/12 to a variance of 1.
 _LARGEST_SPACING = 0.1
+
+
+def as_finite_samples(data: Array | np.ndarray) -> np.ndarray:
+    """Take samples to float64, and see that means and variances can be taken of them.
+
+    Parameters
+    ----------
+    data
+        Shape ``(n, ...)`` with n ≥ 2.
+
+    Returns
+    -------
+    numpy.ndarray
+        The same numbers in float64.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two samples, or a value is not finite.
+
+    Examples
+    --------
+    >>> as_finite_samples(np.zeros((2, 3), np.float32)).dtype
+    dtype('float64')
+    """
+    values = np.asarray(data, np.float64)
+    if values.ndim < 2 or values.shape[0] < 2:
+        raise ValueError(
+            f"data must have shape (n, ...) with n ≥ 2 samples; got shape {values.shape}"
+        )
+    if not np.all(np.isfinite(values)):
+        raise ValueError(f"data must be finite; {np.sum(~np.isfinite(values))} values are not")
+    return values
 
 
 def column_widths(values: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jarzynski_jax.data.precision import as_finite_samples
 from jarzynski_jax.types import Array
 
 __all__ = ["PrincipalAxes", "find_principal_axes", "from_principal_axes", "to_principal_axes"]
@@ -55,13 +56,7 @@ def find_principal_axes(data: Array | np.ndarray) -> PrincipalAxes:
     >>> found.mean.tolist(), np.abs(found.axes[:, 1]).round(3).tolist()
     ([2.0, 2.0], [0.707, 0.707])
     """
-    values = np.asarray(data, np.float64)
-    if values.ndim < 2 or values.shape[0] < 2:
-        raise ValueError(
-            f"data must have shape (n, ...) with n ≥ 2 samples; got shape {values.shape}"
-        )
-    if not np.all(np.isfinite(values)):
-        raise ValueError(f"data must be finite; {np.sum(~np.isfinite(values))} values are not")
+    values = as_finite_samples(data)
     mean = values.mean(axis=0)
     centred = (values - mean).reshape(len(values), -1)
     return PrincipalAxes(mean, np.linalg.eigh(centred.T @ centred / len(values))[1])

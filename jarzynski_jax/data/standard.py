@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jarzynski_jax.data.precision import column_widths, shared_width
+from jarzynski_jax.data.precision import as_finite_samples, column_widths, shared_width
 from jarzynski_jax.types import Array
 
 __all__ = [
@@ -60,13 +60,7 @@ def find_standard_coordinates(data: Array | np.ndarray) -> StandardCoordinates:
     >>> found.mean.tolist(), found.scale.tolist()
     ([1000000001.0, 5.0], [1.0, 1.0])
     """
-    values = np.asarray(data, np.float64)
-    if values.ndim < 2 or values.shape[0] < 2:
-        raise ValueError(
-            f"data must have shape (n, ...) with n ≥ 2 samples; got shape {values.shape}"
-        )
-    if not np.all(np.isfinite(values)):
-        raise ValueError(f"data must be finite; {np.sum(~np.isfinite(values))} values are not")
+    values = as_finite_samples(data)
     # The mean of equal numbers may differ from them in its last digit.
     is_fixed = np.ptp(values, axis=0) == 0
     mean = np.where(is_fixed, values[0], values.mean(axis=0))
