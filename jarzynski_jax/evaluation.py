@@ -247,8 +247,8 @@ def _too_large_step(bounds: LogPartitionBounds) -> str:
     num_resampled = np.sum(info.is_resampled, axis=-1).mean()
     return (
         f"the time step is too large: a step loses {100 * (1 - left):.3g} % of the effective "
-        f"sample size at a target at rest, and walkers were resampled {num_resampled:.3g} times in "
-        f"{num_steps} steps. Take a smaller step size; more annealing steps would make it worse"
+        f"sample size at a target at rest, and walkers were resampled {num_resampled:.3g} "
+        f"times in {num_steps} steps. Take a smaller step size; more annealing steps would make it worse"
     )
 
 
