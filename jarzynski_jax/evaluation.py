@@ -248,7 +248,8 @@ def _too_large_step(bounds: LogPartitionBounds) -> str:
     return (
         f"the time step is too large: a step loses {100 * (1 - left):.3g} % of the effective "
         f"sample size at a target at rest, and walkers were resampled {num_resampled:.3g} "
-        f"times in {num_steps} steps. Take a smaller step size; more annealing steps would make it worse"
+        f"times in {num_steps} steps. Take a smaller step size; more annealing steps would "
+        "make it worse"
     )
 
 
