@@ -181,12 +181,13 @@ def bound_along_path(
         positions, log_z = draw(keys[3], num_walkers)
         bounds = annealing.log_partition_bounds(
             keys[2],
-            by_replicate(positions),
+            positions,
             path,
             log_z,
             dynamics,
             settings.steps,
-            by_replicate(relaxed),
+            relaxed,
+            num_replicates=settings.replicates,
         )
         return Bounding(bounds, by_replicate(noisy), by_replicate(relaxed), acceptance_rate)
 

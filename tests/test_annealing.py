@@ -24,10 +24,10 @@ from zscore import (
     z_scores,
 )
 
-from jarzynski_jax import walkers
+from jarzynski_jax import bounding, walkers
 from jarzynski_jax.annealing import anneal, log_partition_bounds, relax, work
 from jarzynski_jax.dynamics import Dynamics, langevin
-from jarzynski_jax.energies import mixture
+from jarzynski_jax.energies import gaussian_base, mixture
 from jarzynski_jax.kernels import invariant, metropolis, ula
 from jarzynski_jax.paths import geometric_path
 from jarzynski_jax.resampling import adaptive, systematic
@@ -488,3 +488,20 @@ def test_a_second_call_compiles_nothing(recompilations):
     with recompilations() as count:
         calls(jax.random.key(2))
     assert count() == 0
+
+
+def test_more_replicates_than_walkers_are_bounded():
+    """Their number is known there, so nobody has to guess it."""
+    base = gaussian_base.GaussianBase(jnp.zeros(1), jnp.array(1.0), jnp.array(1.0))
+    found = bounding.bound_from_base(
+        jax.random.key(0),
+        base,
+        lambda params, x: params * jnp.sum(x**2) / 2,
+        4.0,
+        jnp.linspace(-1, 1, 50)[:, None],
+        0.0,
+        langevin(H),
+        bounding.Annealing(steps=20, walkers=4, replicates=9),
+    )
+    assert found.bounds.forward.shape == (9,)
+    assert found.bounds.end_points.shape == (9, 4, 1)

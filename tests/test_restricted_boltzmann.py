@@ -396,11 +396,12 @@ def bounds():
     params, dynamics, num_walkers = machine(8, 4), block_gibbs(4, ess_threshold=0.0), 2
     key_start, key_last, key = jax.random.split(test_key("bounds"), 3)
     start, log_z_0 = exact_start(key_start, base(params), NUM_BOUNDS * num_walkers)
-    start = start.reshape(NUM_BOUNDS, num_walkers, 8)
-    last = sample(key_last, params, (NUM_BOUNDS, num_walkers))
+    last = sample(key_last, params, (NUM_BOUNDS * num_walkers,))
     path = restricted_boltzmann.parameter_path(base(params), params)
     result = jax.jit(
-        lambda key: log_partition_bounds(key, start, path, log_z_0, dynamics, 10, last)
+        lambda key: log_partition_bounds(
+            key, start, path, log_z_0, dynamics, 10, last, num_replicates=NUM_BOUNDS
+        )
     )(key)
     log_z = (result.forward, result.backward, result.backward_from_relaxed)
     return [np.asarray(bound, np.float64) - exact_log_z(params) for bound in log_z]
