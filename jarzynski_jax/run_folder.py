@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 __all__ = ["ResultFiles", "RunFolder", "from_plain", "read_json", "write_json", "write_whole"]
 
@@ -186,16 +186,18 @@ def from_plain(record: type[_Record], values: dict[str, Any]) -> _Record:
     >>> class Interval(NamedTuple):
     ...     ends: tuple[float, float]
     ...     files: ResultFiles | None = None
-    >>> from_plain(Interval, {"ends": [0.0, 1.0]})
-    Interval(ends=(0.0, 1.0), files=None)
+    >>> from_plain(Interval, {"ends": [0.0, 1.0], "files": {"report": "a", "picture": "b"}})
+    Interval(ends=(0.0, 1.0), files=ResultFiles(report='a', picture='b'))
     """
     hints = get_type_hints(record)
     return record(**{name: _part(hints.get(name), part) for name, part in values.items()})
 
 
 def _part(hint: Any, value: Any) -> Any:
-    if isinstance(value, dict) and hasattr(hint, "_fields"):
-        return from_plain(hint, value)
+    if isinstance(value, dict):
+        # Of a union, such as that with None, the one that is a named tuple.
+        records = [kind for kind in (hint, *get_args(hint)) if hasattr(kind, "_fields")]
+        return from_plain(records[0], value) if records else value
     return tuple(value) if isinstance(value, list) else value
 
 
