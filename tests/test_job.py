@@ -152,7 +152,7 @@ def test_samples_of_a_rotated_model_are_where_the_data_are(tmp_path, samples):
     )
     folder = job.RunFolder(tmp_path / "run")
     assert job.start(folder, config, parts, overwrite=False)
-    report = job.evaluate(folder, Annealing(steps=30, walkers=32))
+    report, _ = job.evaluate(folder, Annealing(steps=30, walkers=32))
     # After so few updates the model is little more than the Gaussian, in any coordinates.
     assert report.model.upper == pytest.approx(report.gaussian, abs=0.3)
     job.sample(folder, 4000, Annealing(steps=30, walkers=32), tmp_path / "samples.npz")
@@ -284,8 +284,8 @@ def test_a_finished_run_is_not_bounded_again(tiny_run, capsys, monkeypatch):
         raise AssertionError("bounded again")
 
     monkeypatch.setattr(job, "bound_from_base", bound)
-    for given in ((), ("--annealing-steps", "30")):
-        assert cli.main(["train", "--resume", str(run), *given]) == 0
+    for options in ((), ("--annealing-steps", "30")):
+        assert cli.main(["train", "--resume", str(run), *options]) == 0
         again = capsys.readouterr().out
         assert again == printed[printed.index(again[:40]) :]
     assert _files(run).keys() == before.keys()
@@ -418,16 +418,15 @@ def test_dead_walkers_are_not_shown_as_samples(dead_run):
 
 
 def test_a_report_that_is_not_believed_has_its_status(dead_run, capsys):
-    run, printed = dead_run
+    run, _ = dead_run
     doubts = _report(run)["model"]["doubts"]
     assert doubts
     assert cli.main(["train", "--resume", str(run)]) == 3
     said = capsys.readouterr().out
     assert all(f"NOT TO BE BELIEVED: {doubt}." in said for doubt in doubts)
-    assert "± inf" not in said
 
 
-def test_reports_are_strict_json_and_come_back(dead_run):
+def test_reports_are_strict_json_and_come_back(dead_run, tmp_path):
     run, _ = dead_run
 
     def refuse(token):
@@ -440,12 +439,8 @@ def test_reports_are_strict_json_and_come_back(dead_run):
     assert report.model.lower == -np.inf
     assert isinstance(report.model, evaluation.Bracket)
     assert report.annealing == Annealing(60, 512, 4)
-    (run / "again.json").unlink(missing_ok=True)
-    try:
-        run_folder.write_json(run / "again.json", report)
-        assert (run / "again.json").read_text() == text
-    finally:
-        (run / "again.json").unlink()
+    run_folder.write_json(tmp_path / "again.json", report)
+    assert (tmp_path / "again.json").read_text() == text
 
 
 def test_dead_walkers_are_no_samples(dead_run, capsys):
