@@ -185,7 +185,8 @@ def restore(
         step = kept[-1] if step is None else step
         if step not in kept:
             best = manager.best_step()
-            marked = (f"{number}{' (the best)' if number == best else ''}" for number in kept)
+            mark = " (lowest held-out cross entropy)"
+            marked = (f"{number}{mark if number == best else ''}" for number in kept)
             raise ValueError(
                 f"no checkpoint of update {step} is kept in {folder}; those that are: "
                 f"{', '.join(marked)}"

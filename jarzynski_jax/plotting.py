@@ -144,7 +144,7 @@ def plot_curves(metrics: Mapping[str, np.ndarray], path: Path, units: str = "nat
     training = _windows(metrics["training_cross_entropy"]).mean(axis=1)
     top.plot(step, held_out, color="black", label="from held-out walkers")
     top.plot(step, training, "--", color="0.5", label="from training walkers (biased)")
-    top.set(ylabel=f"cross entropy of mini-batches ({units})")
+    top.set(ylabel=f"cross entropy of mini-batches\n({units})")
     top.legend()
 
     shadow = _windows(metrics["shadow_effective_sample_size"])

@@ -166,7 +166,8 @@ def test_the_best_checkpoint_is_kept_beside_the_last(tmp_path, values, kept, bes
     assert int(restored.step) == kept[0]
     with pytest.raises(ValueError, match="no checkpoint of update 7 is kept") as caught:
         checkpoint.restore(tmp_path, state, {}, step=7)
-    shown = ", ".join(f"{step}{' (the best)' if step == best else ''}" for step in kept)
+    mark = " (lowest held-out cross entropy)"
+    shown = ", ".join(f"{step}{mark if step == best else ''}" for step in kept)
     assert str(caught.value).endswith(f"those that are: {shown}")
 
 
@@ -214,6 +215,25 @@ def test_a_cross_entropy_below_the_floor_stops():
     algorithm, state = _problem()
     with pytest.raises(TrainingDiverged, match="below the entropy of the noise"):
         _fit(algorithm, state, 200, watch=Watch(2, entropy_floor=100.0))
+
+
+def test_a_stopped_run_names_its_best_checkpoint(tmp_path):
+    algorithm, state = _problem()
+
+    def step(rng_key, state, batch):
+        new_state, metrics = algorithm.step(rng_key, state, batch)
+        ess = jnp.where(state.step < 100, 0.9, 0.01)
+        return new_state, metrics._replace(
+            cross_entropy=jnp.where(state.step < 40, 3.0, 4.0),
+            shadow_effective_sample_size=ess,
+        )
+
+    options = {"folder": tmp_path, "watch": Watch(2), "checkpoint_every": 20}
+    with pytest.raises(TrainingDiverged, match="stays collapsed") as caught:
+        _fit(algorithm._replace(step=step), state, 200, **options)
+    assert (caught.value.last_checkpoint, caught.value.best_checkpoint) == (140, 40)
+    assert "the checkpoint of update 40 is the best" in str(caught.value)
+    assert pickle.loads(pickle.dumps(caught.value)).best_checkpoint == 40
 
 
 def test_ctrl_c_saves_and_returns(tmp_path):

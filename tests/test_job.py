@@ -347,7 +347,7 @@ def test_an_earlier_checkpoint_can_be_evaluated_and_sampled(tiny_run, tmp_path, 
         assert cli.main([command, str(run), "--checkpoint", "7"]) == 2
         said = capsys.readouterr().err
         assert "no checkpoint of update 7 is kept" in said
-        assert "those that are: 0, 20 (the best)" in said
+        assert "those that are: 0, 20 (lowest held-out cross entropy)" in said
     samples = [tmp_path / name for name in ("first.npz", "last.npz")]
     for out, chosen in zip(samples, (("--checkpoint", "0"), ()), strict=True):
         assert cli.main(["sample", str(run), "--out", str(out), *chosen]) == 0

@@ -64,7 +64,8 @@ class TrainingDiverged(RuntimeError):
     last_checkpoint
         The number of updates in the last checkpoint; None if there is none.
     best_checkpoint
-        That in the best one by the held-out cross entropy; None if that is not known.
+        That in the best one by the held-out cross entropy; None if that is not known, or the
+        cross entropy is what was wrong.
     """
 
     def __init__(
@@ -340,7 +341,9 @@ def _raise_or_warn(
     troubles = [] if watch is None else diagnose(chunks, watch)
     for trouble in troubles:
         if trouble.is_fatal:
-            raise TrainingDiverged(trouble, record.last_checkpoint, record.best_checkpoint)
+            # Before it came below the floor the cross entropy was too low already.
+            best = None if trouble.sign == "below floor" else record.best_checkpoint
+            raise TrainingDiverged(trouble, record.last_checkpoint, best)
         if trouble.sign not in warned:
             message = f"update {trouble.step}: {trouble.cause}. {trouble.advice}"
             warnings.warn(message + _how_to_take(record.best_checkpoint), stacklevel=3)
