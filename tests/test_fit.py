@@ -173,10 +173,10 @@ def test_the_best_checkpoint_is_kept_beside_the_last(tmp_path, values, kept, bes
 
 def test_training_keeps_the_checkpoint_of_the_lowest_curve(tmp_path):
     algorithm, state = _problem()
-    options = {"folder": tmp_path, "chunk_size": 10, "checkpoint_every": 20}
+    options = {"folder": tmp_path, "chunk_size": 10, "checkpoint_every": 40}
     _fit(algorithm, state, 200, **options)
     curve = checkpoint.read_metrics(tmp_path / "metrics.csv")["cross_entropy"]
-    lowest = 20 * (1 + int(np.argmin(curve.reshape(10, 20).mean(axis=1))))
+    lowest = 40 * (1 + int(np.argmin(curve.reshape(5, 40).mean(axis=1))))
     assert checkpoint.best_step(tmp_path / "checkpoints") == lowest
 
 
@@ -228,10 +228,10 @@ def test_a_stopped_run_names_its_best_checkpoint(tmp_path):
             shadow_effective_sample_size=ess,
         )
 
-    options = {"folder": tmp_path, "watch": Watch(2), "checkpoint_every": 20}
+    options = {"folder": tmp_path, "watch": Watch(2), "checkpoint_every": 40}
     with pytest.raises(TrainingDiverged, match="stays collapsed") as caught:
         _fit(algorithm._replace(step=step), state, 200, **options)
-    assert (caught.value.last_checkpoint, caught.value.best_checkpoint) == (140, 40)
+    assert (caught.value.last_checkpoint, caught.value.best_checkpoint) == (120, 40)
     assert "the checkpoint of update 40 is the best" in str(caught.value)
     assert pickle.loads(pickle.dumps(caught.value)).best_checkpoint == 40
 
