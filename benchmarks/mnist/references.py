@@ -87,7 +87,7 @@ def _factor_values(
             members = noisy[clusters == cluster]
             model = FactorAnalysis(_NUM_FACTORS, random_state=0).fit(members)
             terms.append(model.score_samples(flat) + np.log(len(members) / len(noisy)))
-    values = -np.logaddexp.reduce(terms, axis=0)
+    values = -np.logaddexp.reduce(np.stack(terms), axis=0)
     return values.reshape(test.shape[:2]).mean(axis=1)
 
 
