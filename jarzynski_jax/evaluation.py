@@ -19,6 +19,7 @@ __all__ = [
     "Bracket",
     "add_noise",
     "bracket",
+    "choose_mixture",
     "gaussian_cross_entropy",
     "log_partition_bracket",
     "mixture_cross_entropy",
@@ -419,31 +420,86 @@ def mixture_cross_entropy(
     >>> mixture_cross_entropy(x, x[:, None], 0.0, candidates=(1, 2))[1]
     2
     """
+    best = _choose_num_components(train, noise_scale, candidates, seed)
+    return _mixture_values(train, test, noise_scale, best, seed), best
+
+
+def choose_mixture(
+    train: np.ndarray, noise_scale: float, candidates: tuple[int, ...], seed: int
+) -> Any:
+    """Fit the best mixture of Gaussians with full covariances to data with noise.
+
+    Parameters
+    ----------
+    train
+        Clean data, shape ``(n, d)``.
+    noise_scale
+        σ.
+    candidates
+        Numbers of components, one of which is chosen as by :func:`mixture_cross_entropy`.
+    seed
+        Of the validation split and of scikit-learn.
+
+    Returns
+    -------
+    sklearn.mixture.GaussianMixture
+        Fitted.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> x = np.concatenate([rng.normal(size=(200, 1)), rng.normal(9, 1, size=(200, 1))])
+    >>> choose_mixture(x, 0.0, (1, 2), seed=0).means_.shape
+    (2, 1)
+    """
+    best = _choose_num_components(train, noise_scale, candidates, seed)
+    return _fit_mixture(train, noise_scale, best, seed)
+
+
+def _choose_num_components(
+    train: np.ndarray, noise_scale: float, candidates: tuple[int, ...], seed: int
+) -> int:
     order = np.random.default_rng(seed).permutation(len(train))
     num_fit = len(train) - len(train) // 5
     fit_part, validation_part = train[order[:num_fit]], train[order[num_fit:]]
     validation = add_noise(validation_part, noise_scale, 5, seed)
     # No candidate with fewer than five samples a component.
-    usable = [count for count in candidates if count * 5 <= num_fit]
+    usable = [count for count in candidates if count * 5 <= num_fit] or [min(candidates)]
     scores = {
         count: _mixture_values(fit_part, validation, noise_scale, count, seed).mean()
         for count in usable
     }
-    best = min(scores, key=lambda count: scores[count])
-    return _mixture_values(train, test, noise_scale, best, seed), best
+    return min(scores, key=lambda count: scores[count])
 
 
-def _mixture_values(
-    train: np.ndarray, test: np.ndarray, noise_scale: float, num_components: int, seed: int
-) -> np.ndarray:
+def _fit_mixture(train: np.ndarray, noise_scale: float, num_components: int, seed: int) -> Any:
     from sklearn.mixture import GaussianMixture
     from threadpoolctl import threadpool_limits
 
     # The noise is Gaussian, so it need not be sampled: it adds σ² to each covariance, which is
     # what the regularisation of the fit does at each of its steps. (The responsibilities are
     # those of the clean data.)
-    variance = max(noise_scale**2, 1e-6)
-    model = GaussianMixture(num_components, reg_covar=variance, max_iter=300, random_state=seed)
+    model = GaussianMixture(
+        num_components,
+        reg_covar=_mixture_variance(noise_scale),
+        max_iter=300,
+        random_state=seed,
+    )
+    # The matrices are small: more threads have taken forty times as long as one.
+    with threadpool_limits(1):
+        return model.fit(np.asarray(train, np.float64))
+
+
+def _mixture_variance(noise_scale: float) -> float:
+    return max(noise_scale**2, 1e-6)
+
+
+def _mixture_values(
+    train: np.ndarray, test: np.ndarray, noise_scale: float, num_components: int, seed: int
+) -> np.ndarray:
+    from threadpoolctl import threadpool_limits
+
+    variance = _mixture_variance(noise_scale)
     train = np.asarray(train, np.float64)
     num_test, num_copies, num_features = test.shape
     flat = np.asarray(test, np.float64).reshape(-1, num_features)
@@ -452,10 +508,9 @@ def _mixture_values(
     is_fixed = np.ptp(train, axis=0) == 0
     away = flat[:, is_fixed] - train[0, is_fixed]
     fixed = np.sum(np.square(away) / variance + np.log(2 * np.pi * variance), axis=1) / 2
-    # The matrices are small: more threads have taken forty times as long as one.
     values = fixed
     if not np.all(is_fixed):
+        model = _fit_mixture(train[:, ~is_fixed], noise_scale, num_components, seed)
         with threadpool_limits(1):
-            model.fit(train[:, ~is_fixed])
             values = fixed - model.score_samples(flat[:, ~is_fixed])
     return values.reshape(num_test, num_copies).mean(axis=1)

@@ -32,7 +32,7 @@ def plot_samples(
     """Draw data beside samples.
 
     Images of shape ``(n, h, w)`` are drawn as such, a hundred of each; vectors as a histogram
-    (d = 1) or along the first two principal axes of the data.
+    (d = 1), in their own x and y (d = 2), or along the first two principal axes of the data.
 
     Parameters
     ----------
@@ -101,16 +101,20 @@ def _draw_histograms(axes: Any, titles: tuple[str, str], *arrays: np.ndarray) ->
 
 
 def _draw_scatter(axes: Any, titles: tuple[str, str], *arrays: np.ndarray) -> None:
-    mean = arrays[0].mean(axis=0)
-    _, _, directions = np.linalg.svd(arrays[0] - mean, full_matrices=False)
-    projected = [(values - mean) @ directions[:2].T for values in arrays]
-    low, high = np.concatenate(projected).min(axis=0), np.concatenate(projected).max(axis=0)
-    for axis, title, points in zip(axes, titles, projected, strict=True):
+    if arrays[0].shape[1] == 2:
+        labels, shown = ("x", "y"), arrays
+    else:
+        mean = arrays[0].mean(axis=0)
+        _, _, directions = np.linalg.svd(arrays[0] - mean, full_matrices=False)
+        labels = "first principal axis of the data", "second principal axis"
+        shown = tuple((values - mean) @ directions[:2].T for values in arrays)
+    low, high = np.concatenate(shown).min(axis=0), np.concatenate(shown).max(axis=0)
+    for axis, title, points in zip(axes, titles, shown, strict=True):
         axis.plot(points[:, 0], points[:, 1], ".", color="black", markersize=2, alpha=0.5)
         axis.set(
             title=title,
-            xlabel="first principal axis of the data",
-            ylabel="second principal axis",
+            xlabel=labels[0],
+            ylabel=labels[1],
             xlim=(low[0], high[0]),
             ylim=(low[1], high[1]),
         )
