@@ -17,7 +17,7 @@ import numpy as np
 
 from jarzynski_jax.training.algorithm import Metrics
 
-__all__ = ["MetricsFile", "latest_step", "read_metrics", "restore", "save"]
+__all__ = ["MetricsFile", "best_step", "latest_step", "read_metrics", "restore", "save"]
 
 _NUM_KEPT = 3
 
@@ -28,15 +28,31 @@ def _manager(folder: Path) -> Iterator[Any]:
 
     # Orbax reports each save at length on the root of absl's logging.
     logging.getLogger("absl").setLevel(logging.ERROR)
+
+    def cross_entropy(metrics: Mapping[str, float]) -> float:
+        return metrics["cross_entropy"]
+
+    policies = ocp.checkpoint_managers
+    best = policies.BestN(
+        get_metric_fn=cross_entropy,
+        reverse=True,  # the last in order, the smallest, is kept
+        n=1,
+        keep_checkpoints_without_metrics=False,
+    )
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=_NUM_KEPT, enable_async_checkpointing=False
+        best_fn=cross_entropy,
+        best_mode="min",
+        preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(_NUM_KEPT), best]),
+        enable_async_checkpointing=False,
     )
     with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
         yield manager
 
 
-def save(folder: Path, state: Any, config: Mapping[str, Any]) -> None:
-    """Save a training state; the last three are kept.
+def save(
+    folder: Path, state: Any, config: Mapping[str, Any], cross_entropy: float | None = None
+) -> None:
+    """Save a training state; the last three are kept, and the best.
 
     Parameters
     ----------
@@ -46,6 +62,8 @@ def save(folder: Path, state: Any, config: Mapping[str, Any]) -> None:
         A :class:`~jarzynski_jax.training.TrainingState`, on any device.
     config
         What the state belongs to; anything that JSON can hold.
+    cross_entropy
+        How good the state is: the smaller, the better. None if that is not known.
 
     Examples
     --------
@@ -67,6 +85,7 @@ def save(folder: Path, state: Any, config: Mapping[str, Any]) -> None:
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(dict(config))
                 ),
+                metrics=None if cross_entropy is None else {"cross_entropy": cross_entropy},
             )
 
 
@@ -95,8 +114,39 @@ def latest_step(folder: Path) -> int | None:
         return manager.latest_step()
 
 
-def restore(folder: Path, template: Any, config: Mapping[str, Any]) -> Any:
-    """Restore the last whole checkpoint, on one device, of whatever devices it was saved from.
+def best_step(folder: Path) -> int | None:
+    """Return the step of the kept checkpoint whose cross entropy is smallest.
+
+    Parameters
+    ----------
+    folder
+        Where the checkpoints are.
+
+    Returns
+    -------
+    int | None
+        The number of updates made by then; None if no checkpoint's cross entropy is known.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, jax.numpy as jnp
+    >>> from jarzynski_jax.training import TrainingState
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> for step, cross_entropy in enumerate((3.0, 1.0, 2.0)):
+    ...     save(folder, TrainingState(jnp.array(step), 0.0, (), (), None), {}, cross_entropy)
+    >>> best_step(folder)
+    1
+    """
+    if not folder.is_dir():
+        return None
+    with _manager(folder) as manager:
+        return manager.best_step()
+
+
+def restore(
+    folder: Path, template: Any, config: Mapping[str, Any], step: int | None = None
+) -> Any:
+    """Restore a whole checkpoint, on one device, of whatever devices it was saved from.
 
     :func:`~jarzynski_jax.training.fit` spreads it over a mesh again.
 
@@ -108,6 +158,8 @@ def restore(folder: Path, template: Any, config: Mapping[str, Any]) -> Any:
         A state of the same structure, shapes and dtypes; its values do not matter.
     config
         What the state should belong to.
+    step
+        The number of updates of a checkpoint that is kept; None for the last one.
 
     Returns
     -------
@@ -117,7 +169,8 @@ def restore(folder: Path, template: Any, config: Mapping[str, Any]) -> Any:
     Raises
     ------
     ValueError
-        If there is no whole checkpoint, or it belongs to another configuration.
+        If there is no whole checkpoint, or none of that step, or it belongs to another
+        configuration.
 
     Examples
     --------
@@ -125,10 +178,18 @@ def restore(folder: Path, template: Any, config: Mapping[str, Any]) -> Any:
     """
     import orbax.checkpoint as ocp
 
-    step = latest_step(folder)
-    if step is None:
+    if latest_step(folder) is None:
         raise ValueError(f"there is no checkpoint in {folder}")
     with _manager(folder) as manager:
+        kept = sorted(manager.all_steps())
+        step = kept[-1] if step is None else step
+        if step not in kept:
+            best = manager.best_step()
+            marked = (f"{number}{' (the best)' if number == best else ''}" for number in kept)
+            raise ValueError(
+                f"no checkpoint of update {step} is kept in {folder}; those that are: "
+                f"{', '.join(marked)}"
+            )
         saved = manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))
         differences = _differences(saved["config"], config)
         if differences:

@@ -1,10 +1,15 @@
 """The command line, ``jarzynski-jax``."""
 
+import ast
+import inspect
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 __all__ = ["main"]
 
@@ -17,16 +22,40 @@ except ImportError as error:  # pragma: no cover
         f"the command line needs the extra 'cli' ({error}): pip install 'jarzynski-jax[cli]'"
     ) from error
 
+from jarzynski_jax import __version__, job
 from jarzynski_jax import data as data_lib
-from jarzynski_jax import job
 from jarzynski_jax.data import Source
 from jarzynski_jax.energies.gaussian_base import Covariance
 from jarzynski_jax.formatting import format_with_error, two_digits
 from jarzynski_jax.sharding import make_mesh
 from jarzynski_jax.training import TrainingDiverged
 
+_NOT_BELIEVED = 3
+_Options = TypeVar("_Options", bound=type)
+
+
+def _with_whole_help(options: _Options) -> _Options:
+    """Hand the strings under the fields to tyro as paragraphs; it would keep line breaks."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(options))).body
+    for field, text in pairwise(definition.body):  # type: ignore[attr-defined]
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            name = field.target.id  # type: ignore[union-attr]
+            kind, words = options.__annotations__[name], ast.literal_eval(text.value).split()
+            described = tyro.conf.arg(
+                help=" ".join(words),
+                help_behavior_hint=_default_hint,
+                metavar="INT [INT ...]" if kind == tuple[int, ...] | None else None,
+            )
+            options.__annotations__[name] = Annotated[kind, described]
+    return options
+
+
+def _default_hint(default: str) -> str:
+    return "(optional)" if default in ("None", "''") else f"(default: {default})"
+
 
 @dataclass(frozen=True)
+@_with_whole_help
 class Train:
     """Train an energy-based model, bound its likelihood on test data, and draw pictures.
 
@@ -53,7 +82,9 @@ class Train:
     """Folder of the run; runs/ and the name of the data if not given."""
     resume: Path | None = None
     """Go on with the run in this folder, with the options that it was started with. Only
-    --annealing-steps and --devices may be given anew."""
+    --annealing-steps, --checkpoint-every and --devices may be given anew. Of a run that is
+    finished the report is printed again; with other --annealing-steps than the report's it is
+    bounded as by the command evaluate."""
     overwrite: bool = False
     """Replace an earlier run in the folder."""
     algorithm: job.AlgorithmName = "jarzynski"
@@ -109,7 +140,7 @@ class Train:
     """Steps of each such annealing."""
     network: job.NetworkName = "mlp"
     """A multilayer perceptron; or, of images, the thesis' four convolutions before it."""
-    standardize: bool | None = None
+    standardize: tyro.conf.FlagConversionOff[bool | None] = None
     """Whether the network sees samples less their mean, over their standard deviation. On MNIST
     it learns much faster so; it does for all but digits, if not given. On principal axes
     samples have no mean in any case."""
@@ -118,7 +149,7 @@ class Train:
     after convolutions."""
     covariance: Covariance = "full"
     """Of the Gaussian under the model."""
-    principal_axes: bool | None = None
+    principal_axes: tyro.conf.FlagConversionOff[bool | None] = None
     """Whether samples are rotated into the principal axes of the training data. Their densities
     stay as they are, but a full covariance costs nothing there, Adam scales other entries, and
     kinetic walkers are preconditioned: they go further where the data are wide. (Where that is
@@ -134,14 +165,23 @@ class Train:
     annealing_steps: int | None = None
     """Steps of the annealing run that bounds log Z at the end, each way. If not given, 4000, or
     with --resume what the run was started with."""
+    checkpoint_every: int | None = None
+    """Updates between checkpoints, which are written at the end of each hundred. If not given,
+    500, or with --resume what the run was started with. The last three are kept, and the one
+    with the lowest held-out cross entropy, averaged since the checkpoint before."""
     devices: int = 1
     """Devices to spread walkers and data over while training; as many must divide the
     walkers. The numbers do not depend on it but for rounding."""
 
 
 @dataclass(frozen=True)
+@_with_whole_help
 class Evaluate:
-    """Bound the likelihood of a trained model on the test data again, and print the table."""
+    """Bound the likelihood of a trained model on the test data again, and print the table.
+
+    Writes evaluation-1.json and evaluation-1.png beside the run's files, or the next number
+    that is free. Exit status 3 if the result is not to be believed.
+    """
 
     run: tyro.conf.Positional[Path]
     """Folder of the run."""
@@ -153,11 +193,18 @@ class Evaluate:
     replicates: int | None = None
     """Independent runs, whose spread tells the standard error. As the run was started, 4, if
     not given."""
+    checkpoint: int | None = None
+    """Update of the checkpoint to take, of those that are kept; the last if not given."""
 
 
 @dataclass(frozen=True)
+@_with_whole_help
 class Sample:
-    """Draw samples of a trained model: a picture and an .npz file."""
+    """Draw samples of a trained model: a picture and an .npz file.
+
+    Says so if the run's report is not to be believed. The exit status is 0 all the same: the
+    samples are what was asked for.
+    """
 
     run: tyro.conf.Positional[Path]
     """Folder of the run."""
@@ -166,7 +213,12 @@ class Sample:
     annealing_steps: int | None = None
     """Steps of the annealing run. What the run was started with, if not given."""
     out: Path | None = None
-    """Path of the .npz file; the picture goes beside it. RUN/samples.npz if not given."""
+    """Path of the .npz file; the picture goes beside it. RUN/samples-1.npz if not given, or the
+    next number that is free."""
+    overwrite: bool = False
+    """Replace the files at --out."""
+    checkpoint: int | None = None
+    """Update of the checkpoint to take, of those that are kept; the last if not given."""
 
 
 _Command = (
@@ -188,19 +240,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     int
         Exit status: 0 if all went well, 1 if training diverged or too few walkers lived to be
-        samples, 2 for bad input, 130 after Ctrl-C.
+        samples, 2 for bad input, 3 if the table of ``train`` or ``evaluate`` is not to be
+        believed, 130 after Ctrl-C. ``sample`` says on the standard error that the run's report
+        is not to be believed, but that is not a failure of drawing samples: 0.
     """
+    if (sys.argv[1:] if arguments is None else list(arguments)) == ["--version"]:
+        print(f"jarzynski-jax {__version__}")
+        return 0
     command = tyro.cli(
         _Command,
         prog="jarzynski-jax",
-        description="Energy-based models trained with Jarzynski-weighted walkers.",
+        description="Energy-based models trained with Jarzynski-weighted walkers. "
+        "--version prints the version. Exit status: 0 if all went well, 1 if training diverged "
+        "or too few walkers lived to be samples, 2 for bad input, 3 if the table of train or "
+        "evaluate is not to be believed, 130 after Ctrl-C.",
         args=arguments,
-        config=(tyro.conf.FlagCreatePairsOff,),
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
     )
     try:
         return _run(command)
     except (TrainingDiverged, job.WalkersDied) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", *getattr(error, "__notes__", ()), file=sys.stderr)
         return 1
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -218,8 +278,10 @@ def _run(command: Train | Evaluate | Sample) -> int:
         settings = job.settings_of(
             folder, command.annealing_steps, command.annealing_walkers, command.replicates
         )
-        _print_report(job.evaluate(folder, settings))
-        return 0
+        done = job.evaluate(folder, settings, command.checkpoint)
+        _print_report(done.report)
+        print(f"wrote {_listed(*done.files)}")
+        return _status(done.report)
     return _sample(command)
 
 
@@ -229,7 +291,7 @@ def _train(command: Train) -> int:
         folder = job.RunFolder(command.resume)
         _check_resume(command)
         job.settings_of(folder, command.annealing_steps)  # known to be right before training
-        is_done = job.resume(folder, mesh)
+        is_done = job.resume(folder, mesh, command.checkpoint_every)
     else:
         source = _source(command)
         data = data_lib.load_split(source)
@@ -246,13 +308,24 @@ def _train(command: Train) -> int:
             file=sys.stderr,
         )
         return 130
-    print("bounding log Z by annealing, forward and backward ...", flush=True)
-    _print_report(job.evaluate(folder, job.settings_of(folder, command.annealing_steps)))
-    pictures = [path for path in (folder.samples, folder.curves) if path.is_file()]
-    print(f"see {', '.join(map(str, pictures))} and the other files in {folder.path}")
-    return 0
+    if job.read_report(folder) is None:
+        print("bounding log Z by annealing, forward and backward ...", flush=True)
+    report, files = job.finish(folder, command.annealing_steps)
+    _print_report(report)
+    print(f"see {_listed(*files, folder.curves)} and the other files in {folder.path}")
+    return _status(report)
 
 
+def _status(report: job.Report) -> int:
+    return _NOT_BELIEVED if report.model.doubts else 0
+
+
+def _listed(*paths: Path) -> str:
+    """Those that are there."""
+    return ", ".join(str(path) for path in paths if path.is_file())
+
+
+_KNOWN_DATA = ("digits", "mnist", "fashion-mnist")
 #: What is not the model's, or is told by its source.
 _NOT_OF_THE_CONFIG = (
     "source",
@@ -266,6 +339,10 @@ _NOT_OF_THE_CONFIG = (
 
 def _source(command: Train) -> Source:
     is_file = data_lib.is_file(command.source)
+    if is_file and not Path(command.source).is_file():
+        likely = get_close_matches(command.source, _KNOWN_DATA, n=1)
+        meant = f"; did you mean {likely[0]}?" if likely else ""
+        raise ValueError(f"there is no file {command.source}{meant}")
     return Source(
         str(Path(command.source).resolve()) if is_file else command.source,
         None if command.data is None else str(command.data.resolve()),
@@ -289,7 +366,7 @@ def _check_resume(command: Train) -> None:
         field.name.replace("_", "-")
         for field in fields(Train)
         if getattr(command, field.name) != field.default
-        and field.name not in ("resume", "annealing_steps", "devices")
+        and field.name not in ("resume", "annealing_steps", "checkpoint_every", "devices")
     ]
     if changed:
         raise ValueError(
@@ -300,14 +377,24 @@ def _check_resume(command: Train) -> None:
 
 def _sample(command: Sample) -> int:
     folder = job.RunFolder(command.run)
-    path = command.out or folder.path / "samples.npz"
     settings = job.settings_of(folder, command.annealing_steps)
-    done = job.sample(folder, command.num_samples, settings, path)
+    done = job.sample(
+        folder,
+        command.num_samples,
+        settings,
+        command.out,
+        command.overwrite,
+        command.checkpoint,
+    )
     print(
         f"{command.num_samples} samples from {done.num_walkers} walkers, {done.num_alive} of "
         f"them alive, annealed in {done.num_steps} steps: {_describe(done.moves)}.\n"
-        f"wrote {path} and {done.picture}"
+        f"wrote {done.samples} and {done.picture}"
     )
+    report = job.read_report(folder)
+    if report is not None and report.updates == done.updates:
+        for doubt in report.model.doubts:
+            print(f"NOT TO BE BELIEVED, says {folder.report}: {doubt}.", file=sys.stderr)
     return 0
 
 

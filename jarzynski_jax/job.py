@@ -4,9 +4,7 @@ The command line is a thin layer over this module; a script can call it in the s
 """
 
 import dataclasses
-import json
 import math
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +47,14 @@ from jarzynski_jax.energies import (
 )
 from jarzynski_jax.energies import gaussian_base as gaussian
 from jarzynski_jax.kernels.preconditioning import preconditioner
+from jarzynski_jax.run_folder import (
+    ResultFiles,
+    RunFolder,
+    from_plain,
+    read_json,
+    write_json,
+    write_whole,
+)
 from jarzynski_jax.training.algorithm import TrainingAlgorithm, TrainingState
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
 
@@ -56,6 +62,7 @@ __all__ = [
     "AlgorithmName",
     "Config",
     "DynamicsName",
+    "Evaluation",
     "Moves",
     "NetworkName",
     "Report",
@@ -64,7 +71,9 @@ __all__ = [
     "Sampling",
     "WalkersDied",
     "evaluate",
+    "finish",
     "make_config",
+    "read_report",
     "resume",
     "sample",
     "settings_of",
@@ -118,6 +127,7 @@ class Config:
     annealing_steps: int
     annealing_walkers: int
     annealing_replicates: int
+    checkpoint_every: int
 
     @property
     def annealing(self) -> Annealing:
@@ -127,57 +137,18 @@ class Config:
         )
 
 
-#: What a training state does not depend on, by the names of what it is for.
 _ANNEALING_FIELDS = {name: f"annealing_{name}" for name in Annealing._fields}
+#: What a training state does not depend on, and its defaults.
+_NOT_OF_TRAINING: dict[str, int] = {
+    **{_ANNEALING_FIELDS[name]: value for name, value in Annealing()._asdict().items()},
+    "checkpoint_every": 500,
+}
 
 
 def _of_training(config: Config) -> dict[str, Any]:
-    """What a checkpoint belongs to: bounds may be made otherwise."""
+    """What a checkpoint belongs to: bounds and checkpoints may be made otherwise."""
     values = dataclasses.asdict(config)
-    return {
-        name: value for name, value in values.items() if name not in _ANNEALING_FIELDS.values()
-    }
-
-
-class RunFolder(NamedTuple):
-    """Where the files of a run are."""
-
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        """What the run is, JSON."""
-        return self.path / "config.json"
-
-    @property
-    def base(self) -> Path:
-        """The Gaussian, and the coordinates and axes that it is in: arrays of NumPy."""
-        return self.path / "base.npz"
-
-    @property
-    def metrics(self) -> Path:
-        """One row an update, CSV."""
-        return self.path / "metrics.csv"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Orbax's folder."""
-        return self.path / "checkpoints"
-
-    @property
-    def report(self) -> Path:
-        """The table, JSON."""
-        return self.path / "report.json"
-
-    @property
-    def samples(self) -> Path:
-        """Data beside samples."""
-        return self.path / "samples.png"
-
-    @property
-    def curves(self) -> Path:
-        """Cross entropy and effective sample size."""
-        return self.path / "curves.png"
+    return {name: value for name, value in values.items() if name not in _NOT_OF_TRAINING}
 
 
 class WalkersDied(RuntimeError):
@@ -299,7 +270,8 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         convolutions and with a full covariance; ``hidden`` one layer of 64 after convolutions,
         else two of 256 for images and of 128 for others. ``annealing_steps``,
         ``annealing_walkers`` and ``annealing_replicates`` are those of
-        :class:`~jarzynski_jax.bounding.Annealing`, if None or not given.
+        :class:`~jarzynski_jax.bounding.Annealing`, and ``checkpoint_every`` 500, if None or not
+        given.
 
     Returns
     -------
@@ -336,9 +308,9 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
     if options["hidden"] is None:
         width = 256 if is_images else 128
         options["hidden"] = (64,) if options["network"] == "conv" else (width, width)
-    for name, value in Annealing()._asdict().items():
-        if options.get(_ANNEALING_FIELDS[name]) is None:
-            options[_ANNEALING_FIELDS[name]] = value
+    for name, value in _NOT_OF_TRAINING.items():
+        if options.get(name) is None:
+            options[name] = value
     _check_numbers(options)
     train = data_lib.to_standard(_find_coordinates(source.name, data.train), data.train)
     base = gaussian.fit_gaussian_base(train, options["covariance"], options["noise"])
@@ -397,7 +369,10 @@ def _check_numbers(options: dict[str, Any]) -> None:
     for name, names in (("algorithm", AlgorithmName), ("dynamics", DynamicsName)):
         if options[name] not in get_args(names):
             raise ValueError(f"{name} must be one of {get_args(names)}; got {options[name]!r}")
-    for name in ("walkers", "held_out", "steps", "batch_size", "moves", "refresh_steps"):
+    for name in (
+        *("walkers", "held_out", "steps", "batch_size", "moves", "refresh_steps"),
+        "checkpoint_every",
+    ):
         if options[name] < 1:
             raise ValueError(f"{name} must be at least 1; got {options[name]}")
     check_annealing(
@@ -566,13 +541,14 @@ def start(
     if model.ground.coordinates is not None:
         coordinates = model.ground.coordinates._asdict()
         arrays |= {f"standard_{name}": part for name, part in coordinates.items()}
-    _write(folder.base, lambda path: np.savez(path, **arrays))
-    config_text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
-    _write(folder.config, lambda path: path.write_text(config_text))
+    write_whole(folder.base, lambda path: np.savez(path, **arrays))
+    write_json(folder.config, dataclasses.asdict(config))
     return _fit(folder, config, model, state, data.train, mesh)
 
 
-def resume(folder: RunFolder, mesh: Mesh | None = None) -> bool:
+def resume(
+    folder: RunFolder, mesh: Mesh | None = None, checkpoint_every: int | None = None
+) -> bool:
     """Go on with a run from its last checkpoint.
 
     Parameters
@@ -581,6 +557,8 @@ def resume(folder: RunFolder, mesh: Mesh | None = None) -> bool:
         Of the run.
     mesh
         As of :func:`start`; it need not be that of the first part.
+    checkpoint_every
+        Updates between checkpoints; None for what the run was started with.
 
     Returns
     -------
@@ -596,6 +574,8 @@ def resume(folder: RunFolder, mesh: Mesh | None = None) -> bool:
         If training went wrong.
     """
     config, data, model, state = _restore(folder)
+    if checkpoint_every is not None:
+        config = dataclasses.replace(config, checkpoint_every=checkpoint_every)
     return _fit(folder, config, model, state, data.train, mesh)
 
 
@@ -610,29 +590,39 @@ def _fit(
     floor = None
     if config.noise > 0:
         floor = evaluation.noise_entropy(model.ground.base.mean.size, config.noise)
-    result = training.fit(
-        _keys(config).training,
-        model.algorithm,
-        state,
-        model.ground.to_positions(train),
-        num_steps=config.steps,
-        batch_size=config.batch_size,
-        noise_scale=config.noise,
-        watch=training.Watch(
-            num_features=model.ground.base.mean.size,
-            entropy_floor=floor,
-            is_weighted=config.algorithm == "jarzynski",
-            num_walkers=config.touched or config.walkers,
-        ),
-        folder=folder.path,
-        config=_of_training(config),
-        progress=True,
-        mesh=mesh,
-        refresh=_refresh(config, model),
-    )
+    try:
+        result = training.fit(
+            _keys(config).training,
+            model.algorithm,
+            state,
+            model.ground.to_positions(train),
+            num_steps=config.steps,
+            batch_size=config.batch_size,
+            noise_scale=config.noise,
+            watch=training.Watch(
+                num_features=model.ground.base.mean.size,
+                entropy_floor=floor,
+                is_weighted=config.algorithm == "jarzynski",
+                num_walkers=config.touched or config.walkers,
+            ),
+            folder=folder.path,
+            config=_of_training(config),
+            checkpoint_every=config.checkpoint_every,
+            progress=True,
+            mesh=mesh,
+            refresh=_refresh(config, model),
+        )
+    except training.TrainingDiverged as error:
+        _draw_curves(folder, model)
+        error.add_note(f"The curves up to there are in {folder.curves}.")
+        raise
+    _draw_curves(folder, model)
+    return not result.is_interrupted
+
+
+def _draw_curves(folder: RunFolder, model: _Model) -> None:
     units = "nats" if model.ground.coordinates is None else "nats, in standard coordinates"
     plotting.plot_curves(checkpoint.read_metrics(folder.metrics), folder.curves, units)
-    return not result.is_interrupted
 
 
 def _refresh(config: Config, model: _Model) -> training.Refresh | None:
@@ -741,7 +731,79 @@ class Report(NamedTuple):
     moves: Moves
 
 
-def evaluate(folder: RunFolder, settings: Annealing) -> Report:
+class Evaluation(NamedTuple):
+    """A report, and where it is.
+
+    report
+        The table.
+    files
+        The report as JSON; and a picture of data beside samples, which is not there if all
+        walkers that were annealed forward died.
+    """
+
+    report: Report
+    files: ResultFiles
+
+
+def read_report(folder: RunFolder) -> Report | None:
+    """Read the report that a run ended with.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+
+    Returns
+    -------
+    Report | None
+        None if there is none yet.
+
+    Raises
+    ------
+    ValueError
+        If the file is no report.
+    """
+    if not folder.report.is_file():
+        return None
+    values = read_json(folder.report)
+    try:
+        return from_plain(Report, values)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{folder.report} is not the report of a run: {error}") from error
+
+
+def finish(folder: RunFolder, annealing_steps: int | None = None) -> Evaluation:
+    """Bound the likelihood of a run that was trained to its end, once.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    annealing_steps
+        Steps of the annealing run; None for what the run was started with.
+
+    Returns
+    -------
+    Evaluation
+        The run's own, in ``report.json``. If it is there already it is read, unless other
+        steps are asked for: then this is one more evaluation, as by :func:`evaluate`.
+
+    Raises
+    ------
+    ValueError
+        As :func:`evaluate`, or if ``report.json`` is no report.
+    """
+    files = ResultFiles(folder.report, folder.samples)
+    report = read_report(folder)
+    settings = settings_of(folder, annealing_steps)
+    if report is None:
+        return _evaluate(folder, settings, None, lambda: files)
+    if annealing_steps in (None, report.annealing.steps):
+        return Evaluation(report, files)
+    return evaluate(folder, settings)
+
+
+def evaluate(folder: RunFolder, settings: Annealing, update: int | None = None) -> Evaluation:
     """Bound the likelihood of a run's model, compare, and write report and picture.
 
     Parameters
@@ -750,20 +812,31 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
         Of the run.
     settings
         How log Z is bounded.
+    update
+        Of which kept checkpoint; None for the last one.
 
     Returns
     -------
-    Report
-        Also written to the folder, with a picture of data beside samples, unless all walkers
-        that were annealed forward died.
+    Evaluation
+        In new files beside those of the run: ``evaluation-1.json`` and ``evaluation-1.png``, or
+        with the next number that is free.
 
     Raises
     ------
     ValueError
-        As :func:`resume`, or if a setting is not positive.
+        As :func:`resume`, or if a setting is not positive or no such checkpoint is kept.
     """
+    return _evaluate(folder, settings, update, folder.new_evaluation)
+
+
+def _evaluate(
+    folder: RunFolder,
+    settings: Annealing,
+    update: int | None,
+    choose_files: Callable[[], ResultFiles],
+) -> Evaluation:
     check_annealing(settings)
-    config, parts, model, state = _restore(folder)
+    config, parts, model, state = _restore(folder, update)
     bounds = bound_from_base(
         _keys(config).evaluation,
         model.ground.base,
@@ -817,6 +890,8 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
         settings,
         _moves(config),
     )
+    # Chosen at the end, for another evaluation may have ended in the meantime.
+    files = choose_files()
     # End points of a replicate whose walkers all died are copies of one point.
     end_points = bounds.end_points[np.isfinite(bounds.forward)]
     if len(end_points):
@@ -824,21 +899,22 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
         plotting.plot_samples(
             model.ground.from_standard(test[:, 0]),
             samples,
-            folder.samples,
+            files.picture,
             _denoiser(config, model, state.params),
         )
-    else:  # an earlier picture would be taken for one of this evaluation
-        folder.samples.unlink(missing_ok=True)
-    text = json.dumps(_plain(report), indent=2) + "\n"
-    _write(folder.report, lambda path: path.write_text(text))
-    return report
+    write_json(files.report, report)
+    return Evaluation(report, files)
 
 
 class Sampling(NamedTuple):
     """What :func:`sample` did.
 
+    samples
+        Path of the ``.npz`` file.
     picture
         Its path.
+    updates
+        How many updates the model was trained for.
     num_walkers
         How many were annealed.
     num_alive
@@ -849,14 +925,23 @@ class Sampling(NamedTuple):
         How they moved.
     """
 
+    samples: Path
     picture: Path
+    updates: int
     num_walkers: int
     num_alive: int
     num_steps: int
     moves: Moves
 
 
-def sample(folder: RunFolder, num_samples: int, settings: Annealing, out: Path) -> Sampling:
+def sample(
+    folder: RunFolder,
+    num_samples: int,
+    settings: Annealing,
+    out: Path | None = None,
+    overwrite: bool = False,
+    update: int | None = None,
+) -> Sampling:
     """Draw samples of a run's model by annealing walkers from its base.
 
     Parameters
@@ -869,26 +954,32 @@ def sample(folder: RunFolder, num_samples: int, settings: Annealing, out: Path) 
         Steps and walkers of the annealing run.
     out
         The ``.npz`` file to write: ``samples``, shape ``(num_samples, ...)``, of equal
-        weight, in the units of the data. The picture goes beside it.
+        weight, in the units of the data. The picture goes beside it. If None,
+        ``samples-1.npz`` in the folder of the run, or with the next number that is free.
+    overwrite
+        Whether ``out`` and its picture may be replaced.
+    update
+        Of which kept checkpoint; None for the last one.
 
     Returns
     -------
     Sampling
-        With the path of the picture.
+        With the paths of both files.
 
     Raises
     ------
     ValueError
-        As :func:`resume`, or if a number is not positive or ``out`` no ``.npz`` file.
+        As :func:`resume`, or if a number is not positive, no such checkpoint is kept, or
+        ``out`` is no ``.npz`` file, or it or its picture is there and not to be replaced.
     WalkersDied
         If no walker, or fewer than ``num_samples``, were alive at the end. Nothing is written.
     """
     if num_samples < 1:
         raise ValueError(f"the number of samples must be at least 1; got {num_samples}")
-    if out.suffix != ".npz" or not out.parent.is_dir():
-        raise ValueError(f"samples go to a .npz file in a folder that exists; got {out}")
+    if out is not None:
+        _check_out(out, overwrite)
     check_annealing(settings)
-    config, data, model, state = _restore(folder)
+    config, data, model, state = _restore(folder, update)
     num_walkers = max(num_samples, settings.walkers)
     samples, num_alive = _anneal_samples(
         config, model, state.params, num_walkers, settings.steps
@@ -896,14 +987,31 @@ def sample(folder: RunFolder, num_samples: int, settings: Annealing, out: Path) 
     if num_alive < num_samples:
         raise WalkersDied(num_walkers - num_alive, num_walkers, num_samples, config.step_size)
     samples = samples[:num_samples]
-    _write(out, lambda path: np.savez(path, samples=samples))
+    # Chosen at the end, for other samples may have been drawn in the meantime.
+    out = out or folder.new_samples()
+    write_whole(out, lambda path: np.savez(path, samples=samples))
 
     standard = model.ground.to_standard(data.test)
     noisy = evaluation.add_noise(standard, config.noise, 1, config.seed)[:, 0]
     picture = out.with_suffix(".png")
     denoise = _denoiser(config, model, state.params)
     plotting.plot_samples(model.ground.from_standard(noisy), samples, picture, denoise)
-    return Sampling(picture, num_walkers, num_alive, settings.steps, _moves(config))
+    moves = _moves(config)
+    return Sampling(
+        out, picture, int(state.step), num_walkers, num_alive, settings.steps, moves
+    )
+
+
+def _check_out(out: Path, overwrite: bool) -> None:
+    if out.suffix != ".npz" or not out.parent.is_dir():
+        raise ValueError(f"samples go to a .npz file in a folder that exists; got {out}")
+    taken = [str(path) for path in (out, out.with_suffix(".png")) if path.exists()]
+    if taken and not overwrite:
+        are = "is" if len(taken) == 1 else "are"
+        raise ValueError(
+            f"{' and '.join(taken)} {are} there already; replace by --overwrite, or choose "
+            "another --out"
+        )
 
 
 def _anneal_samples(
@@ -968,7 +1076,9 @@ def _read_data(folder: RunFolder) -> tuple[Config, Split]:
     return config, data
 
 
-def _restore(folder: RunFolder) -> tuple[Config, Split, _Model, TrainingState]:
+def _restore(
+    folder: RunFolder, update: int | None = None
+) -> tuple[Config, Split, _Model, TrainingState]:
     config, data = _read_data(folder)
     try:
         with np.load(folder.base) as arrays:
@@ -984,7 +1094,7 @@ def _restore(folder: RunFolder) -> tuple[Config, Split, _Model, TrainingState]:
         raise ValueError(f"{folder.base} cannot be read: {error}") from error
     model = _build(config, _Ground(coordinates, axes, base, data.train.dtype))
     template = jax.eval_shape(lambda: _untested_state(config, model, data.train))
-    state = checkpoint.restore(folder.checkpoints, template, _of_training(config))
+    state = checkpoint.restore(folder.checkpoints, template, _of_training(config), update)
     return config, data, model, state
 
 
@@ -1000,17 +1110,19 @@ def _untested_state(config: Config, model: _Model, train: np.ndarray) -> Trainin
 
 
 def _read_config(folder: RunFolder) -> Config:
+    if not folder.path.is_dir():
+        raise ValueError(f"there is no run in {folder.path}")
     if not folder.config.is_file():
         raise ValueError(f"{folder.path} holds no run: there is no {folder.config.name} in it")
+    values = read_json(folder.config)
     try:
-        values = json.loads(folder.config.read_text())
         for name in ("hidden", "classes", "proportions"):
             values[name] = tuple(values[name])
         # Runs that do not tell how log Z is bounded were bounded with the defaults.
-        for name, value in Annealing()._asdict().items():
-            values.setdefault(_ANNEALING_FIELDS[name], value)
+        for name, value in _NOT_OF_TRAINING.items():
+            values.setdefault(name, value)
         return Config(**values)
-    except (json.JSONDecodeError, TypeError, KeyError) as error:
+    except (TypeError, KeyError) as error:
         raise ValueError(
             f"{folder.config} is not the configuration of a run: {error}"
         ) from error
@@ -1028,17 +1140,3 @@ def _make_room(folder: RunFolder, overwrite: bool) -> None:
             raise ValueError(f"{path} is not the folder of a run, so it is not overwritten")
         shutil.rmtree(path)
     path.mkdir(parents=True, exist_ok=True)
-
-
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file whole or not at all."""
-    path = path.absolute()
-    unfinished = path.with_name("partial-" + path.name)
-    write(unfinished)
-    os.replace(unfinished, path)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {name: _plain(part) for name, part in value._asdict().items()}
-    return list(value) if isinstance(value, tuple) else value

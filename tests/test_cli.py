@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import made_up_images
 import numpy as np
 import pytest
+
+import jarzynski_jax as jj
 
 SMALL = (
     *("--walkers", 64, "--held-out", 32, "--batch-size", 32, "--hidden", 8),
@@ -69,6 +72,9 @@ def test_evaluate_prints_the_table_again(finished_run):
     assert result.returncode == 0, result.stderr
     table = first.stdout[first.stdout.index("Cross entropy") : first.stdout.index("see ")]
     assert table.strip() in result.stdout
+    assert result.stdout.strip().endswith(
+        f"wrote {folder / 'evaluation-1.json'}, {folder / 'evaluation-1.png'}"
+    )
 
 
 def test_sample_writes_picture_and_arrays(finished_run, tmp_path):
@@ -132,7 +138,7 @@ def test_images_of_some_classes_from_end_to_end(images, tmp_path, network):
         return
     result = _run("sample", run, "--num-samples", 8, "--annealing-steps", 5, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    with np.load(run / "samples.npz") as arrays:
+    with np.load(run / "samples-1.npz") as arrays:
         assert arrays["samples"].shape == (8, 4, 4)
 
 
@@ -180,7 +186,13 @@ BAD_INPUT = {
         "is not the folder of a run",
     ),
     "resume of nothing": (["train", "--resume", "taken"], "holds no run"),
-    "evaluate nothing": (["evaluate", "nowhere"], "holds no run"),
+    "evaluate nothing": (["evaluate", "nowhere"], "there is no run in nowhere"),
+    "sample nothing": (["sample", "r/none"], "there is no run in r/none"),
+    "nearly a name": (["train", "digit"], "no file digit; did you mean digits?"),
+    "no checkpoints": (
+        ["train", "--checkpoint-every", "0"],
+        "checkpoint_every must be at least 1; got 0",
+    ),
     "classes of digits": (["train", "--classes", "2,3"], "are for ('mnist', 'fashion-mnist')"),
     "classes that are no numbers": (
         ["train", "mnist", "--classes", "2;3"],
@@ -253,6 +265,9 @@ def test_divergence_ends_with_status_1_and_keeps_the_checkpoint(tmp_path):
     for words in ("stopped at update", "smaller step size", "checkpoint of update 0 is kept"):
         assert words in result.stderr
     assert "Traceback" not in result.stderr
+    curves = Path("run", "curves.png")
+    assert f"The curves up to there are in {curves}." in result.stderr
+    assert (tmp_path / curves).stat().st_size > 10_000
     assert (tmp_path / "run" / "checkpoints" / "0").is_dir()
 
 
@@ -324,5 +339,15 @@ def test_overwrite_replaces_a_run(workplace, tmp_path):
 def test_help_reads_well(tmp_path):
     result = _run("train", "--help", cwd=tmp_path)
     assert result.returncode == 0
-    for words in ("--step-size", "sqrt(2h)", "--algorithm", "nats"):
+    for words in ("--step-size", "sqrt(2h)", "--algorithm", "nats", "--hidden INT [INT ...]"):
         assert words in result.stdout
+    assert "None" not in result.stdout
+    # Lines are full: none ends where it ended in the source.
+    first = result.stdout.split("What to train on:")[1].split("(default")[0]
+    lines = [line.strip("│ ") for line in first.splitlines()]
+    assert all(len(line) > 45 for line in lines[1:-1]), lines
+
+
+def test_the_version_is_told(tmp_path):
+    result = _run("--version", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (0, f"jarzynski-jax {jj.__version__}\n")

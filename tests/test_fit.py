@@ -140,6 +140,62 @@ def test_a_checkpoint_that_was_not_finished_is_passed_over(tmp_path):
     chex.assert_trees_all_equal(checkpoint.restore(folder, state, {}), result.state)
 
 
+def _states(*cross_entropies):
+    """Checkpoints of these values at updates 10, 20, ...; None for one that is not known."""
+    _, state = _problem()
+    for number, value in enumerate(cross_entropies, start=1):
+        yield state._replace(step=jnp.array(10 * number, jnp.int32)), value
+
+
+@pytest.mark.parametrize(
+    ("values", "kept", "best"),
+    [
+        ((5.0, 3.0, 4.0, 6.0, 7.0, 8.0), [20, 40, 50, 60], 20),
+        ((5.0, 4.0, 3.0, 2.0, 1.0), [30, 40, 50], 50),
+        ((None, None, None, None, None), [30, 40, 50], None),
+        ((None, -2.0, None, None, None), [20, 30, 40, 50], 20),
+    ],
+)
+def test_the_best_checkpoint_is_kept_beside_the_last(tmp_path, values, kept, best):
+    for state, value in _states(*values):
+        checkpoint.save(tmp_path, state, {}, value)
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == kept
+    assert checkpoint.best_step(tmp_path) == best
+    assert checkpoint.latest_step(tmp_path) == 50 + 10 * (len(values) == 6)
+    restored = checkpoint.restore(tmp_path, state, {}, step=kept[0])
+    assert int(restored.step) == kept[0]
+    with pytest.raises(ValueError, match="no checkpoint of update 7 is kept") as caught:
+        checkpoint.restore(tmp_path, state, {}, step=7)
+    shown = ", ".join(f"{step}{' (the best)' if step == best else ''}" for step in kept)
+    assert str(caught.value).endswith(f"those that are: {shown}")
+
+
+def test_training_keeps_the_checkpoint_of_the_lowest_curve(tmp_path):
+    algorithm, state = _problem()
+    options = {"folder": tmp_path, "chunk_size": 10, "checkpoint_every": 20}
+    _fit(algorithm, state, 200, **options)
+    curve = checkpoint.read_metrics(tmp_path / "metrics.csv")["cross_entropy"]
+    lowest = 20 * (1 + int(np.argmin(curve.reshape(10, 20).mean(axis=1))))
+    assert checkpoint.best_step(tmp_path / "checkpoints") == lowest
+
+
+def test_a_model_that_becomes_worse_is_warned_of_once(tmp_path):
+    algorithm, state = _problem()
+
+    def step(rng_key, state, batch):
+        new_state, metrics = algorithm.step(rng_key, state, batch)
+        cross_entropy = jnp.where(state.step < 100, 3.0, 9.0)
+        return new_state, metrics._replace(cross_entropy=cross_entropy)
+
+    options = {"folder": tmp_path, "watch": Watch(2), "checkpoint_every": 60}
+    with pytest.warns(UserWarning, match="has become worse") as caught:
+        _fit(algorithm._replace(step=step), state, 260, **options)
+    (message,) = (str(warning.message) for warning in caught)
+    for words in ("update 160", "9.0 nats or more, and was 3.0 or less", "--checkpoint 60"):
+        assert words in message
+    assert checkpoint.best_step(tmp_path / "checkpoints") == 60
+
+
 def test_divergence_stops_with_step_cause_and_advice(tmp_path):
     def energy_fn(params, x):
         return 100 * _energy(params, x)  # the smallest variance is 0.01

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import pickle
+import shutil
 from dataclasses import asdict
 
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jarzynski_jax import checkpoint, cli, data, evaluation, job, walkers
+from jarzynski_jax import checkpoint, cli, data, evaluation, job, run_folder, walkers
 from jarzynski_jax.annealing import AnnealingInfo
 from jarzynski_jax.bounding import Annealing
 from jarzynski_jax.kernels import ula
@@ -151,7 +152,7 @@ def test_samples_of_a_rotated_model_are_where_the_data_are(tmp_path, samples):
     )
     folder = job.RunFolder(tmp_path / "run")
     assert job.start(folder, config, parts, overwrite=False)
-    report = job.evaluate(folder, Annealing(steps=30, walkers=32))
+    report, _ = job.evaluate(folder, Annealing(steps=30, walkers=32))
     # After so few updates the model is little more than the Gaussian, in any coordinates.
     assert report.model.upper == pytest.approx(report.gaussian, abs=0.3)
     job.sample(folder, 4000, Annealing(steps=30, walkers=32), tmp_path / "samples.npz")
@@ -259,15 +260,114 @@ def test_a_run_is_bounded_as_it_was_started(tiny_run, capsys):
     assert first["moves"]["dynamics"] == "langevin"
     config = json.loads((run / "config.json").read_text())
     assert config["annealing_steps"] == 30
-    assert cli.main(["train", "--resume", str(run)]) == 0
-    assert _report(run) == first
-    assert cli.main(["train", "--resume", str(run), "--annealing-steps", "31"]) == 0
-    assert _report(run)["annealing"]["steps"] == 31
-    assert json.loads((run / "config.json").read_text()) == config
     assert cli.main(["train", "--resume", str(run), "--annealing-steps", "0"]) == 2
     assert "annealing steps must be at least 1; got 0" in capsys.readouterr().err
-    assert cli.main(["evaluate", str(run)]) == 0
-    assert _report(run) == first
+    (run / "report.json").rename(run / "first.json")  # as if it had been stopped before it
+    (run / "samples.png").rename(run / "first.png")
+    try:
+        assert cli.main(["train", "--resume", str(run)]) == 0
+        assert _report(run) == first
+    finally:
+        (run / "first.json").rename(run / "report.json")
+        (run / "first.png").rename(run / "samples.png")
+
+
+def _files(run):
+    return {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+
+
+def test_a_finished_run_is_not_bounded_again(tiny_run, capsys, monkeypatch):
+    run, printed = tiny_run
+    before = _files(run)
+
+    def bound(*_, **__):
+        raise AssertionError("bounded again")
+
+    monkeypatch.setattr(job, "bound_from_base", bound)
+    for options in ((), ("--annealing-steps", "30")):
+        assert cli.main(["train", "--resume", str(run), *options]) == 0
+        again = capsys.readouterr().out
+        assert again == printed[printed.index(again[:40]) :]
+    assert _files(run).keys() == before.keys()
+    assert _files(run)["report.json"] == before["report.json"]
+
+
+def test_nothing_that_a_run_made_is_overwritten(tiny_run, tmp_path, capsys):
+    original, _ = tiny_run
+    run = tmp_path / "run"
+    shutil.copytree(original, run)
+    before = _files(run)
+    before.pop("curves.png")  # drawn again when training goes on
+    run_as = (str(run), "--annealing-steps")
+    assert cli.main(["evaluate", *run_as, "31"]) == 0
+    assert cli.main(["train", "--resume", *run_as, "32"]) == 0
+    assert cli.main(["sample", *run_as, "5", "--num-samples", "7"]) == 0
+    assert cli.main(["sample", *run_as, "5", "--num-samples", "9"]) == 0
+    said = capsys.readouterr().out
+    new = {f"{name}-{number}.{end}" for name, end in _NEW for number in (1, 2)}
+    after = _files(run)
+    assert after.keys() - before.keys() == new | {"curves.png"}
+    assert {name: after[name] for name in before} == before
+    assert all(name in said for name in new)
+    for number, steps in ((1, 31), (2, 32)):
+        found = json.loads(after[f"evaluation-{number}.json"])
+        assert found["annealing"] == {"steps": steps, "walkers": 512, "replicates": 4}
+        assert (found["updates"], found["moves"]) == (20, _report(run)["moves"])
+    assert [len(np.load(run / f"samples-{n}.npz")["samples"]) for n in (1, 2)] == [7, 9]
+
+
+_NEW = (("evaluation", "json"), ("evaluation", "png"), ("samples", "npz"), ("samples", "png"))
+
+
+def test_samples_replace_a_file_only_if_told_to(tiny_run, tmp_path, capsys):
+    run, _ = tiny_run
+    out = tmp_path / "mine.npz"
+    out.with_suffix(".png").write_text("a picture of something else")
+    arguments = ["sample", str(run), "--num-samples", "7", "--out", str(out)]
+    assert cli.main(arguments) == 2
+    assert "mine.png is there already; replace by --overwrite" in capsys.readouterr().err
+    assert out.with_suffix(".png").read_text() == "a picture of something else"
+    assert not out.exists()
+    assert cli.main([*arguments, "--overwrite"]) == 0
+    assert cli.main(arguments) == 2
+    assert "mine.npz and" in capsys.readouterr().err
+
+
+def test_an_earlier_checkpoint_can_be_evaluated_and_sampled(tiny_run, tmp_path, capsys):
+    original, _ = tiny_run
+    run = tmp_path / "run"
+    shutil.copytree(original, run)
+    assert cli.main(["evaluate", str(run), "--checkpoint", "0"]) == 0
+    found = json.loads((run / "evaluation-1.json").read_text())
+    assert found["updates"] == 0
+    # Before training the model is the Gaussian, whose log Z is known.
+    assert found["model"]["lower"] == pytest.approx(found["gaussian"], abs=0.02)
+    for command in ("evaluate", "sample"):
+        capsys.readouterr()
+        assert cli.main([command, str(run), "--checkpoint", "7"]) == 2
+        said = capsys.readouterr().err
+        assert "no checkpoint of update 7 is kept" in said
+        assert "those that are: 0, 20 (the best)" in said
+    samples = [tmp_path / name for name in ("first.npz", "last.npz")]
+    for out, chosen in zip(samples, (("--checkpoint", "0"), ()), strict=True):
+        assert cli.main(["sample", str(run), "--out", str(out), *chosen]) == 0
+    first, last = (np.load(path)["samples"] for path in samples)
+    assert not np.array_equal(first, last)
+
+
+def test_checkpoints_are_as_dense_as_they_should_be(tmp_path, samples):
+    config, parts = _make(tmp_path, samples, **TINY_OPTIONS, steps=300, checkpoint_every=100)
+    folder = job.RunFolder(tmp_path / "run")
+    assert job.start(folder, config, parts, overwrite=False)
+    kept = {int(path.name) for path in folder.checkpoints.iterdir()}
+    assert {100, 200, 300} <= kept
+    assert json.loads(folder.config.read_text())["checkpoint_every"] == 100
+    with pytest.raises(ValueError, match="checkpoint_every must be at least 1; got 0"):
+        job.resume(folder, checkpoint_every=0)
+    assert job.resume(folder, checkpoint_every=50)
+
+
+TINY_OPTIONS = {"walkers": 64, "held_out": 32, "batch_size": 32, "hidden": (8,)}
 
 
 def test_a_run_from_before_these_settings_goes_on(tiny_run):
@@ -306,7 +406,7 @@ def dead_run(tmp_path_factory):
                 *("--annealing-steps", "60", "--steps", "1", "--step-size", "2000"),
             ]
         )
-    assert code == 0
+    assert code == 3
     return run, printed.getvalue()
 
 
@@ -315,6 +415,32 @@ def test_dead_walkers_are_not_shown_as_samples(dead_run):
     assert "NOT TO BE BELIEVED" in printed
     assert not (run / "samples.png").exists()
     assert "samples.png" not in printed
+
+
+def test_a_report_that_is_not_believed_has_its_status(dead_run, capsys):
+    run, _ = dead_run
+    doubts = _report(run)["model"]["doubts"]
+    assert doubts
+    assert cli.main(["train", "--resume", str(run)]) == 3
+    said = capsys.readouterr().out
+    assert all(f"NOT TO BE BELIEVED: {doubt}." in said for doubt in doubts)
+
+
+def test_reports_are_strict_json_and_come_back(dead_run, tmp_path):
+    run, _ = dead_run
+
+    def refuse(token):
+        raise AssertionError(token)
+
+    text = (run / "report.json").read_text()
+    values = json.loads(text, parse_constant=refuse)
+    assert values["model"]["lower"] == "-Infinity"
+    report = job.read_report(job.RunFolder(run))
+    assert report.model.lower == -np.inf
+    assert isinstance(report.model, evaluation.Bracket)
+    assert report.annealing == Annealing(60, 512, 4)
+    run_folder.write_json(tmp_path / "again.json", report)
+    assert (tmp_path / "again.json").read_text() == text
 
 
 def test_dead_walkers_are_no_samples(dead_run, capsys):

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from jarzynski_jax.training import Metrics, Watch
-from jarzynski_jax.training.trouble import ChunkSummary, diagnose, summarize
+from jarzynski_jax.training.trouble import (
+    ChunkSummary,
+    diagnose,
+    mean_cross_entropy,
+    summarize,
+)
 
 WATCH = Watch(num_features=64, entropy_floor=13.76)
 HEALTHY = ChunkSummary(
@@ -40,6 +45,7 @@ def test_the_noise_of_a_healthy_run_is_no_trouble():
         ([HEALTHY._replace(num_dead=3)], "some died", False),
         ([HEALTHY._replace(num_skipped=100)], "no gradient", True),
         ([HEALTHY._replace(cross_entropy=-3000.0)] * 2, "below floor", True),
+        ([HEALTHY] * 2 + [HEALTHY._replace(cross_entropy=41.0)] * 3, "worse than best", False),
         ([HEALTHY._replace(energy_gap=gap) for gap in (1, 3, 9)], "runs away", False),
         ([HEALTHY._replace(energy_gap=gap) for gap in (-5, -20, -50)], "runs away", True),
         ([HEALTHY._replace(effective_sample_size=0.01)] * 3, "collapsed", True),
@@ -84,3 +90,39 @@ def test_summary_finds_the_first_death():
     (trouble,) = diagnose([summary], WATCH._replace(entropy_floor=None, patience=9))
     assert trouble.step == 204
     assert "step size" in trouble.advice
+
+
+def _with_cross_entropies(*values):
+    return [HEALTHY._replace(cross_entropy=value) for value in values]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (35, 35, 10, 35, 35, 35, 36, 35),  # one lucky chunk
+        (35, 35, 36, 70, 35, 36, 35, 80),  # unlucky ones
+        (34, 36, 35, 39, 38, 39),  # within 5 nats
+        (-9, -8, -9, 35, 36, 35),  # the best was below the floor
+        (35, 36, 41, 42, 41),  # fewer than three before
+        (35, 35, 35, 90, np.nan, 90),
+    ],
+)
+def test_a_curve_that_stays_near_its_best_is_no_trouble(values):
+    chunks = _with_cross_entropies(*values)
+    assert "worse than best" not in _signs(chunks, WATCH)
+
+
+def test_a_collapsed_held_out_ensemble_has_no_best():
+    collapsed = HEALTHY._replace(cross_entropy=20.0, held_out_effective_sample_size=0.01)
+    assert _signs([collapsed] * 3 + [HEALTHY] * 3) == {}
+
+
+def test_the_mean_of_chunks_goes_over_updates():
+    long, short = _with_cross_entropies(30, 36)
+    short = short._replace(first_step=100, last_step=150)
+    assert mean_cross_entropy([long, short], WATCH) == pytest.approx(32)
+    assert mean_cross_entropy([], WATCH) is None
+    for not_believed in (-9.0, np.nan, np.inf):
+        chunks = [long, long._replace(cross_entropy=not_believed)]
+        assert mean_cross_entropy(chunks, WATCH) is None
+    assert mean_cross_entropy(_with_cross_entropies(-9.0), None) == -9

@@ -25,7 +25,14 @@ from jarzynski_jax.data import as_samples, draw_batch
 from jarzynski_jax.sharding import spread_data, spread_key, spread_state, state_shardings
 from jarzynski_jax.training.algorithm import Metrics, TrainingAlgorithm, TrainingState
 from jarzynski_jax.training.refresh import Refresh, refresh_state
-from jarzynski_jax.training.trouble import ChunkSummary, Trouble, Watch, diagnose, summarize
+from jarzynski_jax.training.trouble import (
+    ChunkSummary,
+    Trouble,
+    Watch,
+    diagnose,
+    mean_cross_entropy,
+    summarize,
+)
 from jarzynski_jax.types import Array, PRNGKey
 
 __all__ = ["FitResult", "TrainingDiverged", "fit"]
@@ -56,11 +63,19 @@ class TrainingDiverged(RuntimeError):
         The update at which it was seen, the cause and what to try.
     last_checkpoint
         The number of updates in the last checkpoint; None if there is none.
+    best_checkpoint
+        That in the best one by the held-out cross entropy; None if that is not known.
     """
 
-    def __init__(self, trouble: Trouble, last_checkpoint: int | None) -> None:
+    def __init__(
+        self,
+        trouble: Trouble,
+        last_checkpoint: int | None,
+        best_checkpoint: int | None = None,
+    ) -> None:
         self.trouble = trouble
         self.last_checkpoint = last_checkpoint
+        self.best_checkpoint = best_checkpoint
         kept = (
             ""
             if last_checkpoint is None
@@ -68,12 +83,24 @@ class TrainingDiverged(RuntimeError):
         )
         super().__init__(
             f"training was stopped at update {trouble.step}: {trouble.cause}. "
-            f"{trouble.advice}{kept}"
+            f"{trouble.advice}{kept}{_how_to_take(best_checkpoint)}"
         )
 
-    def __reduce__(self) -> tuple[type["TrainingDiverged"], tuple[Trouble, int | None]]:
+    def __reduce__(
+        self,
+    ) -> tuple[type["TrainingDiverged"], tuple[Trouble, int | None, int | None]]:
         """How it comes out of another process."""
-        return type(self), (self.trouble, self.last_checkpoint)
+        return type(self), (self.trouble, self.last_checkpoint, self.best_checkpoint)
+
+
+def _how_to_take(best_checkpoint: int | None) -> str:
+    if best_checkpoint is None:
+        return ""
+    return (
+        f" By the held-out cross entropy the checkpoint of update {best_checkpoint} is the "
+        f"best: the commands evaluate and sample take it with --checkpoint {best_checkpoint}, "
+        f"checkpoint.restore with step={best_checkpoint}."
+    )
 
 
 def fit(
@@ -127,7 +154,8 @@ def fit(
         Saved with the checkpoints.
     checkpoint_every
         A checkpoint is written at the first chunk's end after so many updates, at the start
-        and at the end.
+        and at the end. The last three are kept, and the best by the held-out cross entropy,
+        averaged over the updates since the checkpoint before.
     progress
         Whether to show a progress bar.
     mesh
@@ -188,7 +216,7 @@ def fit(
         rng_key = spread_key(rng_key, mesh)
     run_chunk = _compile(algorithm, batch_size, noise_scale, mesh)
     take_fresh = _compile_refresh(refresh, mesh)
-    record = _Record(folder, config or {}, checkpoint_every, state)
+    record = _Record(folder, config or {}, checkpoint_every, state, watch)
     chunks: list[ChunkSummary] = []
     collected: list[Metrics] = []
     warned: set[str] = set()
@@ -206,7 +234,7 @@ def fit(
             metrics = jax.tree.map(np.asarray, jax.device_get(metrics))
             collected.append(metrics)
             chunks.append(summarize(metrics, step))
-            record.write_metrics(metrics)
+            record.write_metrics(metrics, chunks[-1])
             warned |= _raise_or_warn(chunks, watch, record, warned)
             step += length
             record.write_checkpoint(state, is_last=step == num_steps or is_interrupted())
@@ -255,7 +283,10 @@ class _Record:
         config: Mapping[str, Any],
         checkpoint_every: int,
         state: TrainingState,
+        watch: Watch | None,
     ) -> None:
+        self._watch = watch
+        self._chunks: list[ChunkSummary] = []  # since the last checkpoint
         self._config = config
         self._checkpoint_every = checkpoint_every
         self._folder = folder
@@ -267,9 +298,18 @@ class _Record:
                 self._metrics = checkpoint.MetricsFile(folder / "metrics.csv", int(state.step))
             self.write_checkpoint(state, is_last=True)
 
-    def write_metrics(self, metrics: Metrics) -> None:
+    @property
+    def best_checkpoint(self) -> int | None:
+        if self._folder is None:
+            return None
+        return checkpoint.best_step(self._folder / "checkpoints")
+
+    def write_metrics(self, metrics: Metrics, chunk: ChunkSummary) -> None:
+        if self._folder is None:
+            return
+        self._chunks.append(chunk)
         # All processes have the same metrics, and write their part of a checkpoint.
-        if self._folder is not None and jax.process_index() == 0:
+        if jax.process_index() == 0:
             self._metrics.append(metrics)
 
     def write_checkpoint(self, state: TrainingState, is_last: bool) -> None:
@@ -277,8 +317,10 @@ class _Record:
             return
         step = int(state.step)
         if is_last or step - (self.last_checkpoint or 0) >= self._checkpoint_every:
-            checkpoint.save(self._folder / "checkpoints", state, self._config)
+            cross_entropy = mean_cross_entropy(self._chunks, self._watch)
+            checkpoint.save(self._folder / "checkpoints", state, self._config, cross_entropy)
             self.last_checkpoint = step
+            self._chunks.clear()
 
 
 def _check_that_it_goes_on(checkpoints: Path, step: int) -> None:
@@ -298,10 +340,10 @@ def _raise_or_warn(
     troubles = [] if watch is None else diagnose(chunks, watch)
     for trouble in troubles:
         if trouble.is_fatal:
-            raise TrainingDiverged(trouble, record.last_checkpoint)
+            raise TrainingDiverged(trouble, record.last_checkpoint, record.best_checkpoint)
         if trouble.sign not in warned:
             message = f"update {trouble.step}: {trouble.cause}. {trouble.advice}"
-            warnings.warn(message, stacklevel=3)
+            warnings.warn(message + _how_to_take(record.best_checkpoint), stacklevel=3)
     return {trouble.sign for trouble in troubles}
 
 

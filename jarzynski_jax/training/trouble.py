@@ -7,7 +7,8 @@ between chunks these signs are looked for:
 * the cross entropy is below the entropy of the noise in the data, which no model can reach;
 * the walkers' energy leaves the data's, by more each time: the model pushes its walkers away
   faster than they can follow;
-* the effective sample size stays collapsed, though the walkers are resampled.
+* the effective sample size stays collapsed, though the walkers are resampled;
+* the held-out cross entropy stays far above its best.
 """
 
 import math
@@ -18,7 +19,18 @@ import numpy as np
 
 from jarzynski_jax.training.algorithm import Metrics
 
-__all__ = ["ChunkSummary", "Trouble", "Watch", "diagnose", "summarize"]
+__all__ = [
+    "ChunkSummary",
+    "Trouble",
+    "Watch",
+    "diagnose",
+    "mean_cross_entropy",
+    "summarize",
+]
+
+# Nats by which the held-out cross entropy may rise, and chunks among which its best is sought.
+_MAX_RISE = 5.0
+_NUM_REMEMBERED = 1000
 
 _ADVICE_SLOWER = (
     "Take a smaller learning rate, or more walkers or moves an update, so that the walkers "
@@ -68,7 +80,7 @@ class Trouble(NamedTuple):
 
     sign
         Its name: ``"died"``, ``"some died"``, ``"no gradient"``, ``"below floor"``,
-        ``"runs away"``, ``"collapsed"`` or ``"held-out collapsed"``.
+        ``"runs away"``, ``"collapsed"``, ``"held-out collapsed"`` or ``"worse than best"``.
     step
         The update at which it was seen.
     cause
@@ -138,6 +150,45 @@ def summarize(metrics: Metrics, first_step: int) -> ChunkSummary:
     )
 
 
+def mean_cross_entropy(chunks: Sequence[ChunkSummary], watch: Watch | None) -> float | None:
+    """Average the held-out cross entropy over the updates of chunks.
+
+    Parameters
+    ----------
+    chunks
+        Summaries.
+    watch
+        What is not to be believed, if it is known: a value below the floor, and one of held-out
+        walkers whose effective sample size has collapsed.
+
+    Returns
+    -------
+    float | None
+        Nats; None if there are no chunks, or one of them has no value to be believed.
+
+    Examples
+    --------
+    >>> metrics = Metrics(*np.ones((len(Metrics._fields), 50)))
+    >>> mean_cross_entropy([summarize(metrics, 0)], Watch(num_features=2))
+    1.0
+    """
+    values = [_believed_cross_entropy(chunk, watch) for chunk in chunks]
+    if not values or not np.all(np.isfinite(values)):
+        return None
+    lengths = [chunk.last_step - chunk.first_step for chunk in chunks]
+    return float(np.average(values, weights=lengths))
+
+
+def _believed_cross_entropy(chunk: ChunkSummary, watch: Watch | None) -> float:
+    """NaN if it is not to be believed."""
+    if watch is not None:
+        is_collapsed = chunk.held_out_effective_sample_size < watch.min_effective_sample_size
+        floor = watch.entropy_floor
+        if is_collapsed or (floor is not None and chunk.cross_entropy < floor):
+            return math.nan
+    return chunk.cross_entropy
+
+
 def diagnose(chunks: Sequence[ChunkSummary], watch: Watch) -> list[Trouble]:
     """Look for trouble in the last chunks.
 
@@ -171,6 +222,9 @@ def diagnose(chunks: Sequence[ChunkSummary], watch: Watch) -> list[Trouble]:
     )
     found = (check(chunks[-watch.patience :], watch) for check in checks)
     troubles = [trouble for trouble in found if trouble is not None]
+    worse = _worse_than_best(chunks[-_NUM_REMEMBERED:], watch)
+    if worse is not None:
+        troubles.append(worse)
     if watch.is_weighted:
         return troubles
     return [
@@ -287,6 +341,27 @@ def _held_out_collapsed(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble
         chunks[-1].last_step,
         f"the effective sample size of the held-out walkers stays collapsed, at "
         f"{100 * fractions[-1]:.2g} % of them: do not believe the cross entropy shown",
+        _ADVICE_SLOWER,
+        is_fatal=False,
+    )
+
+
+def _worse_than_best(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
+    values = np.array([_believed_cross_entropy(chunk, watch) for chunk in chunks])
+    if len(values) < 2 * watch.patience:
+        return None
+    # The highest of some chunks in a row, and the lowest of the last: no single chunk that is
+    # lucky or unlucky makes the difference.
+    highest = np.lib.stride_tricks.sliding_window_view(values, watch.patience).max(axis=1)
+    best = float(np.fmin.reduce(highest))
+    last = float(values[-watch.patience :].min())
+    if not last > best + _MAX_RISE:  # nor is NaN
+        return None
+    return Trouble(
+        "worse than best",
+        chunks[-1].last_step,
+        f"the held-out cross entropy is {last:.1f} nats or more, and was {best:.1f} or less: "
+        "the model has become worse",
         _ADVICE_SLOWER,
         is_fatal=False,
     )
