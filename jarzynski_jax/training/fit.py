@@ -1,8 +1,9 @@
 """The training loop: compiled chunks, and what has to happen between them.
 
-This is the one place with a loop on the host. A piece of a chunk of updates is one compiled loop
-with donated buffers; a chunk is one piece, unless it takes long. Between pieces: the progress
-bar, and an eye on Ctrl-C. Between chunks: the check for trouble, metrics to disk, a checkpoint.
+This is the one place with a loop on the host. A piece of a chunk of updates is one compiled
+loop with donated buffers; a chunk is one piece, unless it takes long. Between pieces: the
+progress bar, and an eye on Ctrl-C. Between chunks: the check for trouble, metrics to disk, a
+checkpoint.
 """
 
 import time
