@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jarzynski_jax import interruption
 from jarzynski_jax.training.algorithm import Metrics
 
 __all__ = ["MetricsFile", "latest_step", "read_metrics", "restore", "save"]
@@ -60,7 +61,7 @@ def save(folder: Path, state: Any, config: Mapping[str, Any]) -> None:
     import orbax.checkpoint as ocp
 
     step = int(state.step)
-    with _manager(folder) as manager:
+    with interruption.shielded(), _manager(folder) as manager:
         if step not in manager.all_steps():
             manager.save(
                 step,

@@ -19,7 +19,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["EXIT_STATUS", "Interruption", "left_cleanly", "run", "watched", "writing"]
+__all__ = [
+    "EXIT_STATUS",
+    "Interruption",
+    "left_cleanly",
+    "run",
+    "shielded",
+    "watched",
+    "writing",
+]
 
 #: 128 and the number of the signal, as shells have it.
 EXIT_STATUS = 130
@@ -218,7 +226,13 @@ def watched() -> Iterator[Interruption]:
 
 @contextmanager
 def shielded() -> Iterator[None]:
-    """Keep the process from being left in the middle of writing."""
+    """Keep the process from being left in the middle of what belongs together.
+
+    Examples
+    --------
+    >>> with shielded():
+    ...     pass
+    """
     interruption = _of_the_process or Interruption()
     interruption.num_writing += 1
     try:

@@ -6,9 +6,9 @@ The command line is a thin layer over this module; a script can call it in the s
 import dataclasses
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -23,6 +23,7 @@ from jarzynski_jax import (
     annealing,
     checkpoint,
     evaluation,
+    interruption,
     plotting,
     resampling,
     sharding,
@@ -49,6 +50,7 @@ from jarzynski_jax.energies import (
 )
 from jarzynski_jax.energies import gaussian_base as gaussian
 from jarzynski_jax.kernels.preconditioning import preconditioner
+from jarzynski_jax.progress import show_shares
 from jarzynski_jax.training.algorithm import TrainingAlgorithm, TrainingState
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
 
@@ -558,17 +560,18 @@ def start(
     state = _first_state(config, model, data.train)
     if mesh is not None:
         state = sharding.spread_state(state, mesh)
-    # Nothing is touched before everything that can be checked has been.
-    _make_room(folder, overwrite)
     arrays = model.ground.base._asdict()
     if model.ground.axes is not None:
         arrays |= {f"axes_{name}": part for name, part in model.ground.axes._asdict().items()}
     if model.ground.coordinates is not None:
         coordinates = model.ground.coordinates._asdict()
         arrays |= {f"standard_{name}": part for name, part in coordinates.items()}
-    _write(folder.base, lambda path: np.savez(path, **arrays))
     config_text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
-    _write(folder.config, lambda path: path.write_text(config_text))
+    # Nothing is touched before everything that can be checked has been.
+    with interruption.shielded():
+        _make_room(folder, overwrite)
+        _write(folder.base, lambda path: np.savez(path, **arrays))
+        _write(folder.config, lambda path: path.write_text(config_text))
     return _fit(folder, config, model, state, data.train, mesh)
 
 
@@ -631,7 +634,8 @@ def _fit(
         refresh=_refresh(config, model),
     )
     units = "nats" if model.ground.coordinates is None else "nats, in standard coordinates"
-    plotting.plot_curves(checkpoint.read_metrics(folder.metrics), folder.curves, units)
+    with interruption.shielded():
+        plotting.plot_curves(checkpoint.read_metrics(folder.metrics), folder.curves, units)
     return not result.is_interrupted
 
 
@@ -764,16 +768,20 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
     """
     check_annealing(settings)
     config, parts, model, state = _restore(folder)
-    bounds = bound_from_base(
-        _keys(config).evaluation,
-        model.ground.base,
-        model.energy_fn,
-        state.params,
-        model.ground.to_positions(parts.train),
-        config.noise,
-        model.annealing,
-        settings,
-    ).bounds
+    # Forward, backward and backward from relaxed samples.
+    num_steps = 3 * settings.replicates * settings.steps
+    with show_shares("bounding log Z", num_steps) as progress:
+        bounds = bound_from_base(
+            _keys(config).evaluation,
+            model.ground.base,
+            model.energy_fn,
+            state.params,
+            model.ground.to_positions(parts.train),
+            config.noise,
+            model.annealing,
+            settings,
+            progress=progress,
+        ).bounds
 
     standard = Split(*map(model.ground.to_standard, parts))
     test = evaluation.add_noise(standard.test, config.noise, _NUM_NOISE_COPIES, config.seed)
@@ -793,6 +801,7 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
     flat_test = test.reshape(*test.shape[:2], -1)
     # Full covariances of many features take long to fit, and many data.
     candidates = _MANY_COMPONENTS if flat_train.shape[1] <= 100 else _FEW_COMPONENTS
+    print("fitting mixtures of Gaussians, to compare ...", flush=True)
     mixture, num_components = evaluation.mixture_cross_entropy(
         flat_train, flat_test, config.noise, candidates, config.seed
     )
@@ -914,18 +923,21 @@ def _anneal_samples(
     keys = jax.random.split(jax.random.fold_in(_keys(config).evaluation, 1), 4)
     path = path_from_base(model.ground.base, model.energy_fn, params)
 
-    @jax.jit
-    def run() -> tuple[Array, Array]:
+    @partial(jax.jit, static_argnums=0)
+    def run(progress: Callable[[float], None]) -> tuple[Array, Array]:
         positions = gaussian.sample(keys[0], model.ground.base, num_walkers)
         walkers = walkers_lib.init(positions, path(0.0), model.annealing.kernel_init)
         times = jnp.arange(1, num_steps + 1) / num_steps
-        walkers, info = annealing.anneal(keys[1], walkers, path, times, model.annealing)
+        walkers, info = annealing.anneal(
+            keys[1], walkers, path, times, model.annealing, progress=progress
+        )
         draw = resampling.from_log_weights(resampling.systematic)
         ancestors = draw(keys[2], walkers.log_weights, num_walkers)
         samples = walkers.position[jax.random.permutation(keys[3], ancestors)]
         return samples, _count_living(walkers, info)
 
-    samples, num_alive = run()
+    with show_shares("annealing walkers", num_steps) as progress:
+        samples, num_alive = jax.device_get(run(progress))
     return model.ground.to_samples(samples), int(num_alive)
 
 
@@ -1032,10 +1044,8 @@ def _make_room(folder: RunFolder, overwrite: bool) -> None:
 
 def _write(path: Path, write: Callable[[Path], Any]) -> None:
     """Write a file whole or not at all."""
-    path = path.absolute()
-    unfinished = path.with_name("partial-" + path.name)
-    write(unfinished)
-    os.replace(unfinished, path)
+    with interruption.writing(path) as unfinished:
+        write(unfinished)
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from jarzynski_jax import interruption
 
-__all__ = ["show_progress"]
+__all__ = ["show_progress", "show_shares"]
 
 
 @contextmanager
@@ -76,6 +76,41 @@ def show_progress(
         )
 
 
+@contextmanager
+def show_shares(title: str, num_steps: int) -> Iterator[Callable[[float], None]]:
+    """Show the progress of annealing, for its argument ``progress``.
+
+    Parameters
+    ----------
+    title
+        What is going on.
+    num_steps
+        What all shares amount to.
+
+    Yields
+    ------
+    Callable[[float], None]
+        To be called with the share of the steps that were made since the call before.
+
+    Examples
+    --------
+    >>> with show_shares("walking", 20) as progress:
+    ...     progress(0.5)
+    ...     progress(0.5)
+    walking: 10/20 steps
+    walking: 20/20 steps
+    """
+    made = 0.0
+    with show_progress(title, "steps", num_steps) as show:
+
+        def progress(share: float) -> None:
+            nonlocal made
+            made += share
+            show(round(made * num_steps), "")
+
+        yield progress
+
+
 def _lines(title: str, unit: str, total: int, completed: int) -> Callable[[int, str], None]:
     tenth = max(1, total // 10)
     shown = completed
@@ -84,6 +119,7 @@ def _lines(title: str, unit: str, total: int, completed: int) -> Callable[[int, 
         nonlocal shown
         if completed // tenth > shown // tenth or completed == total > shown:
             shown = completed
-            print(f"{title}: {completed}/{total} {unit}, {description}", flush=True)
+            described = f", {description}" if description else ""
+            print(f"{title}: {completed}/{total} {unit}{described}", flush=True)
 
     return show
