@@ -137,7 +137,7 @@ def _wait(
                 _leave(describe(interruption))
             continue
         free_since = now
-        if num_when_told is None and now - asked > _PATIENCE:
+        if num_when_told is None and now - asked > 2 * _PATIENCE:
             num_when_told = interruption.num_asked
             print(_notice(interruption), file=sys.stderr, flush=True)
         # A key that is held down is no answer to the notice.

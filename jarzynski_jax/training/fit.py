@@ -31,7 +31,7 @@ from jarzynski_jax.types import Array, PRNGKey
 __all__ = ["FitResult", "TrainingDiverged", "fit"]
 
 #: Seconds between two looks for Ctrl-C, about.
-_PIECE_SECONDS = 0.5
+_PIECE_SECONDS = 0.25
 
 
 class FitResult(NamedTuple):
