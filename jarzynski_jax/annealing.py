@@ -14,10 +14,13 @@ References: Neal, *Annealed importance sampling*, 2001; Grosse, Ghahramani and A
 *Sandwiching the marginal likelihood using bidirectional Monte Carlo*, 2015.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.compiling import compiled_once
@@ -67,7 +70,13 @@ class AnnealingInfo(NamedTuple):
 
 
 def anneal(
-    rng_key: PRNGKey, walkers: Walkers, path: Path, times: Array, dynamics: Dynamics
+    rng_key: PRNGKey,
+    walkers: Walkers,
+    path: Path,
+    times: Array,
+    dynamics: Dynamics,
+    *,
+    progress: Callable[[float], None] | None = None,
 ) -> tuple[Walkers, AnnealingInfo]:
     """Take walkers along a path of densities.
 
@@ -84,6 +93,9 @@ def anneal(
         [0, 1]. Forward they end at 1, backward at 0.
     dynamics
         How the walkers move and resample.
+    progress
+        Called some fifty times on the way, with the share of the steps that were made since
+        the call before. (Give the same function at each call, for another is compiled anew.)
 
     Returns
     -------
@@ -114,12 +126,17 @@ def anneal(
     # In the precision of the weights, or a path would change it on the way.
     times = check_times(times).astype(walkers.log_weights.dtype)
     check_ends(path, walkers.position, is_strict=False)
-    return _anneal(rng_key, walkers, path, times, dynamics)
+    return _anneal(rng_key, walkers, path, times, dynamics, progress)
 
 
 @compiled_once
 def _anneal(
-    rng_key: PRNGKey, walkers: Walkers, path: Path, times: Array, dynamics: Dynamics
+    rng_key: PRNGKey,
+    walkers: Walkers,
+    path: Path,
+    times: Array,
+    dynamics: Dynamics,
+    progress: Callable[[float], None] | None,
 ) -> tuple[Walkers, AnnealingInfo]:
     def step(walkers: Walkers, inputs: tuple[PRNGKey, Array]) -> tuple[Walkers, AnnealingInfo]:
         key, time = inputs
@@ -135,7 +152,32 @@ def _anneal(
         )
 
     keys = jax.random.split(rng_key, times.shape[0])
-    return jax.lax.scan(step, walkers, (keys, times))
+    return _scan(step, walkers, (keys, times), times.shape[0], progress)
+
+
+_NUM_REPORTS = 50
+
+
+def _scan(
+    step: Callable,
+    carry: object,
+    inputs: object,
+    num_steps: int,
+    progress: Callable[[float], None] | None,
+) -> tuple:
+    """``jax.lax.scan`` that reports its progress."""
+    if progress is None:
+        return jax.lax.scan(step, carry, inputs)
+    num_reports = min(num_steps, _NUM_REPORTS)
+    is_reported = np.diff(np.arange(num_steps + 1) * num_reports // num_steps) > 0
+    report = partial(jax.debug.callback, partial(progress, 1 / num_reports))
+
+    def step_and_report(carry: object, inputs: tuple) -> tuple:
+        result = step(carry, inputs[0])
+        jax.lax.cond(inputs[1], report, lambda: None)
+        return result
+
+    return jax.lax.scan(step_and_report, carry, (inputs, jnp.asarray(is_reported)))
 
 
 def relax(
@@ -144,6 +186,8 @@ def relax(
     logdensity_fn: LogDensityFn,
     dynamics: Dynamics,
     num_steps: int,
+    *,
+    progress: Callable[[float], None] | None = None,
 ) -> tuple[Position, Array]:
     """Relax positions towards a fixed target by Metropolis-adjusted moves.
 
@@ -164,6 +208,8 @@ def relax(
         Its kernel and the kernel's arguments are used.
     num_steps
         How many moves.
+    progress
+        As of :func:`anneal`.
 
     Returns
     -------
@@ -184,7 +230,7 @@ def relax(
     >>> bool(abs(jnp.var(x) - 1) < 0.3), bool(rate > 0.9)
     (True, True)
     """
-    return _relax(rng_key, positions, logdensity_fn, dynamics, num_steps)
+    return _relax(rng_key, positions, logdensity_fn, dynamics, num_steps, progress)
 
 
 @compiled_once
@@ -194,6 +240,7 @@ def _relax(
     logdensity_fn: LogDensityFn,
     dynamics: Dynamics,
     num_steps: int,
+    progress: Callable[[float], None] | None,
 ) -> tuple[Position, Array]:
     kernel = metropolis.adjust(dynamics.kernel)
     states = jax.vmap(lambda x: dynamics.kernel_init(x, logdensity_fn))(positions)
@@ -206,7 +253,8 @@ def _relax(
         )(keys, states)
         return states, jnp.mean(info.acceptance_rate)
 
-    states, rates = jax.lax.scan(step, states, jax.random.split(rng_key, num_steps))
+    keys = jax.random.split(rng_key, num_steps)
+    states, rates = _scan(step, states, keys, num_steps, progress)
     return states.position, jnp.mean(rates)
 
 
@@ -380,6 +428,7 @@ def log_partition_bounds(
     *,
     times: Array | None = None,
     num_replicates: int | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> LogPartitionBounds:
     """Bound log Z of the last density of a path from both sides.
 
@@ -408,6 +457,8 @@ def log_partition_bounds(
         :func:`~jarzynski_jax.schedules.refine`, say. Backward runs take the same way back.
     num_replicates
         R, into which an ensemble of one leading axis is cut.
+    progress
+        As of :func:`anneal`, with shares of the steps of all replicates.
 
     Returns
     -------
@@ -440,7 +491,7 @@ def log_partition_bounds(
         relaxed = _by_replicate(relaxed, num_replicates)
     check_ends(path, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), positions))
     return _log_partition_bounds(
-        rng_key, positions, path, log_partition_function_0, dynamics, times, relaxed
+        rng_key, positions, path, log_partition_function_0, dynamics, times, relaxed, progress
     )
 
 
@@ -492,8 +543,10 @@ def _log_partition_bounds(
     dynamics: Dynamics,
     upward: Array,
     relaxed: Position | None,
+    progress: Callable[[float], None] | None,
 ) -> LogPartitionBounds:
     num_replicates = jax.tree.leaves(positions)[0].shape[0]
+    report = part_of(progress, 1 / (num_replicates * (2 if relaxed is None else 3)))
     downward = jnp.concatenate([upward[-2::-1], jnp.zeros(1, upward.dtype)])
     key_forward, key_end, key_backward, key_relaxed = (
         jax.random.split(key, num_replicates) for key in jax.random.split(rng_key, 4)
@@ -502,7 +555,7 @@ def _log_partition_bounds(
     def forward(inputs: tuple[PRNGKey, PRNGKey, Position]) -> tuple:
         key, key_end, positions = inputs
         start = walkers_lib.init(positions, path(0.0), dynamics.kernel_init)
-        end, info = anneal(key, start, path, upward, dynamics)
+        end, info = anneal(key, start, path, upward, dynamics, progress=report)
         ancestors = from_log_weights(systematic)(
             key_end, end.log_weights, end.log_weights.shape[0]
         )
@@ -515,7 +568,7 @@ def _log_partition_bounds(
     def backward(inputs: tuple[PRNGKey, Position]) -> tuple[Array, AnnealingInfo]:
         key, positions = inputs
         start = walkers_lib.init(positions, path(1.0), dynamics.kernel_init)
-        end, info = anneal(key, start, path, downward, dynamics)
+        end, info = anneal(key, start, path, downward, dynamics, progress=report)
         return -walkers_lib.log_partition_function(end), info
 
     # One replicate after the other: side by side, the branch that resamples would be taken
@@ -540,6 +593,13 @@ def _log_partition_bounds(
         relaxed_info,
         left,
     )
+
+
+def part_of(
+    progress: Callable[[float], None] | None, share: float
+) -> Callable[[float], None] | None:
+    """Report the progress of a part, which is ``share`` of the whole."""
+    return None if progress is None else lambda made: progress(share * made)
 
 
 def _left_by_a_step(

@@ -122,6 +122,8 @@ def bound_along_path(
     noise_scale: float,
     dynamics: Dynamics,
     settings: Annealing,
+    *,
+    progress: Callable[[float], None] | None = None,
 ) -> Bounding:
     """Bound log Z at the end of any path, by walkers that took no part in training.
 
@@ -142,6 +144,8 @@ def bound_along_path(
         How walkers move; Metropolis-adjusted where they relax.
     settings
         Steps, walkers and replicates.
+    progress
+        Called on the way with the share of all steps that were made since the call before.
 
     Returns
     -------
@@ -168,6 +172,8 @@ def bound_along_path(
     """
     check_annealing(settings)
     num_walkers = settings.replicates * settings.walkers
+    num_relaxing = math.ceil(settings.steps / 4)
+    share = num_relaxing / (num_relaxing + 3 * settings.steps)  # of forward and two backward
 
     def by_replicate(positions: Array) -> Array:
         return positions.reshape(settings.replicates, settings.walkers, *positions.shape[1:])
@@ -176,7 +182,12 @@ def bound_along_path(
         keys = jax.random.split(rng_key, 4)
         noisy = draw_batch(keys[0], data, num_walkers, noise_scale)
         relaxed, acceptance_rate = annealing.relax(
-            keys[1], noisy, path(1.0), dynamics, math.ceil(settings.steps / 4)
+            keys[1],
+            noisy,
+            path(1.0),
+            dynamics,
+            num_relaxing,
+            progress=annealing.part_of(progress, share),
         )
         positions, log_z = draw(keys[3], num_walkers)
         bounds = annealing.log_partition_bounds(
@@ -188,6 +199,7 @@ def bound_along_path(
             settings.steps,
             relaxed,
             num_replicates=settings.replicates,
+            progress=annealing.part_of(progress, 1 - share),
         )
         return Bounding(bounds, by_replicate(noisy), by_replicate(relaxed), acceptance_rate)
 
@@ -203,6 +215,8 @@ def bound_from_base(
     noise_scale: float,
     dynamics: Dynamics,
     settings: Annealing,
+    *,
+    progress: Callable[[float], None] | None = None,
 ) -> Bounding:
     """Bound log Z by walkers that took no part in training.
 
@@ -224,6 +238,8 @@ def bound_from_base(
         How walkers move; Metropolis-adjusted where they relax.
     settings
         Steps, walkers and replicates.
+    progress
+        Called on the way with the share of all steps that were made since the call before.
 
     Returns
     -------
@@ -257,4 +273,6 @@ def bound_from_base(
         return positions, gaussian_base.log_partition_function(base)
 
     path = path_from_base(base, energy_fn, params)
-    return bound_along_path(rng_key, draw, path, data, noise_scale, dynamics, settings)
+    return bound_along_path(
+        rng_key, draw, path, data, noise_scale, dynamics, settings, progress=progress
+    )

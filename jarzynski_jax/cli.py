@@ -22,11 +22,12 @@ except ImportError as error:  # pragma: no cover
         f"the command line needs the extra 'cli' ({error}): pip install 'jarzynski-jax[cli]'"
     ) from error
 
-from jarzynski_jax import __version__, job
+from jarzynski_jax import __version__, interruption, job
 from jarzynski_jax import data as data_lib
 from jarzynski_jax.data import Source
 from jarzynski_jax.energies.gaussian_base import Covariance
 from jarzynski_jax.formatting import format_with_error, two_digits
+from jarzynski_jax.interruption import Interruption
 from jarzynski_jax.sharding import make_mesh
 from jarzynski_jax.training import TrainingDiverged
 
@@ -242,7 +243,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0 if all went well, 1 if training diverged or too few walkers lived to be
         samples, 2 for bad input, 3 if the table of ``train`` or ``evaluate`` is not to be
         believed, 130 after Ctrl-C. ``sample`` says on the standard error that the run's report
-        is not to be believed, but that is not a failure of drawing samples: 0.
+        is not to be believed, but that is not a failure of drawing samples: 0. In the main
+        thread Ctrl-C may end the process itself: see :func:`jarzynski_jax.interruption.run`.
     """
     if (sys.argv[1:] if arguments is None else list(arguments)) == ["--version"]:
         print(f"jarzynski-jax {__version__}")
@@ -257,6 +259,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args=arguments,
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
     )
+    return interruption.run(lambda: _try(command), lambda left: _left_behind(command, left))
+
+
+def _try(command: Train | Evaluate | Sample) -> int:
     try:
         return _run(command)
     except (TrainingDiverged, job.WalkersDied) as error:
@@ -265,9 +271,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+
+
+def _left_behind(command: Train | Evaluate | Sample, left: Interruption) -> str:
+    """Say what is kept when a command is interrupted, and how to go on."""
+    if isinstance(command, Train):
+        return _left_of_training(command, left)
+    if left.written:
+        return f"interrupted; wrote no more than {', '.join(map(str, left.written))}"
+    return "interrupted; nothing was written"
+
+
+def _left_of_training(command: Train, left: Interruption) -> str:
+    if left.last_saved is None and command.resume is None:
+        return "interrupted before training; nothing is kept of it"
+    kept = "the run is as it was"
+    if left.last_saved is not None:
+        lost = f", {_count(left.num_unsaved, 'later update')} lost" if left.num_unsaved else ""
+        kept = f"everything up to update {left.last_saved} is saved{lost}"
+    return (
+        f"interrupted; {kept}. Go on with:\n  jarzynski-jax train --resume {_folder(command)}"
+    )
+
+
+def _folder(command: Train) -> Path:
+    return command.resume or command.out or Path("runs") / Path(command.source).stem
 
 
 def _run(command: Train | Evaluate | Sample) -> int:
@@ -287,8 +315,8 @@ def _run(command: Train | Evaluate | Sample) -> int:
 
 def _train(command: Train) -> int:
     mesh = None if command.devices == 1 else make_mesh(command.devices)
+    folder = job.RunFolder(_folder(command))
     if command.resume is not None:
-        folder = job.RunFolder(command.resume)
         _check_resume(command)
         job.settings_of(folder, command.annealing_steps)  # known to be right before training
         is_done = job.resume(folder, mesh, command.checkpoint_every)
@@ -299,7 +327,6 @@ def _train(command: Train) -> int:
         for name in (*Source._fields[1:], *_NOT_OF_THE_CONFIG):
             options.pop(name, None)
         config = job.make_config(data, source, **options)
-        folder = job.RunFolder(command.out or Path("runs") / Path(command.source).stem)
         is_done = job.start(folder, config, data, command.overwrite, mesh)
     if not is_done:
         print(
@@ -307,9 +334,7 @@ def _train(command: Train) -> int:
             f"  jarzynski-jax train --resume {folder.path}",
             file=sys.stderr,
         )
-        return 130
-    if job.read_report(folder) is None:
-        print("bounding log Z by annealing, forward and backward ...", flush=True)
+        return interruption.EXIT_STATUS
     report, files = job.finish(folder, command.annealing_steps)
     _print_report(report)
     print(f"see {_listed(*files, folder.curves)} and the other files in {folder.path}")

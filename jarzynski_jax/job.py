@@ -7,6 +7,7 @@ import dataclasses
 import math
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -21,6 +22,7 @@ from jarzynski_jax import (
     annealing,
     checkpoint,
     evaluation,
+    interruption,
     plotting,
     resampling,
     sharding,
@@ -47,6 +49,7 @@ from jarzynski_jax.energies import (
 )
 from jarzynski_jax.energies import gaussian_base as gaussian
 from jarzynski_jax.kernels.preconditioning import preconditioner
+from jarzynski_jax.progress import show_shares
 from jarzynski_jax.run_folder import (
     ResultFiles,
     RunFolder,
@@ -533,16 +536,17 @@ def start(
     state = _first_state(config, model, data.train)
     if mesh is not None:
         state = sharding.spread_state(state, mesh)
-    # Nothing is touched before everything that can be checked has been.
-    _make_room(folder, overwrite)
     arrays = model.ground.base._asdict()
     if model.ground.axes is not None:
         arrays |= {f"axes_{name}": part for name, part in model.ground.axes._asdict().items()}
     if model.ground.coordinates is not None:
         coordinates = model.ground.coordinates._asdict()
         arrays |= {f"standard_{name}": part for name, part in coordinates.items()}
-    write_whole(folder.base, lambda path: np.savez(path, **arrays))
-    write_json(folder.config, dataclasses.asdict(config))
+    # Nothing is touched before everything that can be checked has been.
+    with interruption.shielded():
+        _make_room(folder, overwrite)
+        write_whole(folder.base, lambda path: np.savez(path, **arrays))
+        write_json(folder.config, dataclasses.asdict(config))
     return _fit(folder, config, model, state, data.train, mesh)
 
 
@@ -622,7 +626,8 @@ def _fit(
 
 def _draw_curves(folder: RunFolder, model: _Model) -> None:
     units = "nats" if model.ground.coordinates is None else "nats, in standard coordinates"
-    plotting.plot_curves(checkpoint.read_metrics(folder.metrics), folder.curves, units)
+    with interruption.shielded():
+        plotting.plot_curves(checkpoint.read_metrics(folder.metrics), folder.curves, units)
 
 
 def _refresh(config: Config, model: _Model) -> training.Refresh | None:
@@ -837,16 +842,20 @@ def _evaluate(
 ) -> Evaluation:
     check_annealing(settings)
     config, parts, model, state = _restore(folder, update)
-    bounds = bound_from_base(
-        _keys(config).evaluation,
-        model.ground.base,
-        model.energy_fn,
-        state.params,
-        model.ground.to_positions(parts.train),
-        config.noise,
-        model.annealing,
-        settings,
-    ).bounds
+    # Forward, backward and backward from relaxed samples.
+    num_steps = 3 * settings.replicates * settings.steps
+    with show_shares("bounding log Z", num_steps) as progress:
+        bounds = bound_from_base(
+            _keys(config).evaluation,
+            model.ground.base,
+            model.energy_fn,
+            state.params,
+            model.ground.to_positions(parts.train),
+            config.noise,
+            model.annealing,
+            settings,
+            progress=progress,
+        ).bounds
 
     standard = Split(*map(model.ground.to_standard, parts))
     test = evaluation.add_noise(standard.test, config.noise, _NUM_NOISE_COPIES, config.seed)
@@ -866,6 +875,7 @@ def _evaluate(
     flat_test = test.reshape(*test.shape[:2], -1)
     # Full covariances of many features take long to fit, and many data.
     candidates = _MANY_COMPONENTS if flat_train.shape[1] <= 100 else _FEW_COMPONENTS
+    print("fitting mixtures of Gaussians, to compare ...", flush=True)
     mixture, num_components = evaluation.mixture_cross_entropy(
         flat_train, flat_test, config.noise, candidates, config.seed
     )
@@ -1022,18 +1032,21 @@ def _anneal_samples(
     keys = jax.random.split(jax.random.fold_in(_keys(config).evaluation, 1), 4)
     path = path_from_base(model.ground.base, model.energy_fn, params)
 
-    @jax.jit
-    def run() -> tuple[Array, Array]:
+    @partial(jax.jit, static_argnums=0)
+    def run(progress: Callable[[float], None]) -> tuple[Array, Array]:
         positions = gaussian.sample(keys[0], model.ground.base, num_walkers)
         walkers = walkers_lib.init(positions, path(0.0), model.annealing.kernel_init)
         times = jnp.arange(1, num_steps + 1) / num_steps
-        walkers, info = annealing.anneal(keys[1], walkers, path, times, model.annealing)
+        walkers, info = annealing.anneal(
+            keys[1], walkers, path, times, model.annealing, progress=progress
+        )
         draw = resampling.from_log_weights(resampling.systematic)
         ancestors = draw(keys[2], walkers.log_weights, num_walkers)
         samples = walkers.position[jax.random.permutation(keys[3], ancestors)]
         return samples, _count_living(walkers, info)
 
-    samples, num_alive = run()
+    with show_shares("annealing walkers", num_steps) as progress:
+        samples, num_alive = jax.device_get(run(progress))
     return model.ground.to_samples(samples), int(num_alive)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from jarzynski_jax import interruption
+
 __all__ = ["plot_curves", "plot_samples"]
 
 _NUM_COLUMNS = 10
@@ -21,6 +23,11 @@ def _figure(num_columns: int, num_rows: int, size: tuple[float, float], **kwargs
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(num_rows, num_columns, **kwargs)
+
+
+def _save(figure: Any, path: Path) -> None:
+    with interruption.writing(path) as unfinished:
+        figure.savefig(unfinished, dpi=150)
 
 
 def plot_samples(
@@ -60,7 +67,7 @@ def plot_samples(
         titles = (f"data ({len(data)})", f"model, annealed ({len(samples)} walkers)")
         draw = _draw_histograms if data.shape[1] == 1 else _draw_scatter
         draw(axes, titles, data, samples)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def _draw_images(
@@ -172,7 +179,7 @@ def plot_curves(metrics: Mapping[str, np.ndarray], path: Path, units: str = "nat
         xlabel="update", ylabel="effective sample size (fraction of walkers)", ylim=(0, 1)
     )
     figure.legend(*bottom.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def _windows(values: np.ndarray, count: int = 200) -> np.ndarray:
