@@ -289,9 +289,11 @@ def _left_of_training(command: Train, left: Interruption) -> str:
     if left.last_saved is not None:
         lost = f", {_count(left.num_unsaved, 'later update')} lost" if left.num_unsaved else ""
         kept = f"everything up to update {left.last_saved} is saved{lost}"
-    return (
-        f"interrupted; {kept}. Go on with:\n  jarzynski-jax train --resume {_folder(command)}"
-    )
+    return f"interrupted; {kept}. {_how_to_go_on(command)}"
+
+
+def _how_to_go_on(command: Train) -> str:
+    return f"Go on with:\n  jarzynski-jax train --resume {_folder(command)}"
 
 
 def _folder(command: Train) -> Path:
@@ -329,11 +331,8 @@ def _train(command: Train) -> int:
         config = job.make_config(data, source, **options)
         is_done = job.start(folder, config, data, command.overwrite, mesh)
     if not is_done:
-        print(
-            f"\ninterrupted; everything is saved. Go on with:\n"
-            f"  jarzynski-jax train --resume {folder.path}",
-            file=sys.stderr,
-        )
+        how = _how_to_go_on(command)
+        print(f"\ninterrupted; everything is saved. {how}", file=sys.stderr)
         return interruption.EXIT_STATUS
     report, files = job.finish(folder, command.annealing_steps)
     _print_report(report)

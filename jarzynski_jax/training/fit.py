@@ -261,10 +261,12 @@ def fit(
             chunks.append(summarize(metrics, first_step))
             record.write_metrics(metrics, chunks[-1])
             warned |= _raise_or_warn(chunks, watch, record, warned, is_whole=step == end)
-            record.write_checkpoint(state, is_last=step == num_steps or watched.is_asked)
-            watched.last_saved = record.last_checkpoint
+            record.write_checkpoint(state, is_last=step == num_steps)
             if record.last_checkpoint == step:
-                watched.num_unsaved = 0
+                watched.last_saved, watched.num_unsaved = step, 0
+        if watched.num_unsaved > 0:
+            record.write_checkpoint(state, is_last=True)
+            watched.last_saved = record.last_checkpoint
     return FitResult(state, _concatenate(collected), is_interrupted=step < num_steps)
 
 
@@ -290,7 +292,7 @@ def _compile(
             i: Array, carry: tuple[TrainingState, Metrics]
         ) -> tuple[TrainingState, Metrics]:
             state, metrics = update(carry[0])
-            return state, jax.tree.map(lambda all, one: all.at[i].set(one), carry[1], metrics)
+            return state, jax.tree.map(lambda kept, one: kept.at[i].set(one), carry[1], metrics)
 
         _, one = jax.eval_shape(update, state)
         empty = jax.tree.map(lambda leaf: jnp.zeros((longest, *leaf.shape), leaf.dtype), one)
