@@ -270,7 +270,7 @@ def test_choice_of_classes_is_shuffled_and_fixed_by_the_seed():
             (2, 3, 6),
             (4, 2, 1),
             77,
-            r"77 samples .* need \(44, 22, 11\) .* there are \(41, 50, 33\), enough for 70 samples",
+            r"77 samples .* need \(44, 22, 11\) .* there are \(41, 50, 33\), enough for 70",
         ),
         ((2, 8), (1, 10), None, r"11 samples .* need \(1, 10\) .* there are \(41, 9\)"),
     ],
