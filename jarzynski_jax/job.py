@@ -36,7 +36,13 @@ from jarzynski_jax.bounding import (
     check_annealing,
     path_from_base,
 )
-from jarzynski_jax.data import PrincipalAxes, Source, Split, StandardCoordinates
+from jarzynski_jax.data import (
+    LabelledSplit,
+    PrincipalAxes,
+    Source,
+    Split,
+    StandardCoordinates,
+)
 from jarzynski_jax.dynamics import Dynamics, kinetic_langevin, langevin
 from jarzynski_jax.energies import (
     MLP,
@@ -49,6 +55,7 @@ from jarzynski_jax.energies import (
 )
 from jarzynski_jax.energies import gaussian_base as gaussian
 from jarzynski_jax.kernels.preconditioning import preconditioner
+from jarzynski_jax.shares import Shares, find_shares
 from jarzynski_jax.training.algorithm import TrainingAlgorithm, TrainingState
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
 
@@ -279,7 +286,7 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
     Parameters
     ----------
     data
-        Each part of shape ``(n, d)`` or ``(n, h, w)``.
+        Each part of shape ``(n, d)``, ``(n, h, w)`` or ``(n, h, w, channels)``.
     source
         Where they are from.
     **options
@@ -595,7 +602,7 @@ def resume(folder: RunFolder, mesh: Mesh | None = None) -> bool:
     jarzynski_jax.training.TrainingDiverged
         If training went wrong.
     """
-    config, data, model, state = _restore(folder)
+    config, (data, _), model, state = _restore(folder)
     return _fit(folder, config, model, state, data.train, mesh)
 
 
@@ -725,6 +732,9 @@ class Report(NamedTuple):
         With how many steps, walkers and replicates log Z was bounded.
     moves
         How the walkers moved.
+    shares
+        Of the classes among the model's annealed samples; None without at least two classes, or
+        without samples.
     """
 
     model: evaluation.Bracket
@@ -739,6 +749,7 @@ class Report(NamedTuple):
     log_volume: float
     annealing: Annealing
     moves: Moves
+    shares: Shares | None = None
 
 
 def evaluate(folder: RunFolder, settings: Annealing) -> Report:
@@ -763,7 +774,7 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
         As :func:`resume`, or if a setting is not positive.
     """
     check_annealing(settings)
-    config, parts, model, state = _restore(folder)
+    config, (parts, labels), model, state = _restore(folder)
     bounds = bound_from_base(
         _keys(config).evaluation,
         model.ground.base,
@@ -800,6 +811,17 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
     one_gaussian = evaluation.gaussian_cross_entropy(flat_train, flat_test, config.noise)
     paired = mixture - test_energies
     log_z = bracket.upper - float(np.mean(test_energies))
+    # End points of a replicate whose walkers all died are copies of one point.
+    end_points = bounds.end_points[np.isfinite(bounds.forward)]
+    shares = None
+    if labels is not None and len(np.unique(labels.train)) > 1 and len(end_points):
+        samples = data_lib.from_principal_axes(model.ground.axes, end_points)
+        shares = find_shares(
+            *(standard.train, labels.train, test, labels.test),
+            samples,
+            config.noise,
+            config.seed,
+        )
     report = Report(
         bracket,
         float(one_gaussian.mean()) + log_volume,
@@ -816,9 +838,8 @@ def evaluate(folder: RunFolder, settings: Annealing) -> Report:
         log_volume,
         settings,
         _moves(config),
+        shares,
     )
-    # End points of a replicate whose walkers all died are copies of one point.
-    end_points = bounds.end_points[np.isfinite(bounds.forward)]
     if len(end_points):
         samples = model.ground.to_samples(_flatten_replicates(end_points))
         plotting.plot_samples(
@@ -888,7 +909,7 @@ def sample(folder: RunFolder, num_samples: int, settings: Annealing, out: Path) 
     if out.suffix != ".npz" or not out.parent.is_dir():
         raise ValueError(f"samples go to a .npz file in a folder that exists; got {out}")
     check_annealing(settings)
-    config, data, model, state = _restore(folder)
+    config, (data, _), model, state = _restore(folder)
     num_walkers = max(num_samples, settings.walkers)
     samples, num_alive = _anneal_samples(
         config, model, state.params, num_walkers, settings.steps
@@ -957,18 +978,18 @@ def _flatten_replicates(positions: np.ndarray) -> np.ndarray:
     return np.random.default_rng(0).permutation(flat)
 
 
-def _read_data(folder: RunFolder) -> tuple[Config, Split]:
+def _read_data(folder: RunFolder) -> tuple[Config, LabelledSplit]:
     config = _read_config(folder)
     source = Source(
         config.source, config.folder, config.classes, config.proportions, config.shrink
     )
-    data = data_lib.load_split(source)
-    if _fingerprint(data) != config.data_fingerprint:
+    data = data_lib.load_labelled_split(source)
+    if _fingerprint(data.samples) != config.data_fingerprint:
         raise ValueError(f"{config.source} has changed since the run in {folder.path} started")
     return config, data
 
 
-def _restore(folder: RunFolder) -> tuple[Config, Split, _Model, TrainingState]:
+def _restore(folder: RunFolder) -> tuple[Config, LabelledSplit, _Model, TrainingState]:
     config, data = _read_data(folder)
     try:
         with np.load(folder.base) as arrays:
@@ -982,8 +1003,9 @@ def _restore(folder: RunFolder) -> tuple[Config, Split, _Model, TrainingState]:
                 coordinates = StandardCoordinates(*(arrays[f"standard_{n}"] for n in names))
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{folder.base} cannot be read: {error}") from error
-    model = _build(config, _Ground(coordinates, axes, base, data.train.dtype))
-    template = jax.eval_shape(lambda: _untested_state(config, model, data.train))
+    train = data.samples.train
+    model = _build(config, _Ground(coordinates, axes, base, train.dtype))
+    template = jax.eval_shape(lambda: _untested_state(config, model, train))
     state = checkpoint.restore(folder.checkpoints, template, _of_training(config))
     return config, data, model, state
 
