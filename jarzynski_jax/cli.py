@@ -29,6 +29,7 @@ from jarzynski_jax.energies.gaussian_base import Covariance
 from jarzynski_jax.formatting import format_with_error, two_digits
 from jarzynski_jax.interruption import Interruption
 from jarzynski_jax.sharding import make_mesh
+from jarzynski_jax.shares import Shares
 from jarzynski_jax.training import TrainingDiverged
 
 _NOT_BELIEVED = 3
@@ -66,17 +67,21 @@ class Train:
 
     source: tyro.conf.Positional[str] = "digits"
     """What to train on: 'digits' (scikit-learn's 8x8 images), 'mnist', 'fashion-mnist', or the
-    path of a .npy or .npz file with an array of shape (n, d) or (n, h, w). Columns of a file
-    are measured from their means in their standard deviations (pixels in one for all of them),
-    so that nothing depends on their units; samples, pictures and the table are in those of the
-    file."""
+    path of a .npy or .npz file with an array of shape (n, d), or of images, (n, h, w) or
+    (n, h, w, channels). A .npz file holds it alone or as 'data', and may then hold 'labels':
+    integers, the class of each sample. Columns of a file are measured from their means in their
+    standard deviations (pixels in one for all of them), so that nothing depends on their units;
+    samples, pictures and the table are in those of the file."""
     data: Path | None = None
-    """Folder of MNIST's or Fashion-MNIST's IDX files, gzipped or not; without it they are
-    fetched from OpenML."""
+    """Folder of MNIST's or Fashion-MNIST's IDX files, gzipped or not, or of other grey images
+    and their labels in files of these names; without it they are fetched from OpenML."""
     classes: str = ""
-    """Labels to choose of these, such as 2,3,6; all if not given."""
+    """Labels to choose, such as 2,3,6, of MNIST, digits or a file with labels; all samples if
+    not given. With two or more of them the report tells their shares among the model's
+    samples."""
     proportions: str = ""
-    """Of the classes chosen, such as 4:2:1; equal if not given."""
+    """Of the classes chosen, such as 4:2:1; equal if not given. Samples beyond them are left
+    out."""
     shrink: int = 1
     """Average images over blocks of so many pixels a side."""
     out: Path | None = None
@@ -485,6 +490,26 @@ def _print_report(report: job.Report) -> None:
         print(f"The two bounds are {two_digits(abs(apart))} nats apart{agree}.")
     for doubt in bracket.doubts:
         print(f"NOT TO BE BELIEVED: {doubt}.")
+    if report.shares is not None:
+        _print_shares(report.shares, console)
+
+
+def _print_shares(shares: Shares, console: Console) -> None:
+    table = Table(title="Shares of the classes")
+    for name in ("class", "test data", "test data, classified", "model, classified"):
+        table.add_column(name, justify="right")
+    columns = shares.classes, shares.data, shares.classified, shares.model, shares.error
+    for label, data, classified, model, error in zip(*columns, strict=True):
+        table.add_row(
+            *(f"{label}", f"{data:.3f}", f"{classified:.3f}", format_with_error(model, error))
+        )
+    console.print(table)
+    print(
+        f"The classifier is right on {100 * shares.accuracy:.1f} % of the test data with their "
+        "noise; ± is over replicates.\n"
+        "Total variation between the model and the test data, both as classified: "
+        f"{format_with_error(*shares.total_variation)}."
+    )
 
 
 if __name__ == "__main__":

@@ -36,7 +36,13 @@ from jarzynski_jax.bounding import (
     check_annealing,
     path_from_base,
 )
-from jarzynski_jax.data import PrincipalAxes, Source, Split, StandardCoordinates
+from jarzynski_jax.data import (
+    LabelledSplit,
+    PrincipalAxes,
+    Source,
+    Split,
+    StandardCoordinates,
+)
 from jarzynski_jax.dynamics import Dynamics, kinetic_langevin, langevin
 from jarzynski_jax.energies import (
     MLP,
@@ -49,7 +55,7 @@ from jarzynski_jax.energies import (
 )
 from jarzynski_jax.energies import gaussian_base as gaussian
 from jarzynski_jax.kernels.preconditioning import preconditioner
-from jarzynski_jax.progress import show_shares
+from jarzynski_jax.progress import show_fraction
 from jarzynski_jax.run_folder import (
     ResultFiles,
     RunFolder,
@@ -58,6 +64,7 @@ from jarzynski_jax.run_folder import (
     write_json,
     write_whole,
 )
+from jarzynski_jax.shares import Shares, find_shares
 from jarzynski_jax.training.algorithm import TrainingAlgorithm, TrainingState
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
 
@@ -253,7 +260,7 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
     Parameters
     ----------
     data
-        Each part of shape ``(n, d)`` or ``(n, h, w)``.
+        Each part of shape ``(n, d)``, ``(n, h, w)`` or ``(n, h, w, channels)``.
     source
         Where they are from.
     **options
@@ -577,7 +584,7 @@ def resume(
     jarzynski_jax.training.TrainingDiverged
         If training went wrong.
     """
-    config, data, model, state = _restore(folder)
+    config, (data, _), model, state = _restore(folder)
     if checkpoint_every is not None:
         config = dataclasses.replace(config, checkpoint_every=checkpoint_every)
     return _fit(folder, config, model, state, data.train, mesh)
@@ -720,6 +727,9 @@ class Report(NamedTuple):
         With how many steps, walkers and replicates log Z was bounded.
     moves
         How the walkers moved.
+    shares
+        Of the classes among the model's annealed samples; None without at least two classes, or
+        without samples.
     """
 
     model: evaluation.Bracket
@@ -734,6 +744,7 @@ class Report(NamedTuple):
     log_volume: float
     annealing: Annealing
     moves: Moves
+    shares: Shares | None = None
 
 
 class Evaluation(NamedTuple):
@@ -841,10 +852,10 @@ def _evaluate(
     choose_files: Callable[[], ResultFiles],
 ) -> Evaluation:
     check_annealing(settings)
-    config, parts, model, state = _restore(folder, update)
+    config, (parts, labels), model, state = _restore(folder, update)
     # Forward, backward and backward from relaxed samples.
     num_steps = 3 * settings.replicates * settings.steps
-    with show_shares("bounding log Z", num_steps) as progress:
+    with show_fraction("bounding log Z", num_steps) as progress:
         bounds = bound_from_base(
             _keys(config).evaluation,
             model.ground.base,
@@ -883,6 +894,17 @@ def _evaluate(
     one_gaussian = evaluation.gaussian_cross_entropy(flat_train, flat_test, config.noise)
     paired = mixture - test_energies
     log_z = bracket.upper - float(np.mean(test_energies))
+    # End points of a replicate whose walkers all died are copies of one point.
+    end_points = bounds.end_points[np.isfinite(bounds.forward)]
+    shares = None
+    if labels is not None and len(np.unique(labels.train)) > 1 and len(end_points):
+        samples = data_lib.from_principal_axes(model.ground.axes, end_points)
+        shares = find_shares(
+            *(standard.train, labels.train, test, labels.test),
+            samples,
+            config.noise,
+            config.seed,
+        )
     report = Report(
         bracket,
         float(one_gaussian.mean()) + log_volume,
@@ -899,11 +921,10 @@ def _evaluate(
         log_volume,
         settings,
         _moves(config),
+        shares,
     )
     # Chosen at the end, for another evaluation may have ended in the meantime.
     files = choose_files()
-    # End points of a replicate whose walkers all died are copies of one point.
-    end_points = bounds.end_points[np.isfinite(bounds.forward)]
     if len(end_points):
         samples = model.ground.to_samples(_flatten_replicates(end_points))
         plotting.plot_samples(
@@ -989,7 +1010,7 @@ def sample(
     if out is not None:
         _check_out(out, overwrite)
     check_annealing(settings)
-    config, data, model, state = _restore(folder, update)
+    config, (data, _), model, state = _restore(folder, update)
     num_walkers = max(num_samples, settings.walkers)
     samples, num_alive = _anneal_samples(
         config, model, state.params, num_walkers, settings.steps
@@ -1045,7 +1066,7 @@ def _anneal_samples(
         samples = walkers.position[jax.random.permutation(keys[3], ancestors)]
         return samples, _count_living(walkers, info)
 
-    with show_shares("annealing walkers", num_steps) as progress:
+    with show_fraction("annealing walkers", num_steps) as progress:
         samples, num_alive = jax.device_get(run(progress))
     return model.ground.to_samples(samples), int(num_alive)
 
@@ -1078,20 +1099,20 @@ def _flatten_replicates(positions: np.ndarray) -> np.ndarray:
     return np.random.default_rng(0).permutation(flat)
 
 
-def _read_data(folder: RunFolder) -> tuple[Config, Split]:
+def _read_data(folder: RunFolder) -> tuple[Config, LabelledSplit]:
     config = _read_config(folder)
     source = Source(
         config.source, config.folder, config.classes, config.proportions, config.shrink
     )
-    data = data_lib.load_split(source)
-    if _fingerprint(data) != config.data_fingerprint:
+    data = data_lib.load_labelled_split(source)
+    if _fingerprint(data.samples) != config.data_fingerprint:
         raise ValueError(f"{config.source} has changed since the run in {folder.path} started")
     return config, data
 
 
 def _restore(
     folder: RunFolder, update: int | None = None
-) -> tuple[Config, Split, _Model, TrainingState]:
+) -> tuple[Config, LabelledSplit, _Model, TrainingState]:
     config, data = _read_data(folder)
     try:
         with np.load(folder.base) as arrays:
@@ -1105,8 +1126,9 @@ def _restore(
                 coordinates = StandardCoordinates(*(arrays[f"standard_{n}"] for n in names))
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{folder.base} cannot be read: {error}") from error
-    model = _build(config, _Ground(coordinates, axes, base, data.train.dtype))
-    template = jax.eval_shape(lambda: _untested_state(config, model, data.train))
+    train = data.samples.train
+    model = _build(config, _Ground(coordinates, axes, base, train.dtype))
+    template = jax.eval_shape(lambda: _untested_state(config, model, train))
     state = checkpoint.restore(folder.checkpoints, template, _of_training(config), update)
     return config, data, model, state
 

@@ -38,15 +38,17 @@ def plot_samples(
 ) -> None:
     """Draw data beside samples.
 
-    Images of shape ``(n, h, w)`` are drawn as such, a hundred of each; vectors as a histogram
-    (d = 1), in their own x and y (d = 2), or along the first two principal axes of the data.
+    Images are drawn as such, a hundred of each, in colour if they have channels; vectors as a
+    histogram (d = 1), in their own x and y (d = 2), or along the first two principal axes of
+    the data.
 
     Parameters
     ----------
     data
-        Shape ``(n, h, w)`` or ``(n, d)``, with the noise that the model was trained on.
+        Shape ``(n, h, w)``, ``(n, h, w, channels)`` with three or four of them, or ``(n, d)``;
+        with the noise that the model was trained on.
     samples
-        Shape ``(m, h, w)`` or ``(m, d)``, of equal weight.
+        Shape ``(m, ...)`` likewise, of equal weight.
     path
         The PNG file to write.
     denoise
@@ -60,7 +62,7 @@ def plot_samples(
     >>> path.is_file()
     True
     """
-    if data.ndim == 3:
+    if data.ndim > 2:
         figure = _draw_images(data[:_NUM_IMAGES], samples[:_NUM_IMAGES], denoise)
     else:
         figure, axes = _figure(2, 1, (9, 4.8))
@@ -81,23 +83,26 @@ def _draw_images(
         )
     figure, axes = _figure(2, len(rows), (9, 4.8 * len(rows)), squeeze=False)
     low, high = np.quantile(data, (0.01, 0.99))
+    extent = high - low if high > low else 1.0
     for (left, right), (title, images, other_title, others) in zip(axes, rows, strict=True):
         left.set_title(title)
         right.set_title(other_title)
         for axis, shown in ((left, images), (right, others)):
-            axis.imshow(_tile(shown, low), cmap="gray", vmin=low, vmax=high)
+            shades = np.clip((shown - low) / extent, 0, 1)
+            axis.imshow(_tile(shades), cmap="gray", vmin=0, vmax=1)
             axis.axis("off")
     return figure
 
 
-def _tile(images: np.ndarray, background: float) -> np.ndarray:
+def _tile(images: np.ndarray) -> np.ndarray:
     """Put images side by side with a line of one pixel between them."""
-    count, height, width = images.shape
+    count, height, width, *channels = images.shape
     num_rows = math.ceil(count / _NUM_COLUMNS)
-    padded = np.full((num_rows * _NUM_COLUMNS, height + 1, width + 1), background)
+    padded = np.zeros((num_rows * _NUM_COLUMNS, height + 1, width + 1, *channels))
     padded[:count, 1:, 1:] = images
-    grid = padded.reshape(num_rows, _NUM_COLUMNS, height + 1, width + 1)
-    return grid.swapaxes(1, 2).reshape(num_rows * (height + 1), -1)
+    grid = padded.reshape(num_rows, _NUM_COLUMNS, height + 1, width + 1, *channels)
+    rows = grid.swapaxes(1, 2)
+    return rows.reshape(num_rows * (height + 1), _NUM_COLUMNS * (width + 1), *channels)
 
 
 def _draw_histograms(axes: Any, titles: tuple[str, str], *arrays: np.ndarray) -> None:

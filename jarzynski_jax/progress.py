@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from jarzynski_jax import interruption
 
-__all__ = ["show_progress", "show_shares"]
+__all__ = ["show_fraction", "show_progress"]
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def show_progress(
 
 
 @contextmanager
-def show_shares(title: str, num_steps: int) -> Iterator[Callable[[float], None]]:
+def show_fraction(title: str, num_steps: int) -> Iterator[Callable[[float], None]]:
     """Show the progress of annealing, for its argument ``progress``.
 
     Parameters
@@ -94,7 +94,7 @@ def show_shares(title: str, num_steps: int) -> Iterator[Callable[[float], None]]
 
     Examples
     --------
-    >>> with show_shares("walking", 20) as progress:
+    >>> with show_fraction("walking", 20) as progress:
     ...     progress(0.5)
     ...     progress(0.5)
     walking: 10/20 steps
