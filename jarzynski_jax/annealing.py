@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.compiling import compiled_once
-from jarzynski_jax.dynamics import Dynamics, advance
+from jarzynski_jax.dynamics import Dynamics, advance, check_dynamics
 from jarzynski_jax.kernels import metropolis
 from jarzynski_jax.kernels.invariant import InvariantInfo
 from jarzynski_jax.kernels.kinetic import KineticInfo
@@ -111,6 +111,7 @@ def anneal(
     >>> float(abs(walkers.log_partition_function(end) + jnp.log(2))) < 0.1
     True
     """
+    check_dynamics(dynamics)
     # In the precision of the weights, or a path would change it on the way.
     times = check_times(times).astype(walkers.log_weights.dtype)
     check_ends(path, walkers.position, is_strict=False)
@@ -184,6 +185,7 @@ def relax(
     >>> bool(abs(jnp.var(x) - 1) < 0.3), bool(rate > 0.9)
     (True, True)
     """
+    check_dynamics(dynamics)
     return _relax(rng_key, positions, logdensity_fn, dynamics, num_steps)
 
 
@@ -242,7 +244,9 @@ def work(
     rng_key
         A key of ``jax.random``.
     first_positions
-        Exact, independent samples of ``path(0)``, leading axis n.
+        Exact, independent samples of ``path(0)``, leading axis n. Of a state that is one well
+        of several, samples of that well alone: those that were left in or fell into others
+        shift ΔF, and no doubt of :mod:`~jarzynski_jax.free_energy` tells.
     last_positions
         Independent samples of ``path(times[-1])``, leading axis m.
     path
@@ -284,9 +288,11 @@ def work(
     True
     """
     times = check_times(times, is_ascending=True)
+    check_dynamics(dynamics)
     if reverse_dynamics is None:
         _check_undoes_itself(first_positions, path, dynamics)
         reverse_dynamics = dynamics
+    check_dynamics(reverse_dynamics)
     check_ends(path, first_positions, is_strict=False)
     return _work(
         rng_key, first_positions, last_positions, path, times, dynamics, reverse_dynamics
@@ -399,7 +405,8 @@ def log_partition_bounds(
         How the walkers move and resample.
     num_steps
         K, steps of equal length along the path, each way. From a prior to a posterior that is
-        much narrower they are ill spent; give ``times`` then.
+        much narrower they are ill spent; give ``times`` then, as
+        :func:`~jarzynski_jax.schedules.anneal_adaptively` finds them.
     relaxed
         Samples of ``path(1)`` found without the forward runs, in the shape of ``positions``.
     times
@@ -434,6 +441,7 @@ def log_partition_bounds(
     >>> bounds.forward.shape, bounds.backward.shape
     ((2,), (2,))
     """
+    check_dynamics(dynamics)
     times = _schedule(num_steps, times)
     positions = _by_replicate(positions, num_replicates)
     if relaxed is not None:

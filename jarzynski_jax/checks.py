@@ -14,6 +14,7 @@ from flax import linen, nnx
 
 __all__ = [
     "accepts",
+    "argument_names",
     "check_energy",
     "check_kernel",
     "check_kernel_init",
@@ -111,7 +112,7 @@ def check_resampler(resampler: Any) -> None:
         name = getattr(resampler, "__name__", repr(resampler))
         raise ValueError(
             f"a resampler of walkers must take (rng_key, log_weights); {name} takes "
-            f"{inspect.signature(resampler)}: write resampling.adaptive({name}, "
+            f"({', '.join(argument_names(resampler))}): write resampling.adaptive({name}, "
             "ess_threshold=0.5)"
         )
 
@@ -203,6 +204,27 @@ def accepts(fn: Callable, num_args: int) -> bool:
     except TypeError:
         return False
     return True
+
+
+def argument_names(fn: Callable) -> list[str]:
+    """Names of a function's arguments, in their order.
+
+    Parameters
+    ----------
+    fn
+        A function with a signature.
+
+    Returns
+    -------
+    list[str]
+        All of them.
+
+    Examples
+    --------
+    >>> argument_names(lambda x, y=0: x)
+    ['x', 'y']
+    """
+    return list(inspect.signature(fn).parameters)
 
 
 def _check_function(value: Any, what: str, signature: str) -> None:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jarzynski_jax.annealing import LogPartitionBounds
-from jarzynski_jax.checks import check_known
+from jarzynski_jax.checks import check_energy, check_known
 from jarzynski_jax.formatting import disbelief, format_with_error
 from jarzynski_jax.types import Array, EnergyFn, Params
 
@@ -369,6 +369,7 @@ def posterior_mean(
     >>> posterior_mean(energy_fn, 2.0, np.ones((1, 3), np.float32), 1.0).tolist()
     [[0.5, 0.5, 0.5]]
     """
+    check_energy(energy_fn)
     return noisy - noise_scale**2 * np.asarray(_slopes(energy_fn, params, noisy))
 
 

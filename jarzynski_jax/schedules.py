@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.compiling import compiled_once
-from jarzynski_jax.dynamics import Dynamics, advance
+from jarzynski_jax.dynamics import Dynamics, advance, check_dynamics
 from jarzynski_jax.kernels.arithmetic import lift
 from jarzynski_jax.paths import Path, check_ends
 from jarzynski_jax.types import Array, PRNGKey
@@ -115,6 +115,7 @@ def anneal_adaptively(
         )
     if max_steps < 1:
         raise ValueError(f"max_steps must be at least 1; got {max_steps}")
+    check_dynamics(dynamics)
     check_ends(path, walkers.position, is_strict=False)
     return _anneal_adaptively(rng_key, walkers, path, dynamics, threshold, max_steps)
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jarzynski_jax.checks import check_energy
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
 
 __all__ = [
@@ -293,6 +294,7 @@ def exact_start(
     >>> positions.shape
     (16, 2)
     """
+    check_energy(energy_fn)
     positions = sample(rng_key, base, num_walkers)
     expected = jax.jit(jax.vmap(lambda x: energy(base, x)))(positions)
     actual = jax.jit(jax.vmap(energy_fn, (None, 0)))(params, positions)

@@ -78,7 +78,7 @@ def contrastive_divergence(
         return _advance_unweighted(key_move, restarted, target, dynamics, energy_sums)
 
     sampler = NegativeSampler(_start_from_data(dynamics), step)
-    data_gradient = energy_of_data(energy_fn, dynamics.block_size)
+    data_gradient = energy_of_data(energy_fn, dynamics)
     return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler)
 
 
@@ -115,7 +115,7 @@ def persistent_contrastive_divergence(
     True
     """
     sampler = NegativeSampler(_start_from_data(dynamics), _persistent_step(dynamics))
-    data_gradient = energy_of_data(energy_fn, dynamics.block_size)
+    data_gradient = energy_of_data(energy_fn, dynamics)
     return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler)
 
 
@@ -153,7 +153,7 @@ def unweighted(
     True
     """
     sampler = NegativeSampler(start_from_model(dynamics), _persistent_step(dynamics))
-    data_gradient = energy_of_data(energy_fn, dynamics.block_size)
+    data_gradient = energy_of_data(energy_fn, dynamics)
     return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler)
 
 

@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jarzynski_jax import checkpoint
+from jarzynski_jax.checks import check_known
 from jarzynski_jax.data import as_samples, draw_batch
 from jarzynski_jax.sharding import spread_data, spread_key, spread_state, state_shardings
 from jarzynski_jax.training.algorithm import Metrics, TrainingAlgorithm, TrainingState
@@ -98,7 +99,8 @@ def fit(
 
     The random numbers of an update follow from ``rng_key`` and the number of the update
     alone. So going on from a restored state gives bit for bit what an uninterrupted run
-    gives.
+    gives. Calls with the same algorithm, shapes and settings compile once: make the algorithm
+    once, and keep it.
 
     Parameters
     ----------
@@ -149,7 +151,8 @@ def fit(
     ValueError
         If a number is not positive, the state has more updates than ``num_steps``, or the
         folder's last checkpoint is of another update than the state; or data are not finite,
-        no real numbers, or vary by less than their precision can hold.
+        no real numbers, or vary by less than their precision can hold; or inside ``jax.jit`` or
+        ``jax.vmap``, where ``algorithm.step`` can be scanned.
     TrainingDiverged
         If trouble was seen; the last checkpoint before it stays.
 
@@ -167,6 +170,7 @@ def fit(
     >>> int(result.state.step), result.metrics.gradient_norm.shape
     (100, (100,))
     """
+    check_known("training.fit", (rng_key, state, data))
     for name, value in (
         ("num_steps", num_steps),
         ("batch_size", batch_size),
@@ -186,7 +190,7 @@ def fit(
     if mesh is not None:
         state, data = spread_state(state, mesh), spread_data(data, mesh)
         rng_key = spread_key(rng_key, mesh)
-    run_chunk = _compile(algorithm, batch_size, noise_scale, mesh)
+    run_chunk = _compile(algorithm, batch_size, float(noise_scale), mesh)
     take_fresh = _compile_refresh(refresh, mesh)
     record = _Record(folder, config or {}, checkpoint_every, state)
     chunks: list[ChunkSummary] = []
@@ -214,6 +218,7 @@ def fit(
     return FitResult(state, _concatenate(collected), is_interrupted=step < num_steps)
 
 
+@lru_cache(maxsize=8)  # so that a second run of the same algorithm compiles nothing
 def _compile(
     algorithm: TrainingAlgorithm, batch_size: int, noise_scale: float, mesh: Mesh | None
 ) -> Callable:
@@ -234,6 +239,7 @@ def _compile(
     return run_chunk
 
 
+@lru_cache(maxsize=8)
 def _compile_refresh(refresh: Refresh | None, mesh: Mesh | None) -> Callable:
     def take_fresh(rng_key: PRNGKey, state: TrainingState) -> TrainingState:
         assert refresh is not None

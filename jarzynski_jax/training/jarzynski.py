@@ -73,7 +73,7 @@ def jarzynski(
         del batch
         return advance_and_resample(rng_key, walkers, target, dynamics, energy_sums)
 
-    data_gradient = energy_of_data(energy_fn, dynamics.block_size)
+    data_gradient = energy_of_data(energy_fn, dynamics)
     sampler = NegativeSampler(start_from_model(dynamics), step)
     return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler)
 
@@ -153,6 +153,6 @@ def jarzynski_pool(
         )
         return walkers_lib.put(pool, indices, block), negatives
 
-    data_gradient = energy_of_data(energy_fn, dynamics.block_size)
+    data_gradient = energy_of_data(energy_fn, dynamics)
     sampler = NegativeSampler(init, step)
     return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler)
