@@ -91,8 +91,8 @@ def invariant_kernel(algorithm: Any, **options: Any) -> Kernel:
         )
     if not accepts(algorithm.init, 2):
         raise ValueError(
-            "a BlackJAX sampler must start by init(position, logdensity_fn), as MALA, HMC, NUTS "
-            "and random walks do; the init of this one takes "
+            "a BlackJAX sampler must start by init(position, logdensity_fn), as MALA, HMC "
+            "and NUTS do; the init of this one takes "
             f"({', '.join(argument_names(algorithm.init))}), so it does not fit"
         )
     to_build = set(options) & set(argument_names(algorithm.build_kernel))
