@@ -347,5 +347,5 @@ def test_parameters_by_name_are_those_by_position():
         key, state, target, 0.3, jnp.ones(2), 4
     )
     np.testing.assert_array_equal(moved.position, expected.position)
-    with pytest.raises(ValueError, match="'step_size', .* where it moves; got .'stepsize'"):
+    with pytest.raises(ValueError, match=r"'step_size', .* where it moves; got .'stepsize'"):
         adapters.invariant_kernel(blackjax.hmc, stepsize=0.3)

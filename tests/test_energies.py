@@ -21,6 +21,7 @@ from jarzynski_jax.energies import (
     fit_gaussian_base,
     functional,
     gaussian_base,
+    make_gaussian_base,
     mixture,
 )
 from jarzynski_jax.kernels import ula
@@ -593,7 +594,7 @@ def test_base_of_a_mean_and_a_covariance(covariance):
     base = make_gaussian_base(np.array([1.0, -2.0], np.float32), covariance)
     matrix = np.asarray(covariance)
     matrix = matrix if matrix.ndim == 2 else np.diag(matrix * np.ones(2))
-    gaussian = stats.multivariate_normal([1.0, -2.0], matrix)
+    gaussian = multivariate_normal([1.0, -2.0], matrix)
     x = np.array([0.5, 3.0], np.float32)
     logdensity = -gaussian_base.energy(base, x) - gaussian_base.log_partition_function(base)
     assert float(logdensity) == pytest.approx(gaussian.logpdf(x), rel=1e-5)

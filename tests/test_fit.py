@@ -278,7 +278,7 @@ def test_walkers_do_not_start_from_data_with_gaps(build):
     algorithm = build(_energy, optax.sgd(0.1), langevin(0.1))
     data = DATA.at[7, 1].set(jnp.nan)
     params = {"mean": jnp.zeros(2)}
-    with pytest.raises(ValueError, match="1 of 300 samples are not.*index 7"):
+    with pytest.raises(ValueError, match=r"1 of 300 samples are not.*index 7"):
         algorithm.init(KEY, params, DATA, data, LOG_Z)
     # Traced data cannot be looked at.
     state = jax.jit(lambda data: algorithm.init(KEY, params, DATA, data, LOG_Z))(DATA)
