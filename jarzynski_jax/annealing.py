@@ -6,6 +6,9 @@ samples of the last density along the reversed path, it estimates :math:`Z_0/Z_1
 :math:`E[\log Z_0 - \log \widehat{Z_0/Z_1}] \ge \log Z_1`. The gap between the two tells how
 far either can be trusted.
 
+Called outside ``jax.jit``, these functions compile once for the same functions, shapes and
+numbers of Python: keep paths and dynamics, for those made anew are another program.
+
 The upper bound is as good as its samples of the last density. Those are had in two ways, and
 both are reported: the end points of the forward run, which cannot show a mode that the
 forward run missed, and samples relaxed from elsewhere, say from data.
@@ -93,8 +96,8 @@ def anneal(
     Raises
     ------
     ValueError
-        If ``times`` is not of shape ``(K,)``, K ≥ 1, not monotone or outside [0, 1], or an end
-        of the path makes no sense where the walkers stand.
+        If ``times`` is not of shape ``(K,)``, K ≥ 1, not monotone or outside [0, 1], an end of
+        the path makes no sense where the walkers stand, or the dynamics are none.
 
     Examples
     --------
@@ -174,7 +177,7 @@ def relax(
     Raises
     ------
     ValueError
-        If the kernel is one that cannot be Metropolis-adjusted.
+        If the kernel is one that cannot be Metropolis-adjusted, or the dynamics are none.
 
     Examples
     --------
@@ -270,8 +273,8 @@ def work(
     Raises
     ------
     ValueError
-        If the times do not ascend, or the kernel is one that does not undo itself and no
-        ``reverse_dynamics`` are given.
+        If the times do not ascend, the dynamics are none, or the kernel is one that does not
+        undo itself and no ``reverse_dynamics`` are given.
 
     Examples
     --------
@@ -425,8 +428,8 @@ def log_partition_bounds(
     ------
     ValueError
         If ``num_steps`` is below one, not one of ``num_steps`` and ``times`` is given, an end
-        of the path makes no sense, or ``positions`` look like one ensemble of vectors rather
-        than replicates.
+        of the path makes no sense, ``positions`` look like one ensemble of vectors rather than
+        replicates, or the dynamics are none.
 
     Examples
     --------

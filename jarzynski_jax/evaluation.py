@@ -362,6 +362,11 @@ def posterior_mean(
         In the shape of the samples. Reference: Tweedie's formula; Efron, *J. Am. Stat. Assoc.*
         106 (2011) 1602.
 
+    Raises
+    ------
+    ValueError
+        If the energy is a module of Flax, or no function.
+
     Examples
     --------
     >>> import jax.numpy as jnp

@@ -91,8 +91,8 @@ def anneal_adaptively(
     Raises
     ------
     ValueError
-        If the threshold is not between 0 and 1, ``max_steps`` below one, or an end of the path
-        makes no sense where the walkers stand.
+        If the threshold is not between 0 and 1, ``max_steps`` below one, an end of the path
+        makes no sense where the walkers stand, or the dynamics are none.
 
     Examples
     --------

@@ -326,7 +326,7 @@ def exact_start(
     ------
     ValueError
         If the energy of the samples is not the base's: then they would not be samples of
-        the model, and every weight after them would be wrong.
+        the model, and every weight after them would be wrong. Or if it is a module of Flax.
 
     Examples
     --------

@@ -52,6 +52,11 @@ def contrastive_divergence(
         ``(init, step)``. N walkers, as many as there are ``positions``, start from random
         members of the mini-batch.
 
+    Raises
+    ------
+    ValueError
+        If the energy is a module of Flax, or the dynamics are none.
+
     Examples
     --------
     >>> import jax, jax.numpy as jnp, optax
@@ -102,6 +107,11 @@ def persistent_contrastive_divergence(
         ``(init, step)``. N walkers, as many as there are ``positions``, start from random
         members of the data.
 
+    Raises
+    ------
+    ValueError
+        If the energy is a module of Flax, or the dynamics are none.
+
     Examples
     --------
     >>> import jax, jax.numpy as jnp, optax
@@ -140,6 +150,11 @@ def unweighted(
     -------
     TrainingAlgorithm
         ``(init, step)``.
+
+    Raises
+    ------
+    ValueError
+        If the energy is a module of Flax, or the dynamics are none.
 
     Examples
     --------

@@ -47,6 +47,11 @@ def jarzynski(
     TrainingAlgorithm
         ``(init, step)``.
 
+    Raises
+    ------
+    ValueError
+        If the energy is a module of Flax, or the dynamics are none.
+
     Examples
     --------
     >>> import jax, jax.numpy as jnp, optax
@@ -107,6 +112,11 @@ def jarzynski_pool(
     -------
     TrainingAlgorithm
         ``(init, step)``; ``init`` raises a ``ValueError`` if N' > N.
+
+    Raises
+    ------
+    ValueError
+        If the energy is a module of Flax, or the dynamics are none.
 
     Examples
     --------

@@ -79,7 +79,7 @@ def refresh_along_path(
     Raises
     ------
     ValueError
-        If a number is below one.
+        If a number is below one, or the dynamics are none.
 
     Examples
     --------
@@ -154,7 +154,7 @@ def refresh_from_base(
     Raises
     ------
     ValueError
-        If a number is below one.
+        If a number is below one, or the dynamics are none.
 
     Examples
     --------
