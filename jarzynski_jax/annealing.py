@@ -6,6 +6,9 @@ samples of the last density along the reversed path, it estimates :math:`Z_0/Z_1
 :math:`E[\log Z_0 - \log \widehat{Z_0/Z_1}] \ge \log Z_1`. The gap between the two tells how
 far either can be trusted.
 
+Called outside ``jax.jit``, these functions compile once for the same functions, shapes and
+numbers of Python: keep paths and dynamics, for those made anew are another program.
+
 The upper bound is as good as its samples of the last density. Those are had in two ways, and
 both are reported: the end points of the forward run, which cannot show a mode that the
 forward run missed, and samples relaxed from elsewhere, say from data.
@@ -24,7 +27,7 @@ import numpy as np
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.compiling import compiled_once
-from jarzynski_jax.dynamics import Dynamics, advance
+from jarzynski_jax.dynamics import Dynamics, advance, check_dynamics
 from jarzynski_jax.kernels import metropolis
 from jarzynski_jax.kernels.invariant import InvariantInfo
 from jarzynski_jax.kernels.kinetic import KineticInfo
@@ -105,8 +108,8 @@ def anneal(
     Raises
     ------
     ValueError
-        If ``times`` is not of shape ``(K,)``, K ≥ 1, not monotone or outside [0, 1], or an end
-        of the path makes no sense where the walkers stand.
+        If ``times`` is not of shape ``(K,)``, K ≥ 1, not monotone or outside [0, 1], an end of
+        the path makes no sense where the walkers stand, or the dynamics are none.
 
     Examples
     --------
@@ -123,6 +126,7 @@ def anneal(
     >>> float(abs(walkers.log_partition_function(end) + jnp.log(2))) < 0.1
     True
     """
+    check_dynamics(dynamics)
     # In the precision of the weights, or a path would change it on the way.
     times = check_times(times).astype(walkers.log_weights.dtype)
     check_ends(path, walkers.position, is_strict=False)
@@ -219,7 +223,7 @@ def relax(
     Raises
     ------
     ValueError
-        If the kernel is one that cannot be Metropolis-adjusted.
+        If the kernel is one that cannot be Metropolis-adjusted, or the dynamics are none.
 
     Examples
     --------
@@ -230,6 +234,7 @@ def relax(
     >>> bool(abs(jnp.var(x) - 1) < 0.3), bool(rate > 0.9)
     (True, True)
     """
+    check_dynamics(dynamics)
     return _relax(rng_key, positions, logdensity_fn, dynamics, num_steps, progress)
 
 
@@ -290,7 +295,9 @@ def work(
     rng_key
         A key of ``jax.random``.
     first_positions
-        Exact, independent samples of ``path(0)``, leading axis n.
+        Exact, independent samples of ``path(0)``, leading axis n. Of a state that is one well
+        of several, samples of that well alone: those that were left in or fell into others
+        shift ΔF, and no doubt of :mod:`~jarzynski_jax.free_energy` tells.
     last_positions
         Independent samples of ``path(times[-1])``, leading axis m.
     path
@@ -314,8 +321,8 @@ def work(
     Raises
     ------
     ValueError
-        If the times do not ascend, or the kernel is one that does not undo itself and no
-        ``reverse_dynamics`` are given.
+        If the times do not ascend, the dynamics are none, or the kernel is one that does not
+        undo itself and no ``reverse_dynamics`` are given.
 
     Examples
     --------
@@ -332,9 +339,11 @@ def work(
     True
     """
     times = check_times(times, is_ascending=True)
+    check_dynamics(dynamics)
     if reverse_dynamics is None:
         _check_undoes_itself(first_positions, path, dynamics)
         reverse_dynamics = dynamics
+    check_dynamics(reverse_dynamics)
     check_ends(path, first_positions, is_strict=False)
     return _work(
         rng_key, first_positions, last_positions, path, times, dynamics, reverse_dynamics
@@ -448,7 +457,8 @@ def log_partition_bounds(
         How the walkers move and resample.
     num_steps
         K, steps of equal length along the path, each way. From a prior to a posterior that is
-        much narrower they are ill spent; give ``times`` then.
+        much narrower they are ill spent; give ``times`` then, as
+        :func:`~jarzynski_jax.schedules.anneal_adaptively` finds them.
     relaxed
         Samples of ``path(1)`` found without the forward runs, in the shape of ``positions``.
     times
@@ -469,8 +479,8 @@ def log_partition_bounds(
     ------
     ValueError
         If ``num_steps`` is below one, not one of ``num_steps`` and ``times`` is given, an end
-        of the path makes no sense, or ``positions`` look like one ensemble of vectors rather
-        than replicates.
+        of the path makes no sense, ``positions`` look like one ensemble of vectors rather than
+        replicates, or the dynamics are none.
 
     Examples
     --------
@@ -485,6 +495,7 @@ def log_partition_bounds(
     >>> bounds.forward.shape, bounds.backward.shape
     ((2,), (2,))
     """
+    check_dynamics(dynamics)
     times = _schedule(num_steps, times)
     positions = _by_replicate(positions, num_replicates)
     if relaxed is not None:

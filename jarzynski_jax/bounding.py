@@ -14,6 +14,7 @@ import jax
 
 from jarzynski_jax import annealing
 from jarzynski_jax.annealing import LogPartitionBounds
+from jarzynski_jax.checks import check_energy
 from jarzynski_jax.data import draw_batch
 from jarzynski_jax.dynamics import Dynamics
 from jarzynski_jax.energies import gaussian_base
@@ -101,6 +102,11 @@ def path_from_base(base: GaussianBase, energy_fn: EnergyFn, params: Params) -> P
     Path
         ``path(t) -> logdensity_fn``.
 
+    Raises
+    ------
+    ValueError
+        If the energy is a module of Flax, or no function.
+
     Examples
     --------
     >>> import jax.numpy as jnp
@@ -109,6 +115,7 @@ def path_from_base(base: GaussianBase, energy_fn: EnergyFn, params: Params) -> P
     >>> float(path(0.5)(jnp.ones(1)))
     -1.0
     """
+    check_energy(energy_fn)
     return geometric_path(
         lambda x: -gaussian_base.energy(base, x), lambda x: -energy_fn(params, x)
     )

@@ -13,6 +13,8 @@ import jax
 import numpy as np
 
 from jarzynski_jax.annealing import LogPartitionBounds
+from jarzynski_jax.checks import check_energy, check_known
+from jarzynski_jax.formatting import disbelief, format_with_error
 from jarzynski_jax.types import Array, EnergyFn, Params
 
 __all__ = [
@@ -36,7 +38,7 @@ _MIN_STEP_LOSS = 0.3
 
 
 class Bracket(NamedTuple):
-    """A cross entropy, or log Z itself, between two bounds, in nats.
+    """A cross entropy, or log Z itself, between two bounds, in nats; ``print`` shows it.
 
     lower
         The forward estimate of log Z; of a cross entropy, with the mean energy of the test
@@ -63,13 +65,20 @@ class Bracket(NamedTuple):
     test_error: float
     doubts: tuple[str, ...]
 
+    def __str__(self) -> str:
+        """The two bounds with the errors of log Z, and a line for each doubt."""
+        lower = format_with_error(self.lower, self.lower_error)
+        upper = format_with_error(self.upper, self.upper_error)
+        return "\n".join([f"{lower} to {upper} nats", *map(disbelief, self.doubts)])
+
 
 def _mean_and_error(estimates: Any) -> tuple[float, float]:
     """Mean and its standard error; one value has no known error."""
     values = np.asarray(estimates, np.float64)
     count = len(values)
-    error = float(np.std(values, ddof=1) / math.sqrt(count)) if count > 1 else math.inf
-    return float(np.mean(values)), error
+    with np.errstate(invalid="ignore"):  # of infinities there is no spread: it is NaN
+        error = float(np.std(values, ddof=1) / math.sqrt(count)) if count > 1 else math.inf
+        return float(np.mean(values)), error
 
 
 def bracket(
@@ -94,7 +103,13 @@ def bracket(
     Returns
     -------
     Bracket
-        With the doubts of :func:`log_partition_bracket`, and a value below the floor.
+        With the doubts of :func:`log_partition_bracket`, energies that are not finite, and a
+        value below the floor.
+
+    Raises
+    ------
+    ValueError
+        Inside ``jax.jit`` or ``jax.vmap``: it looks at values.
 
     Examples
     --------
@@ -103,13 +118,19 @@ def bracket(
     >>> info = AnnealingInfo(*(np.ones((2, 5)) for _ in range(4)))
     >>> log_z = np.array([1.0, 1.1])
     >>> bounds = LogPartitionBounds(log_z, log_z + 2, None, None, info)
-    >>> bracket(np.array([4.0, 4.0]), bounds).doubts
-    ('the bounds are 2.0 nats apart; more annealing steps would bring them together',)
+    >>> print(bracket(np.array([4.0, 4.0]), bounds))
+    5.050 ± 0.050 to 7.050 ± 0.050 nats
+    not to be believed: the bounds are 2.0 nats apart; more annealing steps would bring them
+    together
     """
+    check_known("evaluation.bracket", energies)
     energy, test_error = _mean_and_error(energies)
     log_z = log_partition_bracket(bounds, tolerance)
     lower, upper = energy + log_z.lower, energy + log_z.upper
     doubts = log_z.doubts
+    num_bad = int(np.sum(~np.isfinite(energies)))
+    if num_bad:
+        doubts = (f"{num_bad} of {len(energies)} test energies are not finite", *doubts)
     if entropy_floor is not None and min(lower, upper) < entropy_floor:
         below = (
             f"a bound is below the entropy of the noise, {entropy_floor:.1f} nats, which no "
@@ -147,6 +168,11 @@ def log_partition_bracket(bounds: LogPartitionBounds, tolerance: float = 0.5) ->
         is missing), with one replicate, whose error nobody knows, beyond what is tolerated;
         walkers lost by their own moves; a collapsed forward run. Each says what to try.
 
+    Raises
+    ------
+    ValueError
+        Inside ``jax.jit`` or ``jax.vmap``: it looks at values.
+
     Examples
     --------
     >>> import numpy as np
@@ -157,6 +183,7 @@ def log_partition_bracket(bounds: LogPartitionBounds, tolerance: float = 0.5) ->
     >>> round(found.lower, 2), round(found.upper, 2), found.doubts
     (1.05, 1.15, ())
     """
+    check_known("evaluation.log_partition_bracket", bounds)
     forward, forward_error = _mean_and_error(bounds.forward)
     backward = {"the forward run's end points": (0.1, *_mean_and_error(bounds.backward))}
     relaxed = None
@@ -336,6 +363,11 @@ def posterior_mean(
         In the shape of the samples. Reference: Tweedie's formula; Efron, *J. Am. Stat. Assoc.*
         106 (2011) 1602.
 
+    Raises
+    ------
+    ValueError
+        If the energy is a module of Flax, or no function.
+
     Examples
     --------
     >>> import jax.numpy as jnp
@@ -343,6 +375,7 @@ def posterior_mean(
     >>> posterior_mean(energy_fn, 2.0, np.ones((1, 3), np.float32), 1.0).tolist()
     [[0.5, 0.5, 0.5]]
     """
+    check_energy(energy_fn)
     return noisy - noise_scale**2 * np.asarray(_slopes(energy_fn, params, noisy))
 
 

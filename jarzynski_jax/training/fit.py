@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jarzynski_jax import checkpoint, interruption
+from jarzynski_jax.checks import check_known
 from jarzynski_jax.data import as_samples, draw_batch
 from jarzynski_jax.progress import show_progress
 from jarzynski_jax.sharding import spread_data, spread_key, spread_state, state_shardings
@@ -128,7 +129,8 @@ def fit(
 
     The random numbers of an update follow from ``rng_key`` and the number of the update
     alone. So going on from a restored state gives bit for bit what an uninterrupted run
-    gives.
+    gives. Calls with the same algorithm, shapes and settings compile once: make the algorithm
+    once, and keep it.
 
     Ctrl-C ends it within about a second, or one update if that takes longer. A second one
     interrupts at once if nothing would be lost, a third one in any case.
@@ -183,7 +185,8 @@ def fit(
     ValueError
         If a number is not positive, the state has more updates than ``num_steps``, or the
         folder's last checkpoint is of another update than the state; or data are not finite,
-        no real numbers, or vary by less than their precision can hold.
+        no real numbers, or vary by less than their precision can hold; or inside ``jax.jit`` or
+        ``jax.vmap``, where ``algorithm.step`` can be scanned.
     TrainingDiverged
         If trouble was seen; the last checkpoint before it stays.
 
@@ -201,6 +204,7 @@ def fit(
     >>> int(result.state.step), result.metrics.gradient_norm.shape
     (100, (100,))
     """
+    check_known("training.fit", (rng_key, state, data))
     for name, value in (
         ("num_steps", num_steps),
         ("batch_size", batch_size),
@@ -220,7 +224,7 @@ def fit(
     if mesh is not None:
         state, data = spread_state(state, mesh), spread_data(data, mesh)
         rng_key = spread_key(rng_key, mesh)
-    run_piece = _compile(algorithm, batch_size, noise_scale, mesh)
+    run_piece = _compile(algorithm, batch_size, float(noise_scale), mesh)
     take_fresh = _compile_refresh(refresh, mesh)
     record = _Record(folder, config or {}, checkpoint_every, state, watch)
     chunks: list[ChunkSummary] = []
@@ -270,6 +274,7 @@ def fit(
     return FitResult(state, _concatenate(collected), is_interrupted=step < num_steps)
 
 
+@lru_cache(maxsize=8)  # so that a second run of the same algorithm compiles nothing
 def _compile(
     algorithm: TrainingAlgorithm, batch_size: int, noise_scale: float, mesh: Mesh | None
 ) -> Callable:
@@ -288,19 +293,18 @@ def _compile(
                 state = jax.lax.with_sharding_constraint(state, state_shardings(state, mesh))
             return state, metrics
 
-        def update_and_keep(
-            i: Array, carry: tuple[TrainingState, Metrics]
-        ) -> tuple[TrainingState, Metrics]:
-            state, metrics = update(carry[0])
-            return state, jax.tree.map(lambda kept, one: kept.at[i].set(one), carry[1], metrics)
-
         _, one = jax.eval_shape(update, state)
-        empty = jax.tree.map(lambda leaf: jnp.zeros((longest, *leaf.shape), leaf.dtype), one)
-        return jax.lax.fori_loop(0, length, update_and_keep, (state, empty))
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), one)
+
+        def update_or_stay(state: TrainingState, i: Array) -> tuple[TrainingState, Metrics]:
+            return jax.lax.cond(i < length, update, lambda state: (state, nothing), state)
+
+        return jax.lax.scan(update_or_stay, state, jnp.arange(longest))
 
     return run_piece
 
 
+@lru_cache(maxsize=8)
 def _compile_refresh(refresh: Refresh | None, mesh: Mesh | None) -> Callable:
     def take_fresh(rng_key: PRNGKey, state: TrainingState) -> TrainingState:
         assert refresh is not None
