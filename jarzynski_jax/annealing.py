@@ -6,6 +6,9 @@ samples of the last density along the reversed path, it estimates :math:`Z_0/Z_1
 :math:`E[\log Z_0 - \log \widehat{Z_0/Z_1}] \ge \log Z_1`. The gap between the two tells how
 far either can be trusted.
 
+Called outside ``jax.jit``, these functions compile once for the same functions, shapes and
+numbers of Python: keep paths and dynamics, for those made anew are another program.
+
 The upper bound is as good as its samples of the last density. Those are had in two ways, and
 both are reported: the end points of the forward run, which cannot show a mode that the
 forward run missed, and samples relaxed from elsewhere, say from data.
@@ -14,14 +17,17 @@ References: Neal, *Annealed importance sampling*, 2001; Grosse, Ghahramani and A
 *Sandwiching the marginal likelihood using bidirectional Monte Carlo*, 2015.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.compiling import compiled_once
-from jarzynski_jax.dynamics import Dynamics, advance
+from jarzynski_jax.dynamics import Dynamics, advance, check_dynamics
 from jarzynski_jax.kernels import metropolis
 from jarzynski_jax.kernels.invariant import InvariantInfo
 from jarzynski_jax.kernels.kinetic import KineticInfo
@@ -67,7 +73,13 @@ class AnnealingInfo(NamedTuple):
 
 
 def anneal(
-    rng_key: PRNGKey, walkers: Walkers, path: Path, times: Array, dynamics: Dynamics
+    rng_key: PRNGKey,
+    walkers: Walkers,
+    path: Path,
+    times: Array,
+    dynamics: Dynamics,
+    *,
+    progress: Callable[[float], None] | None = None,
 ) -> tuple[Walkers, AnnealingInfo]:
     """Take walkers along a path of densities.
 
@@ -84,6 +96,9 @@ def anneal(
         [0, 1]. Forward they end at 1, backward at 0.
     dynamics
         How the walkers move and resample.
+    progress
+        Called some fifty times on the way, with the share of the steps that were made since
+        the call before. (Give the same function at each call, for another is compiled anew.)
 
     Returns
     -------
@@ -93,8 +108,8 @@ def anneal(
     Raises
     ------
     ValueError
-        If ``times`` is not of shape ``(K,)``, K ≥ 1, not monotone or outside [0, 1], or an end
-        of the path makes no sense where the walkers stand.
+        If ``times`` is not of shape ``(K,)``, K ≥ 1, not monotone or outside [0, 1], an end of
+        the path makes no sense where the walkers stand, or the dynamics are none.
 
     Examples
     --------
@@ -111,15 +126,21 @@ def anneal(
     >>> float(abs(walkers.log_partition_function(end) + jnp.log(2))) < 0.1
     True
     """
+    check_dynamics(dynamics)
     # In the precision of the weights, or a path would change it on the way.
     times = check_times(times).astype(walkers.log_weights.dtype)
     check_ends(path, walkers.position, is_strict=False)
-    return _anneal(rng_key, walkers, path, times, dynamics)
+    return _anneal(rng_key, walkers, path, times, dynamics, progress)
 
 
 @compiled_once
 def _anneal(
-    rng_key: PRNGKey, walkers: Walkers, path: Path, times: Array, dynamics: Dynamics
+    rng_key: PRNGKey,
+    walkers: Walkers,
+    path: Path,
+    times: Array,
+    dynamics: Dynamics,
+    progress: Callable[[float], None] | None,
 ) -> tuple[Walkers, AnnealingInfo]:
     def step(walkers: Walkers, inputs: tuple[PRNGKey, Array]) -> tuple[Walkers, AnnealingInfo]:
         key, time = inputs
@@ -135,7 +156,32 @@ def _anneal(
         )
 
     keys = jax.random.split(rng_key, times.shape[0])
-    return jax.lax.scan(step, walkers, (keys, times))
+    return _scan(step, walkers, (keys, times), times.shape[0], progress)
+
+
+_NUM_REPORTS = 50
+
+
+def _scan(
+    step: Callable,
+    carry: object,
+    inputs: object,
+    num_steps: int,
+    progress: Callable[[float], None] | None,
+) -> tuple:
+    """``jax.lax.scan`` that reports its progress."""
+    if progress is None:
+        return jax.lax.scan(step, carry, inputs)
+    num_reports = min(num_steps, _NUM_REPORTS)
+    is_reported = np.diff(np.arange(num_steps + 1) * num_reports // num_steps) > 0
+    report = partial(jax.debug.callback, partial(progress, 1 / num_reports))
+
+    def step_and_report(carry: object, inputs: tuple) -> tuple:
+        result = step(carry, inputs[0])
+        jax.lax.cond(inputs[1], report, lambda: None)
+        return result
+
+    return jax.lax.scan(step_and_report, carry, (inputs, jnp.asarray(is_reported)))
 
 
 def relax(
@@ -144,6 +190,8 @@ def relax(
     logdensity_fn: LogDensityFn,
     dynamics: Dynamics,
     num_steps: int,
+    *,
+    progress: Callable[[float], None] | None = None,
 ) -> tuple[Position, Array]:
     """Relax positions towards a fixed target by Metropolis-adjusted moves.
 
@@ -164,6 +212,8 @@ def relax(
         Its kernel and the kernel's arguments are used.
     num_steps
         How many moves.
+    progress
+        As of :func:`anneal`.
 
     Returns
     -------
@@ -173,7 +223,7 @@ def relax(
     Raises
     ------
     ValueError
-        If the kernel is one that cannot be Metropolis-adjusted.
+        If the kernel is one that cannot be Metropolis-adjusted, or the dynamics are none.
 
     Examples
     --------
@@ -184,7 +234,8 @@ def relax(
     >>> bool(abs(jnp.var(x) - 1) < 0.3), bool(rate > 0.9)
     (True, True)
     """
-    return _relax(rng_key, positions, logdensity_fn, dynamics, num_steps)
+    check_dynamics(dynamics)
+    return _relax(rng_key, positions, logdensity_fn, dynamics, num_steps, progress)
 
 
 @compiled_once
@@ -194,6 +245,7 @@ def _relax(
     logdensity_fn: LogDensityFn,
     dynamics: Dynamics,
     num_steps: int,
+    progress: Callable[[float], None] | None,
 ) -> tuple[Position, Array]:
     kernel = metropolis.adjust(dynamics.kernel)
     states = jax.vmap(lambda x: dynamics.kernel_init(x, logdensity_fn))(positions)
@@ -206,7 +258,8 @@ def _relax(
         )(keys, states)
         return states, jnp.mean(info.acceptance_rate)
 
-    states, rates = jax.lax.scan(step, states, jax.random.split(rng_key, num_steps))
+    keys = jax.random.split(rng_key, num_steps)
+    states, rates = _scan(step, states, keys, num_steps, progress)
     return states.position, jnp.mean(rates)
 
 
@@ -242,7 +295,9 @@ def work(
     rng_key
         A key of ``jax.random``.
     first_positions
-        Exact, independent samples of ``path(0)``, leading axis n.
+        Exact, independent samples of ``path(0)``, leading axis n. Of a state that is one well
+        of several, samples of that well alone: those that were left in or fell into others
+        shift ΔF, and no doubt of :mod:`~jarzynski_jax.free_energy` tells.
     last_positions
         Independent samples of ``path(times[-1])``, leading axis m.
     path
@@ -266,8 +321,8 @@ def work(
     Raises
     ------
     ValueError
-        If the times do not ascend, or the kernel is one that does not undo itself and no
-        ``reverse_dynamics`` are given.
+        If the times do not ascend, the dynamics are none, or the kernel is one that does not
+        undo itself and no ``reverse_dynamics`` are given.
 
     Examples
     --------
@@ -284,9 +339,11 @@ def work(
     True
     """
     times = check_times(times, is_ascending=True)
+    check_dynamics(dynamics)
     if reverse_dynamics is None:
         _check_undoes_itself(first_positions, path, dynamics)
         reverse_dynamics = dynamics
+    check_dynamics(reverse_dynamics)
     check_ends(path, first_positions, is_strict=False)
     return _work(
         rng_key, first_positions, last_positions, path, times, dynamics, reverse_dynamics
@@ -380,6 +437,7 @@ def log_partition_bounds(
     *,
     times: Array | None = None,
     num_replicates: int | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> LogPartitionBounds:
     """Bound log Z of the last density of a path from both sides.
 
@@ -399,7 +457,8 @@ def log_partition_bounds(
         How the walkers move and resample.
     num_steps
         K, steps of equal length along the path, each way. From a prior to a posterior that is
-        much narrower they are ill spent; give ``times`` then.
+        much narrower they are ill spent; give ``times`` then, as
+        :func:`~jarzynski_jax.schedules.anneal_adaptively` finds them.
     relaxed
         Samples of ``path(1)`` found without the forward runs, in the shape of ``positions``.
     times
@@ -408,6 +467,8 @@ def log_partition_bounds(
         :func:`~jarzynski_jax.schedules.refine`, say. Backward runs take the same way back.
     num_replicates
         R, into which an ensemble of one leading axis is cut.
+    progress
+        As of :func:`anneal`, with shares of the steps of all replicates.
 
     Returns
     -------
@@ -418,8 +479,8 @@ def log_partition_bounds(
     ------
     ValueError
         If ``num_steps`` is below one, not one of ``num_steps`` and ``times`` is given, an end
-        of the path makes no sense, or ``positions`` look like one ensemble of vectors rather
-        than replicates.
+        of the path makes no sense, ``positions`` look like one ensemble of vectors rather than
+        replicates, or the dynamics are none.
 
     Examples
     --------
@@ -434,13 +495,14 @@ def log_partition_bounds(
     >>> bounds.forward.shape, bounds.backward.shape
     ((2,), (2,))
     """
+    check_dynamics(dynamics)
     times = _schedule(num_steps, times)
     positions = _by_replicate(positions, num_replicates)
     if relaxed is not None:
         relaxed = _by_replicate(relaxed, num_replicates)
     check_ends(path, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), positions))
     return _log_partition_bounds(
-        rng_key, positions, path, log_partition_function_0, dynamics, times, relaxed
+        rng_key, positions, path, log_partition_function_0, dynamics, times, relaxed, progress
     )
 
 
@@ -492,8 +554,10 @@ def _log_partition_bounds(
     dynamics: Dynamics,
     upward: Array,
     relaxed: Position | None,
+    progress: Callable[[float], None] | None,
 ) -> LogPartitionBounds:
     num_replicates = jax.tree.leaves(positions)[0].shape[0]
+    report = part_of(progress, 1 / (num_replicates * (2 if relaxed is None else 3)))
     downward = jnp.concatenate([upward[-2::-1], jnp.zeros(1, upward.dtype)])
     key_forward, key_end, key_backward, key_relaxed = (
         jax.random.split(key, num_replicates) for key in jax.random.split(rng_key, 4)
@@ -502,7 +566,7 @@ def _log_partition_bounds(
     def forward(inputs: tuple[PRNGKey, PRNGKey, Position]) -> tuple:
         key, key_end, positions = inputs
         start = walkers_lib.init(positions, path(0.0), dynamics.kernel_init)
-        end, info = anneal(key, start, path, upward, dynamics)
+        end, info = anneal(key, start, path, upward, dynamics, progress=report)
         ancestors = from_log_weights(systematic)(
             key_end, end.log_weights, end.log_weights.shape[0]
         )
@@ -515,7 +579,7 @@ def _log_partition_bounds(
     def backward(inputs: tuple[PRNGKey, Position]) -> tuple[Array, AnnealingInfo]:
         key, positions = inputs
         start = walkers_lib.init(positions, path(1.0), dynamics.kernel_init)
-        end, info = anneal(key, start, path, downward, dynamics)
+        end, info = anneal(key, start, path, downward, dynamics, progress=report)
         return -walkers_lib.log_partition_function(end), info
 
     # One replicate after the other: side by side, the branch that resamples would be taken
@@ -540,6 +604,13 @@ def _log_partition_bounds(
         relaxed_info,
         left,
     )
+
+
+def part_of(
+    progress: Callable[[float], None] | None, share: float
+) -> Callable[[float], None] | None:
+    """Report the progress of a part, which is ``share`` of the whole."""
+    return None if progress is None else lambda made: progress(share * made)
 
 
 def _left_by_a_step(

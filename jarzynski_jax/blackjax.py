@@ -9,6 +9,7 @@ This is the only module that knows BlackJAX; written against 1.7.1.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,13 @@ from blackjax.mcmc import elliptical_slice as bj_elliptical_slice
 from blackjax.smc.base import SMCInfo, SMCState
 
 from jarzynski_jax import walkers as walkers_lib
+from jarzynski_jax.checks import (
+    accepts,
+    argument_names,
+    check_kernel,
+    check_kernel_init,
+    check_resampler,
+)
 from jarzynski_jax.kernels import invariant
 from jarzynski_jax.resampling import AdaptiveResampler
 from jarzynski_jax.types import (
@@ -33,7 +41,7 @@ from jarzynski_jax.weights import log_mean_exp, normalize
 __all__ = ["elliptical_slice", "invariant_kernel", "weighted_update"]
 
 
-def invariant_kernel(algorithm: Any, **build_options: Any) -> Kernel:
+def invariant_kernel(algorithm: Any, **options: Any) -> Kernel:
     """Make one of BlackJAX's samplers a kernel for our walkers.
 
     Parameters
@@ -44,20 +52,21 @@ def invariant_kernel(algorithm: Any, **build_options: Any) -> Kernel:
         ``build_kernel()``. Samplers whose ``init`` takes more (GHMC, dynamic HMC) do not fit,
         and those that leave a target invariant only for small steps (SGLD, MCLMC) must not be
         used.
-    **build_options
-        For its ``build_kernel``.
+    **options
+        For its ``build_kernel``, and what the sampler takes beside the target, such as
+        ``step_size``, by its name there.
 
     Returns
     -------
     Kernel
         To be used with ``invariant.init``; what the sampler takes beside the target follows
-        it, in the sampler's order.
+        it, in the sampler's order or by name, unless options gave it.
 
     Raises
     ------
     ValueError
-        If the algorithm has no ``init`` or no ``build_kernel``, or is elliptical slice
-        sampling.
+        If the algorithm has no ``init`` or no ``build_kernel``, its ``init`` takes other things
+        than a position and a target, it is elliptical slice sampling, or it has no such option.
 
     Examples
     --------
@@ -80,7 +89,22 @@ def invariant_kernel(algorithm: Any, **build_options: Any) -> Kernel:
             "BlackJAX's elliptical slice sampler takes a likelihood, not a target; use "
             "jarzynski_jax.blackjax.elliptical_slice(mean, covariance)"
         )
-    return invariant.build_kernel(algorithm.init, algorithm.build_kernel(**build_options))
+    if not accepts(algorithm.init, 2):
+        raise ValueError(
+            "a BlackJAX sampler must start by init(position, logdensity_fn), as MALA, HMC "
+            "and NUTS do; the init of this one takes "
+            f"({', '.join(argument_names(algorithm.init))}), so it does not fit"
+        )
+    to_build = set(options) & set(argument_names(algorithm.build_kernel))
+    kernel = algorithm.build_kernel(**{name: options[name] for name in to_build})
+    parameters = {name: value for name, value in options.items() if name not in to_build}
+    known = argument_names(kernel)[3:]
+    if not set(parameters) <= set(known):
+        raise ValueError(
+            f"this BlackJAX sampler takes the options {argument_names(algorithm.build_kernel)} "
+            f"where its kernel is built and {known} where it moves; got {sorted(options)}"
+        )
+    return invariant.build_kernel(algorithm.init, partial(kernel, **parameters))
 
 
 class _EllipticalState(NamedTuple):
@@ -173,6 +197,11 @@ def weighted_update(
         ``update_particles_fn``. It raises a ``ValueError`` that says what was expected if
         BlackJAX hands it other things than version 1.7.1 does.
 
+    Raises
+    ------
+    ValueError
+        If this is no kernel, its module, say, or the resampler has no threshold.
+
     Examples
     --------
     >>> import blackjax, jax, jax.numpy as jnp
@@ -191,6 +220,9 @@ def weighted_update(
     >>> bool(abs(info.log_likelihood_increment + jnp.log(2) / 2) < 0.1)
     True
     """
+    check_kernel_init(kernel_init)
+    check_kernel(kernel)
+    check_resampler(resampler)
     _check_contract()
 
     def update(*args: Any, **kwargs: Any) -> tuple[SMCState, SMCInfo]:

@@ -14,6 +14,7 @@ import jax
 
 from jarzynski_jax import annealing
 from jarzynski_jax.annealing import LogPartitionBounds
+from jarzynski_jax.checks import check_energy
 from jarzynski_jax.data import draw_batch
 from jarzynski_jax.dynamics import Dynamics
 from jarzynski_jax.energies import gaussian_base
@@ -101,6 +102,11 @@ def path_from_base(base: GaussianBase, energy_fn: EnergyFn, params: Params) -> P
     Path
         ``path(t) -> logdensity_fn``.
 
+    Raises
+    ------
+    ValueError
+        If the energy is a module of Flax, or no function.
+
     Examples
     --------
     >>> import jax.numpy as jnp
@@ -109,6 +115,7 @@ def path_from_base(base: GaussianBase, energy_fn: EnergyFn, params: Params) -> P
     >>> float(path(0.5)(jnp.ones(1)))
     -1.0
     """
+    check_energy(energy_fn)
     return geometric_path(
         lambda x: -gaussian_base.energy(base, x), lambda x: -energy_fn(params, x)
     )
@@ -122,6 +129,8 @@ def bound_along_path(
     noise_scale: float,
     dynamics: Dynamics,
     settings: Annealing,
+    *,
+    progress: Callable[[float], None] | None = None,
 ) -> Bounding:
     """Bound log Z at the end of any path, by walkers that took no part in training.
 
@@ -142,6 +151,8 @@ def bound_along_path(
         How walkers move; Metropolis-adjusted where they relax.
     settings
         Steps, walkers and replicates.
+    progress
+        Called on the way with the share of all steps that were made since the call before.
 
     Returns
     -------
@@ -168,6 +179,8 @@ def bound_along_path(
     """
     check_annealing(settings)
     num_walkers = settings.replicates * settings.walkers
+    num_relaxing = math.ceil(settings.steps / 4)
+    share = num_relaxing / (num_relaxing + 3 * settings.steps)  # of forward and two backward
 
     def by_replicate(positions: Array) -> Array:
         return positions.reshape(settings.replicates, settings.walkers, *positions.shape[1:])
@@ -176,7 +189,12 @@ def bound_along_path(
         keys = jax.random.split(rng_key, 4)
         noisy = draw_batch(keys[0], data, num_walkers, noise_scale)
         relaxed, acceptance_rate = annealing.relax(
-            keys[1], noisy, path(1.0), dynamics, math.ceil(settings.steps / 4)
+            keys[1],
+            noisy,
+            path(1.0),
+            dynamics,
+            num_relaxing,
+            progress=annealing.part_of(progress, share),
         )
         positions, log_z = draw(keys[3], num_walkers)
         bounds = annealing.log_partition_bounds(
@@ -188,6 +206,7 @@ def bound_along_path(
             settings.steps,
             relaxed,
             num_replicates=settings.replicates,
+            progress=annealing.part_of(progress, 1 - share),
         )
         return Bounding(bounds, by_replicate(noisy), by_replicate(relaxed), acceptance_rate)
 
@@ -203,6 +222,8 @@ def bound_from_base(
     noise_scale: float,
     dynamics: Dynamics,
     settings: Annealing,
+    *,
+    progress: Callable[[float], None] | None = None,
 ) -> Bounding:
     """Bound log Z by walkers that took no part in training.
 
@@ -224,6 +245,8 @@ def bound_from_base(
         How walkers move; Metropolis-adjusted where they relax.
     settings
         Steps, walkers and replicates.
+    progress
+        Called on the way with the share of all steps that were made since the call before.
 
     Returns
     -------
@@ -257,4 +280,6 @@ def bound_from_base(
         return positions, gaussian_base.log_partition_function(base)
 
     path = path_from_base(base, energy_fn, params)
-    return bound_along_path(rng_key, draw, path, data, noise_scale, dynamics, settings)
+    return bound_along_path(
+        rng_key, draw, path, data, noise_scale, dynamics, settings, progress=progress
+    )

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jarzynski_jax import interruption
 from jarzynski_jax.training.algorithm import Metrics
 
 __all__ = ["MetricsFile", "best_step", "latest_step", "read_metrics", "restore", "save"]
@@ -78,7 +79,7 @@ def save(
     import orbax.checkpoint as ocp
 
     step = int(state.step)
-    with _manager(folder) as manager:
+    with interruption.shielded(), _manager(folder) as manager:
         if step not in manager.all_steps():
             manager.save(
                 step,

@@ -22,12 +22,14 @@ except ImportError as error:  # pragma: no cover
         f"the command line needs the extra 'cli' ({error}): pip install 'jarzynski-jax[cli]'"
     ) from error
 
-from jarzynski_jax import __version__, job
+from jarzynski_jax import __version__, interruption, job
 from jarzynski_jax import data as data_lib
 from jarzynski_jax.data import Source
 from jarzynski_jax.energies.gaussian_base import Covariance
 from jarzynski_jax.formatting import format_with_error, two_digits
+from jarzynski_jax.interruption import Interruption
 from jarzynski_jax.sharding import make_mesh
+from jarzynski_jax.shares import Shares
 from jarzynski_jax.training import TrainingDiverged
 
 _NOT_BELIEVED = 3
@@ -65,17 +67,21 @@ class Train:
 
     source: tyro.conf.Positional[str] = "digits"
     """What to train on: 'digits' (scikit-learn's 8x8 images), 'mnist', 'fashion-mnist', or the
-    path of a .npy or .npz file with an array of shape (n, d) or (n, h, w). Columns of a file
-    are measured from their means in their standard deviations (pixels in one for all of them),
-    so that nothing depends on their units; samples, pictures and the table are in those of the
-    file."""
+    path of a .npy or .npz file with an array of shape (n, d), or of images, (n, h, w) or
+    (n, h, w, channels). A .npz file holds it alone or as 'data', and may then hold 'labels':
+    integers, the class of each sample. Columns of a file are measured from their means in their
+    standard deviations (pixels in one for all of them), so that nothing depends on their units;
+    samples, pictures and the table are in those of the file."""
     data: Path | None = None
-    """Folder of MNIST's or Fashion-MNIST's IDX files, gzipped or not; without it they are
-    fetched from OpenML."""
+    """Folder of MNIST's or Fashion-MNIST's IDX files, gzipped or not, or of other grey images
+    and their labels in files of these names; without it they are fetched from OpenML."""
     classes: str = ""
-    """Labels to choose of these, such as 2,3,6; all if not given."""
+    """Labels to choose, such as 2,3,6, of MNIST, digits or a file with labels; all samples if
+    not given. With two or more of them the report tells their shares among the model's
+    samples."""
     proportions: str = ""
-    """Of the classes chosen, such as 4:2:1; equal if not given."""
+    """Of the classes chosen, such as 4:2:1; equal if not given. Samples beyond them are left
+    out."""
     shrink: int = 1
     """Average images over blocks of so many pixels a side."""
     out: Path | None = None
@@ -242,7 +248,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0 if all went well, 1 if training diverged or too few walkers lived to be
         samples, 2 for bad input, 3 if the table of ``train`` or ``evaluate`` is not to be
         believed, 130 after Ctrl-C. ``sample`` says on the standard error that the run's report
-        is not to be believed, but that is not a failure of drawing samples: 0.
+        is not to be believed, but that is not a failure of drawing samples: 0. In the main
+        thread Ctrl-C may end the process itself: see :func:`jarzynski_jax.interruption.run`.
     """
     if (sys.argv[1:] if arguments is None else list(arguments)) == ["--version"]:
         print(f"jarzynski-jax {__version__}")
@@ -257,6 +264,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args=arguments,
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
     )
+    return interruption.run(lambda: _try(command), lambda left: _left_behind(command, left))
+
+
+def _try(command: Train | Evaluate | Sample) -> int:
     try:
         return _run(command)
     except (TrainingDiverged, job.WalkersDied) as error:
@@ -265,9 +276,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+
+
+def _left_behind(command: Train | Evaluate | Sample, left: Interruption) -> str:
+    """Say what is kept when a command is interrupted, and how to go on."""
+    if isinstance(command, Train):
+        return _left_of_training(command, left)
+    if left.written:
+        return f"interrupted; wrote no more than {', '.join(map(str, left.written))}"
+    return "interrupted; nothing was written"
+
+
+def _left_of_training(command: Train, left: Interruption) -> str:
+    if left.last_saved is None and command.resume is None:
+        return "interrupted before training; nothing is kept of it"
+    kept = "the run is as it was"
+    if left.last_saved is not None:
+        lost = f", {_count(left.num_unsaved, 'later update')} lost" if left.num_unsaved else ""
+        kept = f"everything up to update {left.last_saved} is saved{lost}"
+    return f"interrupted; {kept}. {_how_to_go_on(command)}"
+
+
+def _how_to_go_on(command: Train) -> str:
+    return f"Go on with:\n  jarzynski-jax train --resume {_folder(command)}"
+
+
+def _folder(command: Train) -> Path:
+    return command.resume or command.out or Path("runs") / Path(command.source).stem
 
 
 def _run(command: Train | Evaluate | Sample) -> int:
@@ -287,8 +322,8 @@ def _run(command: Train | Evaluate | Sample) -> int:
 
 def _train(command: Train) -> int:
     mesh = None if command.devices == 1 else make_mesh(command.devices)
+    folder = job.RunFolder(_folder(command))
     if command.resume is not None:
-        folder = job.RunFolder(command.resume)
         _check_resume(command)
         job.settings_of(folder, command.annealing_steps)  # known to be right before training
         is_done = job.resume(folder, mesh, command.checkpoint_every)
@@ -299,17 +334,11 @@ def _train(command: Train) -> int:
         for name in (*Source._fields[1:], *_NOT_OF_THE_CONFIG):
             options.pop(name, None)
         config = job.make_config(data, source, **options)
-        folder = job.RunFolder(command.out or Path("runs") / Path(command.source).stem)
         is_done = job.start(folder, config, data, command.overwrite, mesh)
     if not is_done:
-        print(
-            f"\ninterrupted; everything is saved. Go on with:\n"
-            f"  jarzynski-jax train --resume {folder.path}",
-            file=sys.stderr,
-        )
-        return 130
-    if job.read_report(folder) is None:
-        print("bounding log Z by annealing, forward and backward ...", flush=True)
+        how = _how_to_go_on(command)
+        print(f"\ninterrupted; everything is saved. {how}", file=sys.stderr)
+        return interruption.EXIT_STATUS
     report, files = job.finish(folder, command.annealing_steps)
     _print_report(report)
     print(f"see {_listed(*files, folder.curves)} and the other files in {folder.path}")
@@ -461,6 +490,26 @@ def _print_report(report: job.Report) -> None:
         print(f"The two bounds are {two_digits(abs(apart))} nats apart{agree}.")
     for doubt in bracket.doubts:
         print(f"NOT TO BE BELIEVED: {doubt}.")
+    if report.shares is not None:
+        _print_shares(report.shares, console)
+
+
+def _print_shares(shares: Shares, console: Console) -> None:
+    table = Table(title="Shares of the classes")
+    for name in ("class", "test data", "test data, classified", "model, classified"):
+        table.add_column(name, justify="right")
+    columns = shares.classes, shares.data, shares.classified, shares.model, shares.error
+    for label, data, classified, model, error in zip(*columns, strict=True):
+        table.add_row(
+            *(f"{label}", f"{data:.3f}", f"{classified:.3f}", format_with_error(model, error))
+        )
+    console.print(table)
+    print(
+        f"The classifier is right on {100 * shares.accuracy:.1f} % of the test data with their "
+        "noise; ± is over replicates.\n"
+        "Total variation between the model and the test data, both as classified: "
+        f"{format_with_error(*shares.total_variation)}."
+    )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jarzynski_jax.blocks import Average, Statistic, choose_block_size, scan_blocks
+from jarzynski_jax.checks import check_kernel, check_kernel_init, check_resampler
 from jarzynski_jax.kernels import kinetic, ula
 from jarzynski_jax.kernels.arithmetic import check_friction, check_step_size, is_lost
 from jarzynski_jax.kernels.preconditioning import Preconditioner
@@ -26,7 +27,14 @@ from jarzynski_jax.types import (
 )
 from jarzynski_jax.walkers import Walkers, lost_log_weight, move_each
 
-__all__ = ["Dynamics", "advance", "advance_and_average", "kinetic_langevin", "langevin"]
+__all__ = [
+    "Dynamics",
+    "advance",
+    "advance_and_average",
+    "check_dynamics",
+    "kinetic_langevin",
+    "langevin",
+]
 
 
 class Dynamics(NamedTuple):
@@ -83,7 +91,8 @@ def langevin(
     Raises
     ------
     ValueError
-        If the step size is not positive, or ``num_moves`` or ``block_size`` is below one.
+        If the step size is not positive, the resampler has no threshold, or ``num_moves`` or
+        ``block_size`` is below one.
 
     Examples
     --------
@@ -91,6 +100,7 @@ def langevin(
     1
     """
     check_step_size(step_size)
+    check_resampler(resampler)
     _check_sizes(num_moves, block_size)
     kernel_args = (step_size,)
     return Dynamics(ula.init, ula.build_kernel(), kernel_args, num_moves, resampler, block_size)
@@ -137,8 +147,8 @@ def kinetic_langevin(
     Raises
     ------
     ValueError
-        If the step size or the friction is not positive, or ``num_moves`` or ``block_size`` is
-        below one.
+        If the step size or the friction is not positive, the resampler has no threshold, or
+        ``num_moves`` or ``block_size`` is below one.
 
     Examples
     --------
@@ -147,6 +157,7 @@ def kinetic_langevin(
     """
     check_step_size(step_size)
     check_friction(friction)
+    check_resampler(resampler)
     _check_sizes(num_moves, block_size)
     kernel_args = (step_size, friction, preconditioner)
     return Dynamics(
@@ -159,6 +170,37 @@ def _check_sizes(num_moves: int, block_size: int | None) -> None:
         raise ValueError(f"num_moves must be at least 1; got {num_moves}")
     if block_size is not None and block_size < 1:
         raise ValueError(f"block_size must be at least 1; got {block_size}")
+
+
+def check_dynamics(dynamics: Any) -> None:
+    """Check that these are dynamics, of a kernel and a resampler.
+
+    Parameters
+    ----------
+    dynamics
+        How an ensemble moves.
+
+    Raises
+    ------
+    ValueError
+        If it is something else, or a part of it is, as far as that can be seen.
+
+    Examples
+    --------
+    >>> check_dynamics(langevin(0.1))
+    >>> check_dynamics(langevin)
+    Traceback (most recent call last):
+        ...
+    ValueError: dynamics must be a Dynamics, such as dynamics.langevin(step_size); got function
+    """
+    if not isinstance(dynamics, Dynamics):
+        raise ValueError(
+            "dynamics must be a Dynamics, such as dynamics.langevin(step_size); got "
+            f"{type(dynamics).__name__}"
+        )
+    check_kernel_init(dynamics.kernel_init)
+    check_kernel(dynamics.kernel)
+    check_resampler(dynamics.resampler)
 
 
 def advance(
@@ -251,6 +293,7 @@ def advance_and_average(
     >>> bool(abs(variance - 1) < 0.1)
     True
     """
+    check_dynamics(dynamics)
 
     def move(block: tuple, keys: PRNGKey) -> tuple[tuple, None]:
         state, log_weights, was_lost = block

@@ -13,12 +13,15 @@ import jax
 import numpy as np
 
 from jarzynski_jax.annealing import LogPartitionBounds
+from jarzynski_jax.checks import check_energy, check_known
+from jarzynski_jax.formatting import disbelief, format_with_error
 from jarzynski_jax.types import Array, EnergyFn, Params
 
 __all__ = [
     "Bracket",
     "add_noise",
     "bracket",
+    "choose_mixture",
     "gaussian_cross_entropy",
     "log_partition_bracket",
     "mixture_cross_entropy",
@@ -35,7 +38,7 @@ _MIN_STEP_LOSS = 0.3
 
 
 class Bracket(NamedTuple):
-    """A cross entropy, or log Z itself, between two bounds, in nats.
+    """A cross entropy, or log Z itself, between two bounds, in nats; ``print`` shows it.
 
     lower
         The forward estimate of log Z; of a cross entropy, with the mean energy of the test
@@ -62,13 +65,20 @@ class Bracket(NamedTuple):
     test_error: float
     doubts: tuple[str, ...]
 
+    def __str__(self) -> str:
+        """The two bounds with the errors of log Z, and a line for each doubt."""
+        lower = format_with_error(self.lower, self.lower_error)
+        upper = format_with_error(self.upper, self.upper_error)
+        return "\n".join([f"{lower} to {upper} nats", *map(disbelief, self.doubts)])
+
 
 def _mean_and_error(estimates: Any) -> tuple[float, float]:
     """Mean and its standard error; one value has no known error."""
     values = np.asarray(estimates, np.float64)
     count = len(values)
-    error = float(np.std(values, ddof=1) / math.sqrt(count)) if count > 1 else math.inf
-    return float(np.mean(values)), error
+    with np.errstate(invalid="ignore"):  # of infinities there is no spread: it is NaN
+        error = float(np.std(values, ddof=1) / math.sqrt(count)) if count > 1 else math.inf
+        return float(np.mean(values)), error
 
 
 def bracket(
@@ -93,7 +103,13 @@ def bracket(
     Returns
     -------
     Bracket
-        With the doubts of :func:`log_partition_bracket`, and a value below the floor.
+        With the doubts of :func:`log_partition_bracket`, energies that are not finite, and a
+        value below the floor.
+
+    Raises
+    ------
+    ValueError
+        Inside ``jax.jit`` or ``jax.vmap``: it looks at values.
 
     Examples
     --------
@@ -102,13 +118,19 @@ def bracket(
     >>> info = AnnealingInfo(*(np.ones((2, 5)) for _ in range(4)))
     >>> log_z = np.array([1.0, 1.1])
     >>> bounds = LogPartitionBounds(log_z, log_z + 2, None, None, info)
-    >>> bracket(np.array([4.0, 4.0]), bounds).doubts
-    ('the bounds are 2.0 nats apart; more annealing steps would bring them together',)
+    >>> print(bracket(np.array([4.0, 4.0]), bounds))
+    5.050 ± 0.050 to 7.050 ± 0.050 nats
+    not to be believed: the bounds are 2.0 nats apart; more annealing steps would bring them
+    together
     """
+    check_known("evaluation.bracket", energies)
     energy, test_error = _mean_and_error(energies)
     log_z = log_partition_bracket(bounds, tolerance)
     lower, upper = energy + log_z.lower, energy + log_z.upper
     doubts = log_z.doubts
+    num_bad = int(np.sum(~np.isfinite(energies)))
+    if num_bad:
+        doubts = (f"{num_bad} of {len(energies)} test energies are not finite", *doubts)
     if entropy_floor is not None and min(lower, upper) < entropy_floor:
         below = (
             f"a bound is below the entropy of the noise, {entropy_floor:.1f} nats, which no "
@@ -146,6 +168,11 @@ def log_partition_bracket(bounds: LogPartitionBounds, tolerance: float = 0.5) ->
         is missing), with one replicate, whose error nobody knows, beyond what is tolerated;
         walkers lost by their own moves; a collapsed forward run. Each says what to try.
 
+    Raises
+    ------
+    ValueError
+        Inside ``jax.jit`` or ``jax.vmap``: it looks at values.
+
     Examples
     --------
     >>> import numpy as np
@@ -156,6 +183,7 @@ def log_partition_bracket(bounds: LogPartitionBounds, tolerance: float = 0.5) ->
     >>> round(found.lower, 2), round(found.upper, 2), found.doubts
     (1.05, 1.15, ())
     """
+    check_known("evaluation.log_partition_bracket", bounds)
     forward, forward_error = _mean_and_error(bounds.forward)
     backward = {"the forward run's end points": (0.1, *_mean_and_error(bounds.backward))}
     relaxed = None
@@ -335,6 +363,11 @@ def posterior_mean(
         In the shape of the samples. Reference: Tweedie's formula; Efron, *J. Am. Stat. Assoc.*
         106 (2011) 1602.
 
+    Raises
+    ------
+    ValueError
+        If the energy is a module of Flax, or no function.
+
     Examples
     --------
     >>> import jax.numpy as jnp
@@ -342,6 +375,7 @@ def posterior_mean(
     >>> posterior_mean(energy_fn, 2.0, np.ones((1, 3), np.float32), 1.0).tolist()
     [[0.5, 0.5, 0.5]]
     """
+    check_energy(energy_fn)
     return noisy - noise_scale**2 * np.asarray(_slopes(energy_fn, params, noisy))
 
 
@@ -419,31 +453,86 @@ def mixture_cross_entropy(
     >>> mixture_cross_entropy(x, x[:, None], 0.0, candidates=(1, 2))[1]
     2
     """
+    best = _choose_num_components(train, noise_scale, candidates, seed)
+    return _mixture_values(train, test, noise_scale, best, seed), best
+
+
+def choose_mixture(
+    train: np.ndarray, noise_scale: float, candidates: tuple[int, ...], seed: int
+) -> Any:
+    """Fit the best mixture of Gaussians with full covariances to data with noise.
+
+    Parameters
+    ----------
+    train
+        Clean data, shape ``(n, d)``.
+    noise_scale
+        σ.
+    candidates
+        Numbers of components, one of which is chosen as by :func:`mixture_cross_entropy`.
+    seed
+        Of the validation split and of scikit-learn.
+
+    Returns
+    -------
+    sklearn.mixture.GaussianMixture
+        Fitted.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> x = np.concatenate([rng.normal(size=(200, 1)), rng.normal(9, 1, size=(200, 1))])
+    >>> choose_mixture(x, 0.0, (1, 2), seed=0).means_.shape
+    (2, 1)
+    """
+    best = _choose_num_components(train, noise_scale, candidates, seed)
+    return _fit_mixture(train, noise_scale, best, seed)
+
+
+def _choose_num_components(
+    train: np.ndarray, noise_scale: float, candidates: tuple[int, ...], seed: int
+) -> int:
     order = np.random.default_rng(seed).permutation(len(train))
     num_fit = len(train) - len(train) // 5
     fit_part, validation_part = train[order[:num_fit]], train[order[num_fit:]]
     validation = add_noise(validation_part, noise_scale, 5, seed)
     # No candidate with fewer than five samples a component.
-    usable = [count for count in candidates if count * 5 <= num_fit]
+    usable = [count for count in candidates if count * 5 <= num_fit] or [min(candidates)]
     scores = {
         count: _mixture_values(fit_part, validation, noise_scale, count, seed).mean()
         for count in usable
     }
-    best = min(scores, key=lambda count: scores[count])
-    return _mixture_values(train, test, noise_scale, best, seed), best
+    return min(scores, key=lambda count: scores[count])
 
 
-def _mixture_values(
-    train: np.ndarray, test: np.ndarray, noise_scale: float, num_components: int, seed: int
-) -> np.ndarray:
+def _fit_mixture(train: np.ndarray, noise_scale: float, num_components: int, seed: int) -> Any:
     from sklearn.mixture import GaussianMixture
     from threadpoolctl import threadpool_limits
 
     # The noise is Gaussian, so it need not be sampled: it adds σ² to each covariance, which is
     # what the regularisation of the fit does at each of its steps. (The responsibilities are
     # those of the clean data.)
-    variance = max(noise_scale**2, 1e-6)
-    model = GaussianMixture(num_components, reg_covar=variance, max_iter=300, random_state=seed)
+    model = GaussianMixture(
+        num_components,
+        reg_covar=_mixture_variance(noise_scale),
+        max_iter=300,
+        random_state=seed,
+    )
+    # The matrices are small: more threads have taken forty times as long as one.
+    with threadpool_limits(1):
+        return model.fit(np.asarray(train, np.float64))
+
+
+def _mixture_variance(noise_scale: float) -> float:
+    return max(noise_scale**2, 1e-6)
+
+
+def _mixture_values(
+    train: np.ndarray, test: np.ndarray, noise_scale: float, num_components: int, seed: int
+) -> np.ndarray:
+    from threadpoolctl import threadpool_limits
+
+    variance = _mixture_variance(noise_scale)
     train = np.asarray(train, np.float64)
     num_test, num_copies, num_features = test.shape
     flat = np.asarray(test, np.float64).reshape(-1, num_features)
@@ -452,10 +541,9 @@ def _mixture_values(
     is_fixed = np.ptp(train, axis=0) == 0
     away = flat[:, is_fixed] - train[0, is_fixed]
     fixed = np.sum(np.square(away) / variance + np.log(2 * np.pi * variance), axis=1) / 2
-    # The matrices are small: more threads have taken forty times as long as one.
     values = fixed
     if not np.all(is_fixed):
+        model = _fit_mixture(train[:, ~is_fixed], noise_scale, num_components, seed)
         with threadpool_limits(1):
-            model.fit(train[:, ~is_fixed])
             values = fixed - model.score_samples(flat[:, ~is_fixed])
     return values.reshape(num_test, num_copies).mean(axis=1)

@@ -2,7 +2,7 @@
 
 import math
 
-__all__ = ["format_with_error", "two_digits"]
+__all__ = ["disbelief", "format_with_error", "two_digits"]
 
 # Beyond these, digits would be zeros for the most part.
 _MOST_DECIMALS = 9
@@ -69,6 +69,27 @@ def two_digits(number: float) -> str:
     decimals = _decimals(abs(number))
     is_plain = decimals <= _MOST_DECIMALS and abs(number) < _LARGEST
     return _fixed(number, decimals) if is_plain else f"{number:.1e}"
+
+
+def disbelief(doubt: str) -> str:
+    """Say that a result is not to be believed, and why.
+
+    Parameters
+    ----------
+    doubt
+        One reason.
+
+    Returns
+    -------
+    str
+        A line.
+
+    Examples
+    --------
+    >>> disbelief("overlap 0.01")
+    'not to be believed: overlap 0.01'
+    """
+    return f"not to be believed: {doubt}"
 
 
 def _decimals(number: float) -> int:

@@ -27,6 +27,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
 
+from jarzynski_jax.checks import check_known
+from jarzynski_jax.formatting import disbelief, format_with_error
 from jarzynski_jax.types import Array, Scalar
 from jarzynski_jax.weights import (
     effective_sample_size,
@@ -535,7 +537,7 @@ def _overlap_at(difference: Array, forward_work: Array, reverse_work: Array) -> 
 
 
 class FreeEnergy(NamedTuple):
-    """All that two sets of work tell about a free-energy difference; in nats.
+    """All that two sets of work tell about a free-energy difference, in nats; ``print`` it.
 
     bar
         The estimate to be reported.
@@ -569,6 +571,30 @@ class FreeEnergy(NamedTuple):
     reverse_effective_sample_size: Array
     doubts: tuple[str, ...]
 
+    def __str__(self) -> str:
+        """A table of the estimates, diagnostics, and a line for each doubt."""
+        estimates = {
+            "BAR": self.bar,
+            "average of forward work": self.forward,
+            "average of reverse work": self.reverse,
+            "cumulants of forward work": self.cumulants,
+            "Crooks' crossing": self.crossing,
+            "slope there, 1 by theorem": self.slope,
+        }
+        rows = [f"  {name:26} {_show(found)}" for name, found in estimates.items()]
+        sizes = self.forward_effective_sample_size, self.reverse_effective_sample_size
+        forward, reverse = (f"{100 * float(size):.2g} %" for size in sizes)
+        overlap = (
+            f"overlap {float(self.overlap):.2g}; effective sample size {forward} of the "
+            f"forward walkers, {reverse} of the reverse ones"
+        )
+        title = "free-energy difference in nats, with its standard error"
+        return "\n".join([title, *rows, overlap, *map(disbelief, self.doubts)])
+
+
+def _show(estimate: Estimate) -> str:
+    return format_with_error(float(estimate.value), float(estimate.standard_error))
+
 
 def estimate(forward_work: Array, reverse_work: Array) -> FreeEnergy:
     """Estimate a free-energy difference in all ways, and judge whether to believe it.
@@ -591,12 +617,13 @@ def estimate(forward_work: Array, reverse_work: Array) -> FreeEnergy:
     Returns
     -------
     FreeEnergy
-        Estimates, diagnostics and doubts. It looks at values, so it cannot be jitted.
+        Estimates, diagnostics and doubts, and as a ``str`` a table of them.
 
     Raises
     ------
     ValueError
-        If a shape is not ``(n,)`` with n ≥ 2.
+        If a shape is not ``(n,)`` with n ≥ 2, or inside ``jax.jit`` or ``jax.vmap``: it looks
+        at values.
 
     Examples
     --------
@@ -608,6 +635,7 @@ def estimate(forward_work: Array, reverse_work: Array) -> FreeEnergy:
     >>> poor.doubts[0][:7]
     'overlap'
     """
+    check_known("free_energy.estimate", (forward_work, reverse_work))
     # It looks at values anyway: the offset is taken off in float64 of JAX's arrays too.
     works = np.asarray(forward_work), np.asarray(reverse_work)
     forward, reverse, offset = _as_pair(*works)

@@ -7,6 +7,7 @@ import dataclasses
 import math
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -21,6 +22,7 @@ from jarzynski_jax import (
     annealing,
     checkpoint,
     evaluation,
+    interruption,
     plotting,
     resampling,
     sharding,
@@ -34,7 +36,13 @@ from jarzynski_jax.bounding import (
     check_annealing,
     path_from_base,
 )
-from jarzynski_jax.data import PrincipalAxes, Source, Split, StandardCoordinates
+from jarzynski_jax.data import (
+    LabelledSplit,
+    PrincipalAxes,
+    Source,
+    Split,
+    StandardCoordinates,
+)
 from jarzynski_jax.dynamics import Dynamics, kinetic_langevin, langevin
 from jarzynski_jax.energies import (
     MLP,
@@ -47,6 +55,7 @@ from jarzynski_jax.energies import (
 )
 from jarzynski_jax.energies import gaussian_base as gaussian
 from jarzynski_jax.kernels.preconditioning import preconditioner
+from jarzynski_jax.progress import show_fraction
 from jarzynski_jax.run_folder import (
     ResultFiles,
     RunFolder,
@@ -55,6 +64,7 @@ from jarzynski_jax.run_folder import (
     write_json,
     write_whole,
 )
+from jarzynski_jax.shares import Shares, find_shares
 from jarzynski_jax.training.algorithm import TrainingAlgorithm, TrainingState
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
 
@@ -250,7 +260,7 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
     Parameters
     ----------
     data
-        Each part of shape ``(n, d)`` or ``(n, h, w)``.
+        Each part of shape ``(n, d)``, ``(n, h, w)`` or ``(n, h, w, channels)``.
     source
         Where they are from.
     **options
@@ -533,16 +543,17 @@ def start(
     state = _first_state(config, model, data.train)
     if mesh is not None:
         state = sharding.spread_state(state, mesh)
-    # Nothing is touched before everything that can be checked has been.
-    _make_room(folder, overwrite)
     arrays = model.ground.base._asdict()
     if model.ground.axes is not None:
         arrays |= {f"axes_{name}": part for name, part in model.ground.axes._asdict().items()}
     if model.ground.coordinates is not None:
         coordinates = model.ground.coordinates._asdict()
         arrays |= {f"standard_{name}": part for name, part in coordinates.items()}
-    write_whole(folder.base, lambda path: np.savez(path, **arrays))
-    write_json(folder.config, dataclasses.asdict(config))
+    # Nothing is touched before everything that can be checked has been.
+    with interruption.shielded():
+        _make_room(folder, overwrite)
+        write_whole(folder.base, lambda path: np.savez(path, **arrays))
+        write_json(folder.config, dataclasses.asdict(config))
     return _fit(folder, config, model, state, data.train, mesh)
 
 
@@ -573,7 +584,7 @@ def resume(
     jarzynski_jax.training.TrainingDiverged
         If training went wrong.
     """
-    config, data, model, state = _restore(folder)
+    config, (data, _), model, state = _restore(folder)
     if checkpoint_every is not None:
         config = dataclasses.replace(config, checkpoint_every=checkpoint_every)
     return _fit(folder, config, model, state, data.train, mesh)
@@ -622,7 +633,8 @@ def _fit(
 
 def _draw_curves(folder: RunFolder, model: _Model) -> None:
     units = "nats" if model.ground.coordinates is None else "nats, in standard coordinates"
-    plotting.plot_curves(checkpoint.read_metrics(folder.metrics), folder.curves, units)
+    with interruption.shielded():
+        plotting.plot_curves(checkpoint.read_metrics(folder.metrics), folder.curves, units)
 
 
 def _refresh(config: Config, model: _Model) -> training.Refresh | None:
@@ -715,6 +727,9 @@ class Report(NamedTuple):
         With how many steps, walkers and replicates log Z was bounded.
     moves
         How the walkers moved.
+    shares
+        Of the classes among the model's annealed samples; None without at least two classes, or
+        without samples.
     """
 
     model: evaluation.Bracket
@@ -729,6 +744,7 @@ class Report(NamedTuple):
     log_volume: float
     annealing: Annealing
     moves: Moves
+    shares: Shares | None = None
 
 
 class Evaluation(NamedTuple):
@@ -836,17 +852,21 @@ def _evaluate(
     choose_files: Callable[[], ResultFiles],
 ) -> Evaluation:
     check_annealing(settings)
-    config, parts, model, state = _restore(folder, update)
-    bounds = bound_from_base(
-        _keys(config).evaluation,
-        model.ground.base,
-        model.energy_fn,
-        state.params,
-        model.ground.to_positions(parts.train),
-        config.noise,
-        model.annealing,
-        settings,
-    ).bounds
+    config, (parts, labels), model, state = _restore(folder, update)
+    # Forward, backward and backward from relaxed samples.
+    num_steps = 3 * settings.replicates * settings.steps
+    with show_fraction("bounding log Z", num_steps) as progress:
+        bounds = bound_from_base(
+            _keys(config).evaluation,
+            model.ground.base,
+            model.energy_fn,
+            state.params,
+            model.ground.to_positions(parts.train),
+            config.noise,
+            model.annealing,
+            settings,
+            progress=progress,
+        ).bounds
 
     standard = Split(*map(model.ground.to_standard, parts))
     test = evaluation.add_noise(standard.test, config.noise, _NUM_NOISE_COPIES, config.seed)
@@ -866,6 +886,7 @@ def _evaluate(
     flat_test = test.reshape(*test.shape[:2], -1)
     # Full covariances of many features take long to fit, and many data.
     candidates = _MANY_COMPONENTS if flat_train.shape[1] <= 100 else _FEW_COMPONENTS
+    print("fitting mixtures of Gaussians, to compare ...", flush=True)
     mixture, num_components = evaluation.mixture_cross_entropy(
         flat_train, flat_test, config.noise, candidates, config.seed
     )
@@ -873,6 +894,17 @@ def _evaluate(
     one_gaussian = evaluation.gaussian_cross_entropy(flat_train, flat_test, config.noise)
     paired = mixture - test_energies
     log_z = bracket.upper - float(np.mean(test_energies))
+    # End points of a replicate whose walkers all died are copies of one point.
+    end_points = bounds.end_points[np.isfinite(bounds.forward)]
+    shares = None
+    if labels is not None and len(np.unique(labels.train)) > 1 and len(end_points):
+        samples = data_lib.from_principal_axes(model.ground.axes, end_points)
+        shares = find_shares(
+            *(standard.train, labels.train, test, labels.test),
+            samples,
+            config.noise,
+            config.seed,
+        )
     report = Report(
         bracket,
         float(one_gaussian.mean()) + log_volume,
@@ -889,11 +921,10 @@ def _evaluate(
         log_volume,
         settings,
         _moves(config),
+        shares,
     )
     # Chosen at the end, for another evaluation may have ended in the meantime.
     files = choose_files()
-    # End points of a replicate whose walkers all died are copies of one point.
-    end_points = bounds.end_points[np.isfinite(bounds.forward)]
     if len(end_points):
         samples = model.ground.to_samples(_flatten_replicates(end_points))
         plotting.plot_samples(
@@ -979,7 +1010,7 @@ def sample(
     if out is not None:
         _check_out(out, overwrite)
     check_annealing(settings)
-    config, data, model, state = _restore(folder, update)
+    config, (data, _), model, state = _restore(folder, update)
     num_walkers = max(num_samples, settings.walkers)
     samples, num_alive = _anneal_samples(
         config, model, state.params, num_walkers, settings.steps
@@ -1022,18 +1053,21 @@ def _anneal_samples(
     keys = jax.random.split(jax.random.fold_in(_keys(config).evaluation, 1), 4)
     path = path_from_base(model.ground.base, model.energy_fn, params)
 
-    @jax.jit
-    def run() -> tuple[Array, Array]:
+    @partial(jax.jit, static_argnums=0)
+    def run(progress: Callable[[float], None]) -> tuple[Array, Array]:
         positions = gaussian.sample(keys[0], model.ground.base, num_walkers)
         walkers = walkers_lib.init(positions, path(0.0), model.annealing.kernel_init)
         times = jnp.arange(1, num_steps + 1) / num_steps
-        walkers, info = annealing.anneal(keys[1], walkers, path, times, model.annealing)
+        walkers, info = annealing.anneal(
+            keys[1], walkers, path, times, model.annealing, progress=progress
+        )
         draw = resampling.from_log_weights(resampling.systematic)
         ancestors = draw(keys[2], walkers.log_weights, num_walkers)
         samples = walkers.position[jax.random.permutation(keys[3], ancestors)]
         return samples, _count_living(walkers, info)
 
-    samples, num_alive = run()
+    with show_fraction("annealing walkers", num_steps) as progress:
+        samples, num_alive = jax.device_get(run(progress))
     return model.ground.to_samples(samples), int(num_alive)
 
 
@@ -1065,20 +1099,20 @@ def _flatten_replicates(positions: np.ndarray) -> np.ndarray:
     return np.random.default_rng(0).permutation(flat)
 
 
-def _read_data(folder: RunFolder) -> tuple[Config, Split]:
+def _read_data(folder: RunFolder) -> tuple[Config, LabelledSplit]:
     config = _read_config(folder)
     source = Source(
         config.source, config.folder, config.classes, config.proportions, config.shrink
     )
-    data = data_lib.load_split(source)
-    if _fingerprint(data) != config.data_fingerprint:
+    data = data_lib.load_labelled_split(source)
+    if _fingerprint(data.samples) != config.data_fingerprint:
         raise ValueError(f"{config.source} has changed since the run in {folder.path} started")
     return config, data
 
 
 def _restore(
     folder: RunFolder, update: int | None = None
-) -> tuple[Config, Split, _Model, TrainingState]:
+) -> tuple[Config, LabelledSplit, _Model, TrainingState]:
     config, data = _read_data(folder)
     try:
         with np.load(folder.base) as arrays:
@@ -1092,8 +1126,9 @@ def _restore(
                 coordinates = StandardCoordinates(*(arrays[f"standard_{n}"] for n in names))
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{folder.base} cannot be read: {error}") from error
-    model = _build(config, _Ground(coordinates, axes, base, data.train.dtype))
-    template = jax.eval_shape(lambda: _untested_state(config, model, data.train))
+    train = data.samples.train
+    model = _build(config, _Ground(coordinates, axes, base, train.dtype))
+    template = jax.eval_shape(lambda: _untested_state(config, model, train))
     state = checkpoint.restore(folder.checkpoints, template, _of_training(config), update)
     return config, data, model, state
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from jarzynski_jax import interruption
+
 __all__ = ["plot_curves", "plot_samples"]
 
 _NUM_COLUMNS = 10
@@ -23,6 +25,11 @@ def _figure(num_columns: int, num_rows: int, size: tuple[float, float], **kwargs
     return figure, figure.subplots(num_rows, num_columns, **kwargs)
 
 
+def _save(figure: Any, path: Path) -> None:
+    with interruption.writing(path) as unfinished:
+        figure.savefig(unfinished, dpi=150)
+
+
 def plot_samples(
     data: np.ndarray,
     samples: np.ndarray,
@@ -31,15 +38,17 @@ def plot_samples(
 ) -> None:
     """Draw data beside samples.
 
-    Images of shape ``(n, h, w)`` are drawn as such, a hundred of each; vectors as a histogram
-    (d = 1) or along the first two principal axes of the data.
+    Images are drawn as such, a hundred of each, in colour if they have channels; vectors as a
+    histogram (d = 1), in their own x and y (d = 2), or along the first two principal axes of
+    the data.
 
     Parameters
     ----------
     data
-        Shape ``(n, h, w)`` or ``(n, d)``, with the noise that the model was trained on.
+        Shape ``(n, h, w)``, ``(n, h, w, channels)`` with three or four of them, or ``(n, d)``;
+        with the noise that the model was trained on.
     samples
-        Shape ``(m, h, w)`` or ``(m, d)``, of equal weight.
+        Shape ``(m, ...)`` likewise, of equal weight.
     path
         The PNG file to write.
     denoise
@@ -53,14 +62,14 @@ def plot_samples(
     >>> path.is_file()
     True
     """
-    if data.ndim == 3:
+    if data.ndim > 2:
         figure = _draw_images(data[:_NUM_IMAGES], samples[:_NUM_IMAGES], denoise)
     else:
         figure, axes = _figure(2, 1, (9, 4.8))
         titles = (f"data ({len(data)})", f"model, annealed ({len(samples)} walkers)")
         draw = _draw_histograms if data.shape[1] == 1 else _draw_scatter
         draw(axes, titles, data, samples)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def _draw_images(
@@ -74,23 +83,26 @@ def _draw_images(
         )
     figure, axes = _figure(2, len(rows), (9, 4.8 * len(rows)), squeeze=False)
     low, high = np.quantile(data, (0.01, 0.99))
+    extent = high - low if high > low else 1.0
     for (left, right), (title, images, other_title, others) in zip(axes, rows, strict=True):
         left.set_title(title)
         right.set_title(other_title)
         for axis, shown in ((left, images), (right, others)):
-            axis.imshow(_tile(shown, low), cmap="gray", vmin=low, vmax=high)
+            shades = np.clip((shown - low) / extent, 0, 1)
+            axis.imshow(_tile(shades), cmap="gray", vmin=0, vmax=1)
             axis.axis("off")
     return figure
 
 
-def _tile(images: np.ndarray, background: float) -> np.ndarray:
+def _tile(images: np.ndarray) -> np.ndarray:
     """Put images side by side with a line of one pixel between them."""
-    count, height, width = images.shape
+    count, height, width, *channels = images.shape
     num_rows = math.ceil(count / _NUM_COLUMNS)
-    padded = np.full((num_rows * _NUM_COLUMNS, height + 1, width + 1), background)
+    padded = np.zeros((num_rows * _NUM_COLUMNS, height + 1, width + 1, *channels))
     padded[:count, 1:, 1:] = images
-    grid = padded.reshape(num_rows, _NUM_COLUMNS, height + 1, width + 1)
-    return grid.swapaxes(1, 2).reshape(num_rows * (height + 1), -1)
+    grid = padded.reshape(num_rows, _NUM_COLUMNS, height + 1, width + 1, *channels)
+    rows = grid.swapaxes(1, 2)
+    return rows.reshape(num_rows * (height + 1), _NUM_COLUMNS * (width + 1), *channels)
 
 
 def _draw_histograms(axes: Any, titles: tuple[str, str], *arrays: np.ndarray) -> None:
@@ -101,16 +113,20 @@ def _draw_histograms(axes: Any, titles: tuple[str, str], *arrays: np.ndarray) ->
 
 
 def _draw_scatter(axes: Any, titles: tuple[str, str], *arrays: np.ndarray) -> None:
-    mean = arrays[0].mean(axis=0)
-    _, _, directions = np.linalg.svd(arrays[0] - mean, full_matrices=False)
-    projected = [(values - mean) @ directions[:2].T for values in arrays]
-    low, high = np.concatenate(projected).min(axis=0), np.concatenate(projected).max(axis=0)
-    for axis, title, points in zip(axes, titles, projected, strict=True):
+    if arrays[0].shape[1] == 2:
+        labels, shown = ("x", "y"), arrays
+    else:
+        mean = arrays[0].mean(axis=0)
+        _, _, directions = np.linalg.svd(arrays[0] - mean, full_matrices=False)
+        labels = "first principal axis of the data", "second principal axis"
+        shown = tuple((values - mean) @ directions[:2].T for values in arrays)
+    low, high = np.concatenate(shown).min(axis=0), np.concatenate(shown).max(axis=0)
+    for axis, title, points in zip(axes, titles, shown, strict=True):
         axis.plot(points[:, 0], points[:, 1], ".", color="black", markersize=2, alpha=0.5)
         axis.set(
             title=title,
-            xlabel="first principal axis of the data",
-            ylabel="second principal axis",
+            xlabel=labels[0],
+            ylabel=labels[1],
             xlim=(low[0], high[0]),
             ylim=(low[1], high[1]),
         )
@@ -168,7 +184,7 @@ def plot_curves(metrics: Mapping[str, np.ndarray], path: Path, units: str = "nat
         xlabel="update", ylabel="effective sample size (fraction of walkers)", ylim=(0, 1)
     )
     figure.legend(*bottom.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def _windows(values: np.ndarray, count: int = 200) -> np.ndarray:

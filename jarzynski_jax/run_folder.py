@@ -6,10 +6,11 @@ JSON has no numbers that are not finite. They are written as the strings ``"Infi
 
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
+
+from jarzynski_jax import interruption
 
 __all__ = ["ResultFiles", "RunFolder", "from_plain", "read_json", "write_json", "write_whole"]
 
@@ -105,10 +106,8 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     >>> path.read_text()
     'whole'
     """
-    path = path.absolute()
-    unfinished = path.with_name("partial-" + path.name)
-    write(unfinished)
-    os.replace(unfinished, path)
+    with interruption.writing(path) as unfinished:
+        write(unfinished)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.compiling import compiled_once
-from jarzynski_jax.dynamics import Dynamics, advance
+from jarzynski_jax.dynamics import Dynamics, advance, check_dynamics
 from jarzynski_jax.kernels.arithmetic import lift
 from jarzynski_jax.paths import Path, check_ends
 from jarzynski_jax.types import Array, PRNGKey
@@ -91,8 +91,8 @@ def anneal_adaptively(
     Raises
     ------
     ValueError
-        If the threshold is not between 0 and 1, ``max_steps`` below one, or an end of the path
-        makes no sense where the walkers stand.
+        If the threshold is not between 0 and 1, ``max_steps`` below one, an end of the path
+        makes no sense where the walkers stand, or the dynamics are none.
 
     Examples
     --------
@@ -115,6 +115,7 @@ def anneal_adaptively(
         )
     if max_steps < 1:
         raise ValueError(f"max_steps must be at least 1; got {max_steps}")
+    check_dynamics(dynamics)
     check_ends(path, walkers.position, is_strict=False)
     return _anneal_adaptively(rng_key, walkers, path, dynamics, threshold, max_steps)
 

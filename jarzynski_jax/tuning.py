@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jarzynski_jax.checks import check_kernel, check_kernel_init
+from jarzynski_jax.compiling import compiled_once
 from jarzynski_jax.kernels.invariant import InvariantInfo
 from jarzynski_jax.types import Array, Kernel, KernelInit, LogDensityFn, Position, PRNGKey
 
@@ -100,7 +102,7 @@ def find_step_size(
     Raises
     ------
     ValueError
-        If the target is not between 0 and 1, or the kernel is an invariant one.
+        If the target is not between 0 and 1, or the kernel is an invariant one, or none.
 
     Examples
     --------
@@ -116,6 +118,26 @@ def find_step_size(
     """
     if not 0 < target < 1:
         raise ValueError(f"target must be between 0 and 1; got {target}")
+    check_kernel_init(kernel_init)
+    check_kernel(kernel)
+    # As an array, so that another target is not another program.
+    wanted = jnp.asarray(target)
+    return _find_step_size(
+        rng_key, positions, logdensity_fn, kernel_init, kernel, kernel_args, wanted, measure
+    )
+
+
+@compiled_once
+def _find_step_size(
+    rng_key: PRNGKey,
+    positions: Position,
+    logdensity_fn: LogDensityFn,
+    kernel_init: KernelInit,
+    kernel: Kernel,
+    kernel_args: tuple[Any, ...],
+    target: Array,
+    measure: Callable[[Array], Array],
+) -> TunedStepSize:
     states = jax.vmap(lambda x: kernel_init(x, logdensity_fn))(positions)
     keys = jax.random.split(rng_key, jax.tree.leaves(positions)[0].shape[0])
 

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jarzynski_jax import weights
+from jarzynski_jax.checks import check_kernel, check_kernel_init, check_resampler
 from jarzynski_jax.kernels.arithmetic import is_lost
 from jarzynski_jax.resampling import AdaptiveResampler
 from jarzynski_jax.types import (
@@ -122,8 +123,8 @@ def init(
     Raises
     ------
     ValueError
-        If the leaves of ``positions`` do not share a leading axis, or the kernel's state lacks
-        a field.
+        If the leaves of ``positions`` do not share a leading axis, ``kernel_init`` is no
+        function, or the kernel's state lacks a field.
 
     Examples
     --------
@@ -135,6 +136,7 @@ def init(
     >>> round(float(walkers.log_partition_function(ensemble)), 4)
     1.8379
     """
+    check_kernel_init(kernel_init)
     num_walkers = _leading_axis(positions)
     state = jax.vmap(lambda x: kernel_init(x, logdensity_fn))(positions)
     check_fields(state, "state", "position", "logdensity", "log_endpoint")
@@ -180,7 +182,7 @@ def move(
     Raises
     ------
     ValueError
-        If the kernel's state or info lacks a field.
+        If the kernel is none (its module, say), or its state or info lacks a field.
 
     Examples
     --------
@@ -255,6 +257,7 @@ def move_each(
     *kernel_args: Any,
 ) -> tuple[Any, Array, Any]:
     """Move each state by a step of a kernel, with its own key; return weights and infos too."""
+    check_kernel(kernel)
     state, info = jax.vmap(lambda key, state: kernel(key, state, logdensity_fn, *kernel_args))(
         keys, state
     )
@@ -317,6 +320,11 @@ def resample(
     tuple[Walkers, ResampleInfo]
         The walkers and what was done. A dead ensemble stays as it is and is reported.
 
+    Raises
+    ------
+    ValueError
+        If the resampler is a scheme alone, without a threshold.
+
     Examples
     --------
     >>> import jax, jax.numpy as jnp
@@ -329,6 +337,7 @@ def resample(
     >>> ensemble.position.tolist(), bool(info.is_resampled)
     ([0.0, 0.0, 0.0, 0.0], True)
     """
+    check_resampler(resampler)
     ancestors, shadow, info = resampler(rng_key, shadow_log_weights(walkers))
     # The gather is inside a branch: most steps do not resample and must not pay for it.
     state, roots = jax.lax.cond(

@@ -322,3 +322,30 @@ def test_elliptical_slice_as_a_plain_sampler_is_refused():
 def test_a_sampler_without_a_kernel_is_refused():
     with pytest.raises(ValueError, match="'init'"):
         adapters.invariant_kernel(object())
+
+
+@pytest.mark.parametrize("name", ["ghmc", "mclmc", "dynamic_hmc", "sgld"])
+def test_samplers_that_do_not_start_from_a_position_alone_do_not_fit(name):
+    with pytest.raises(ValueError, match=r"the init of this one takes \(position.*not fit"):
+        adapters.invariant_kernel(getattr(blackjax, name))
+
+
+def test_parameters_by_name_are_those_by_position():
+    def target(x):
+        return -jnp.sum(x**2) / 2
+
+    key, state = jax.random.key(0), invariant.init(jnp.ones(2), target)
+    named = adapters.invariant_kernel(
+        blackjax.hmc,
+        step_size=0.3,
+        num_integration_steps=4,
+        inverse_mass_matrix=jnp.ones(2),
+        divergence_threshold=500,
+    )
+    moved, _ = named(key, state, target)
+    expected, _ = adapters.invariant_kernel(blackjax.hmc)(
+        key, state, target, 0.3, jnp.ones(2), 4
+    )
+    np.testing.assert_array_equal(moved.position, expected.position)
+    with pytest.raises(ValueError, match=r"'step_size', .* where it moves; got .'stepsize'"):
+        adapters.invariant_kernel(blackjax.hmc, stepsize=0.3)

@@ -30,6 +30,86 @@ def test_arrays_from_files(tmp_path, shape, suffix):
     np.testing.assert_array_equal(loaded, values)
 
 
+@pytest.mark.parametrize("num_channels", [1, 3, 4])
+@pytest.mark.parametrize("is_first", [False, True])
+def test_channels_of_images_go_last(tmp_path, num_channels, is_first):
+    """Four, of colours and opacity, are last in every file; one channel needs no axis."""
+    images = np.random.default_rng(0).integers(0, 256, (20, 6, 5, num_channels), np.uint8)
+    path = tmp_path / "images.npz"
+    np.savez(path, data=np.moveaxis(images, -1, 1) if is_first else images)
+    if (num_channels, is_first) == (4, True):
+        with pytest.raises(ValueError, match=r"shape \(20, 4, 6, 5\) is neither"):
+            data.load_array(path)
+        return
+    loaded = data.load_array(path)
+    assert loaded.dtype == np.float32
+    assert loaded.flags.c_contiguous
+    np.testing.assert_array_equal(loaded, images[..., 0] if num_channels == 1 else images)
+
+
+def test_labels_are_those_of_the_samples(tmp_path):
+    path = tmp_path / "samples.npz"
+    labels = np.arange(20, dtype=np.uint8) % 3
+    np.savez(path, data=np.zeros((20, 2)), labels=labels)
+    np.testing.assert_array_equal(data.load_labels(str(path)), labels)
+    centres, shapes = data.load_digits()[:, 3:5, 3:5], data.load_labels("digits")
+    # Zeros have a hole where ones have ink.
+    assert centres[shapes == 0].mean() < -0.5 < 0.5 < centres[shapes == 1].mean()
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, r"holds no labels.* numpy\.savez\('samples\.npz', data=\.\.\., labels=\.\.\.\)"),
+        (np.arange(19), r"one integer for each of the 20 samples; it holds int64 of .*\(19,\)"),
+        (np.arange(20.0), "it holds float64"),
+        (np.full(20, "cat"), "it holds <U3"),
+        (np.eye(20, 3, dtype=int), r"of shape \(20, 3\)"),
+    ],
+)
+def test_labels_that_are_none_are_refused(tmp_path, labels, message):
+    path = tmp_path / "samples.npz"
+    arrays = {} if labels is None else {"labels": labels}
+    np.savez(path, data=np.zeros((20, 2)), **arrays)
+    with pytest.raises(ValueError, match=message):
+        data.load_labels(str(path))
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 6), (4, 6, 3)])
+def test_classes_of_a_file_are_in_their_proportions_in_both_parts(tmp_path, shape):
+    """Samples tell their class; of 100 zeros, 100 ones and 40 twos, the ones are too many."""
+    labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [100, 100, 40]))
+    samples = labels.reshape(-1, *(1 for _ in shape)) + np.zeros(shape)
+    path = str(tmp_path / "samples.npz")
+    np.savez(path, data=samples, labels=labels)
+    shrink = 2 if len(shape) > 1 else 1
+    source = data.Source(path, None, (0, 1, 2), (5, 2, 2), shrink)
+    found = data.load_labelled_split(source)
+    assert [np.bincount(part).tolist() for part in found.labels] == [[85, 34, 34], [15, 6, 6]]
+    for part, of in zip(found.samples, found.labels, strict=True):
+        assert part.shape[1:] == (shape if shrink == 1 else (2, 3, *shape[2:]))
+        np.testing.assert_array_equal(part.reshape(len(part), -1)[:, 0], of)
+    np.testing.assert_array_equal(data.load_split(source).test, found.samples.test)
+    assert data.load_labelled_split(data.Source(path)).labels is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": (0, 7)}, r"classes must be some of \[0, 1\]; got \(0, 7\)"),
+        ({"proportions": (2, 1)}, r"proportions \(2, 1\) need classes"),
+        ({"folder": "somewhere"}, r"files of \('mnist', 'fashion-mnist'\); got somewhere"),
+        ({"shrink": 2}, "images must be floats of shape"),
+        ({"classes": (0, 1), "proportions": (4, 1)}, "at least 10 samples .*; it holds 5"),
+    ],
+)
+def test_a_file_without_what_is_asked_for_is_refused(tmp_path, changes, message):
+    path = tmp_path / "samples.npz"
+    np.savez(path, data=np.zeros((12, 2)), labels=np.repeat([0, 1], [7, 5]))
+    with pytest.raises(ValueError, match=message):
+        data.load_split(data.Source(str(path))._replace(**changes))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("arrays")
@@ -152,8 +232,10 @@ def _bad_value(value):
         (_bad_value(np.nan), "1 values that are NaN or infinite"),
         (_bad_value(np.inf), "1 values that are NaN or infinite"),
         (_bad_value(1e300), "1 values that are NaN or infinite"),
-        (np.zeros(20), r"shape \(n, d\) or \(n, h, w\); got shape \(20,\)"),
-        (np.zeros((20, 2, 2, 2)), "got shape"),
+        (np.zeros(20), r"shape \(n, d\), or of images, .*; got shape \(20,\)"),
+        (np.zeros((20, 2, 2, 2)), r"1, 3 or 4 channels .* shape \(20, 2, 2, 2\) is neither"),
+        (np.zeros((20, 3, 8, 3)), r"shape \(20, 3, 8, 3\) could be either"),
+        (np.zeros((20, 1, 1, 1)), "could be either"),
         (np.zeros((5, 2)), "at least 10 samples"),
         (np.zeros((20, 0)), "at least 10 samples"),
         (np.zeros((20, 2), complex), "real numbers"),

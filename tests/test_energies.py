@@ -21,6 +21,7 @@ from jarzynski_jax.energies import (
     fit_gaussian_base,
     functional,
     gaussian_base,
+    make_gaussian_base,
     mixture,
 )
 from jarzynski_jax.kernels import ula
@@ -586,3 +587,30 @@ def test_the_same_module_in_eval_is_a_pure_function():
     batched = jax.jit(jax.vmap(energy_fn, (None, 0)))
     np.testing.assert_array_equal(batched(params, x), batched(params, x))
     assert np.all(np.isfinite(jax.grad(energy_fn, 1)(params, x[0])))
+
+
+@pytest.mark.parametrize("covariance", [4.0, [4.0, 9.0], [[4.0, 1.0], [1.0, 9.0]]])
+def test_base_of_a_mean_and_a_covariance(covariance):
+    base = make_gaussian_base(np.array([1.0, -2.0], np.float32), covariance)
+    matrix = np.asarray(covariance)
+    matrix = matrix if matrix.ndim == 2 else np.diag(matrix * np.ones(2))
+    gaussian = multivariate_normal([1.0, -2.0], matrix)
+    x = np.array([0.5, 3.0], np.float32)
+    logdensity = -gaussian_base.energy(base, x) - gaussian_base.log_partition_function(base)
+    assert float(logdensity) == pytest.approx(gaussian.logpdf(x), rel=1e-5)
+    assert base.scale.dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+    ("covariance", "message"),
+    [
+        (np.ones(3), r"\(2,\) or \(2, 2\); got shape \(3,\)"),
+        ([1.0, -1.0], "positive definite"),
+        ([[1.0, 2.0], [2.0, 1.0]], "positive definite"),
+        ([[1.0, 0.5], [0.0, 1.0]], "symmetric"),
+        (np.nan, "positive definite"),
+    ],
+)
+def test_what_is_no_covariance_is_refused(covariance, message):
+    with pytest.raises(ValueError, match=message):
+        make_gaussian_base(np.zeros(2), covariance)

@@ -1,5 +1,7 @@
 """The bracket and its doubts; exact cross entropies of Gaussians and mixtures."""
 
+import warnings
+
 import jax
 import numpy as np
 import pytest
@@ -46,6 +48,30 @@ def test_a_good_bracket_is_believed():
 def test_each_doubt_is_raised(bounds, floor, doubt):
     doubts = evaluation.bracket(ENERGIES, bounds, floor).doubts
     assert any(doubt in text for text in doubts), doubts
+
+
+def test_a_bracket_is_printed_with_its_errors_and_doubts():
+    found = evaluation.bracket(ENERGIES, _bounds())
+    assert str(found) == "35.000 ± 0.041 to 35.100 ± 0.041 nats"
+    lines = str(evaluation.bracket(ENERGIES, _bounds(backward=GOOD + 3), 40.0)).splitlines()
+    assert lines[0] == "35.000 ± 0.041 to 38.000 ± 0.041 nats"
+    assert [line.split(":")[0] for line in lines[1:]] == ["not to be believed"] * 2
+    assert repr(found).startswith("Bracket(lower=35.0")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_test_energies_that_are_not_finite_are_doubted_and_not_the_walkers(bad):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = evaluation.bracket(np.array([19.0, bad, bad]), _bounds())
+    assert result.doubts == ("2 of 3 test energies are not finite",)
+
+
+def test_values_that_are_traced_are_refused():
+    with pytest.raises(ValueError, match=r"evaluation\.bracket looks at values.*jax\.jit"):
+        jax.jit(lambda x: evaluation.bracket(x, _bounds()).lower)(ENERGIES)
+    with pytest.raises(ValueError, match="log_partition_bracket looks at values"):
+        jax.vmap(lambda x: evaluation.log_partition_bracket(_bounds(x)).lower)(GOOD[None])
 
 
 def test_relaxed_samples_may_be_off_within_the_tolerance():

@@ -330,3 +330,32 @@ def test_a_state_beyond_the_end_is_refused():
     result = _fit(algorithm, state, 20)
     with pytest.raises(ValueError, match="has 20 updates already; num_steps is 10"):
         _fit(algorithm, result.state, 10)
+
+
+def test_a_second_run_of_the_same_algorithm_compiles_nothing(recompilations):
+    algorithm, state = _problem()
+    first = _fit(algorithm, state, 20)
+    with recompilations() as count:
+        second = _fit(algorithm, state, 20)
+    assert count() == 0
+    chex.assert_trees_all_equal(first.state, second.state)
+    noiseless = _fit(algorithm, state, 20, noise_scale=0.0)
+    assert float(noiseless.metrics.data_energy[0]) != float(first.metrics.data_energy[0])
+
+
+def test_a_run_cannot_be_traced():
+    algorithm, state = _problem()
+    with pytest.raises(ValueError, match=r"training\.fit looks at values.*jax\.jit"):
+        jax.jit(lambda state: _fit(algorithm, state, 20).state)(state)
+
+
+@pytest.mark.parametrize("build", [training.jarzynski, training.contrastive_divergence])
+def test_walkers_do_not_start_from_data_with_gaps(build):
+    algorithm = build(_energy, optax.sgd(0.1), langevin(0.1))
+    data = DATA.at[7, 1].set(jnp.nan)
+    params = {"mean": jnp.zeros(2)}
+    with pytest.raises(ValueError, match=r"1 of 300 samples are not.*index 7"):
+        algorithm.init(KEY, params, DATA, data, LOG_Z)
+    # Traced data cannot be looked at.
+    state = jax.jit(lambda data: algorithm.init(KEY, params, DATA, data, LOG_Z))(DATA)
+    assert bool(jnp.all(jnp.isfinite(state.walkers.log_weights)))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy import optimize
 from zscore import assert_biased, assert_unbiased, replicate, test_key
 
-from jarzynski_jax import annealing, free_energy, paths, walkers
+from jarzynski_jax import annealing, formatting, free_energy, paths, walkers
 from jarzynski_jax import blackjax as adapters
 from jarzynski_jax.dynamics import Dynamics, langevin
 from jarzynski_jax.kernels import escorted, invariant, kinetic, ula
@@ -568,3 +568,19 @@ def test_bad_shapes_are_refused(shape):
         free_energy.estimate(jnp.zeros(shape), jnp.zeros(3))
     with pytest.raises(ValueError, match="reverse_work"):
         free_energy.bennett_acceptance_ratio(jnp.zeros(3), jnp.zeros(shape))
+
+
+def test_an_estimate_is_printed_as_a_table():
+    noise = np.random.default_rng(0).normal(size=(2, 1000))
+    lines = str(free_energy.estimate(3.5 + noise[0], -2.5 + noise[1])).splitlines()
+    bar = free_energy.bennett_acceptance_ratio(3.5 + noise[0], -2.5 + noise[1])
+    shown = formatting.format_with_error(float(bar.value), float(bar.standard_error))
+    assert lines[1].split("BAR")[1].strip() == shown
+    assert "overlap 0." in lines[-1]
+    poor = str(free_energy.estimate(43 + 9 * noise[0], 38 + 9 * noise[1])).splitlines()
+    assert poor[-1].startswith("not to be believed: overlap")
+
+
+def test_an_estimate_of_traced_work_is_refused():
+    with pytest.raises(ValueError, match=r"free_energy\.estimate looks at values"):
+        jax.jit(lambda work: free_energy.estimate(work, work).bar)(jnp.arange(4.0))

@@ -111,19 +111,28 @@ def test_mnist_from_a_folder(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"pixels": PIXELS[:, :14]}, r"\(n, 28, 28\) of uint8; it holds shape \(30, 14, 28\)"),
         ({"pixels": PIXELS.astype("i2")}, "it holds .* of int16"),
-        ({"pixels": LABELS}, r"\(n, 28, 28\) of uint8; it holds shape \(30,\)"),
+        ({"pixels": LABELS}, r"\(n, h, w\) of uint8; it holds shape \(30,\) .* 'labels'"),
         ({"labels": PIXELS}, r"\(n,\) of uint8; it holds shape \(30, 28, 28\)"),
         ({"labels": LABELS.astype("i4")}, "it holds .* of int32"),
         ({"labels": LABELS[:7]}, r"30 images and labels of shape \(7,\)"),
-        ({"labels": LABELS + np.uint8(1)}, "labels from 0 to 9; got labels from 1 to 10"),
     ],
 )
 def test_wrong_mnist_is_refused(tmp_path, files, message):
     _write_mnist(tmp_path, **files)
     with pytest.raises(ValueError, match=message):
         data.load_mnist(tmp_path)
+
+
+def test_other_images_in_mnists_files(tmp_path):
+    """Of another size, and of more classes than ten."""
+    _write_mnist(tmp_path, pixels=PIXELS[:, :14, :20], labels=LABELS + np.uint8(100))
+    _write_mnist(tmp_path, "t10k", PIXELS[:4, :14], LABELS[:4])
+    train = data.load_mnist(tmp_path)
+    assert train.images.shape == (30, 14, 20)
+    np.testing.assert_array_equal(train.labels, LABELS + 100)
+    with pytest.raises(ValueError, match=r"one size; .* of \(14, 20\) and of \(14, 28\)"):
+        data.load_split(data.Source("mnist", str(tmp_path)))
 
 
 def test_missing_files_of_mnist_are_named(tmp_path):
@@ -261,9 +270,9 @@ def test_choice_of_classes_is_shuffled_and_fixed_by_the_seed():
             (2, 3, 6),
             (4, 2, 1),
             77,
-            r"77 images .* need \(44, 22, 11\) .* there are \(41, 50, 33\), enough for 70",
+            r"77 samples .* need \(44, 22, 11\) .* there are \(41, 50, 33\), enough for 70",
         ),
-        ((2, 8), (1, 10), None, r"11 images .* need \(1, 10\) .* there are \(41, 9\)"),
+        ((2, 8), (1, 10), None, r"11 samples .* need \(1, 10\) .* there are \(41, 9\)"),
     ],
 )
 def test_impossible_choice_is_refused(classes, proportions, num_samples, message):

@@ -1,11 +1,16 @@
 """Importing the library must not import what only its extras or its adapters need."""
 
+import pkgutil
 import subprocess
 import sys
 
 import pytest
 
-FORBIDDEN = ["blackjax", "matplotlib", "sklearn"]
+import jarzynski_jax
+
+FORBIDDEN = ["blackjax", "matplotlib", "orbax", "sklearn", "tyro"]
+# One imports BlackJAX, the others are the command line.
+APART = {"__main__", "blackjax", "cli", "job"}
 
 
 @pytest.fixture(scope="module")
@@ -26,3 +31,11 @@ def imported(tmp_path_factory):
 def test_import_is_lean(imported, module):
     assert "jarzynski_jax" in imported
     assert module not in imported
+
+
+def test_all_other_modules_are_at_hand_and_described():
+    modules = {module.name for module in pkgutil.iter_modules(jarzynski_jax.__path__)} - APART
+    assert set(jarzynski_jax.__all__) == modules
+    assert all(hasattr(jarzynski_jax, name) for name in modules)
+    undescribed = {name for name in modules if f"``{name}``" not in jarzynski_jax.__doc__}
+    assert undescribed == set()

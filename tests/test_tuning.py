@@ -93,3 +93,10 @@ def test_a_markov_kernel_has_nothing_to_tune_by():
 def test_bad_targets_are_refused(wanted):
     with pytest.raises(ValueError, match=f"target.*{wanted}"):
         find(wanted)
+
+
+def test_a_second_call_compiles_nothing(recompilations):
+    find(0.8)
+    with recompilations() as count:
+        find(0.7)
+    assert count() == 0

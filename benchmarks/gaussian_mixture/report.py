@@ -38,7 +38,7 @@ _COLUMNS = ("part", "quantity", "expected", "seeds", "mean", "spread", "min", "m
 def _cells(row: Row) -> tuple[str, ...]:
     values = np.atleast_1d(np.asarray(row.values, np.float64))
     spread = values.std(ddof=1) if len(values) > 1 else np.nan
-    statistics = (values.mean(), spread, values.min(), values.max())
+    statistics = (values.mean(), spread, np.min(values), np.max(values))
     numbers = (f"{number:.4g}" for number in statistics)
     holds = "" if row.holds is None else "yes" if row.holds else "NO"
     return (row.part, row.quantity, row.expected, str(len(values)), *numbers, holds)

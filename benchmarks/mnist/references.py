@@ -1,6 +1,7 @@
 """Densities whose likelihood is exact, beside the model: Gaussians, mixtures, flows."""
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import equinox as eqx
@@ -87,7 +88,7 @@ def _factor_values(
             members = noisy[clusters == cluster]
             model = FactorAnalysis(_NUM_FACTORS, random_state=0).fit(members)
             terms.append(model.score_samples(flat) + np.log(len(members) / len(noisy)))
-    values = -np.logaddexp.reduce(terms, axis=0)
+    values = -reduce(np.logaddexp, terms)
     return values.reshape(test.shape[:2]).mean(axis=1)
 
 

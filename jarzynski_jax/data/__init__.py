@@ -8,6 +8,7 @@ from jarzynski_jax.data.arrays import (
     load,
     load_array,
     load_digits,
+    load_labels,
     split,
 )
 from jarzynski_jax.data.cifar import load_cifar10
@@ -20,7 +21,14 @@ from jarzynski_jax.data.principal_axes import (
     from_principal_axes,
     to_principal_axes,
 )
-from jarzynski_jax.data.sources import Source, is_file, is_image_set, load_split
+from jarzynski_jax.data.sources import (
+    LabelledSplit,
+    Source,
+    is_file,
+    is_image_set,
+    load_labelled_split,
+    load_split,
+)
 from jarzynski_jax.data.standard import (
     StandardCoordinates,
     find_standard_coordinates,
@@ -31,6 +39,7 @@ from jarzynski_jax.data.standard import (
 
 __all__ = [
     "LabelledImages",
+    "LabelledSplit",
     "PrincipalAxes",
     "Source",
     "Split",
@@ -49,6 +58,8 @@ __all__ = [
     "load_cifar10",
     "load_digits",
     "load_idx",
+    "load_labelled_split",
+    "load_labels",
     "load_mnist",
     "load_split",
     "log_volume",

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jarzynski_jax.data.images import channels_last
 from jarzynski_jax.data.precision import check_kind, check_precision
 from jarzynski_jax.types import Array, PRNGKey
 
@@ -20,6 +21,7 @@ __all__ = [
     "load",
     "load_array",
     "load_digits",
+    "load_labels",
     "split",
 ]
 
@@ -61,13 +63,15 @@ def load_array(path: Path) -> np.ndarray:
     ----------
     path
         A ``.npy`` file, or a ``.npz`` file with one array or with one named ``data``; of
-        shape ``(n, d)`` or ``(n, h, w)``.
+        shape ``(n, d)``, of images ``(n, h, w)``, or of images with channels as
+        :func:`~jarzynski_jax.data.images.channels_last` takes them.
 
     Returns
     -------
     numpy.ndarray
-        In the units of the file; float64 if float32 cannot hold the dtype of the file, such as
-        float64 or int32, else float32. In C order and the machine's byte order.
+        Shape ``(n, d)``, ``(n, h, w)`` or ``(n, h, w, channels)``. In the units of the file;
+        float64 if float32 cannot hold the dtype of the file, such as float64 or int32, else
+        float32. In C order and the machine's byte order.
 
     Raises
     ------
@@ -84,27 +88,18 @@ def load_array(path: Path) -> np.ndarray:
     >>> load_array(path).shape
     (20, 3)
     """
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    if path.suffix not in (".npy", ".npz"):
-        raise ValueError(f"data must be a .npy or .npz file; got {path}")
-    try:
-        arrays = _read(path)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} cannot be read as a file of NumPy: {error}") from error
-    if "data" not in arrays and len(arrays) != 1:
-        raise ValueError(
-            f"{path} must hold one array, or one named 'data'; it holds {sorted(arrays)}"
-        )
-    values = arrays["data"] if "data" in arrays else next(iter(arrays.values()))
+    values = _samples_in(_read(path), path)
     if values.dtype.kind not in "fiu":
         raise ValueError(f"{path} must hold real numbers; it holds dtype {values.dtype}")
-    if values.ndim not in (2, 3):
+    if values.ndim not in (2, 3, 4):
         raise ValueError(
-            f"{path} must hold an array of shape (n, d) or (n, h, w); got shape {values.shape}"
+            f"{path} must hold an array of shape (n, d), or of images, (n, h, w) or "
+            f"(n, h, w, channels); got shape {values.shape}"
         )
     if values.shape[0] < 10 or 0 in values.shape:
         raise ValueError(f"{path} must hold at least 10 samples; got shape {values.shape}")
+    if values.ndim == 4:
+        values = channels_last(values, str(path))
     num_bad = int(np.sum(~(np.abs(values.astype(np.float64)) <= _LARGEST)))
     if num_bad:
         raise ValueError(
@@ -121,11 +116,73 @@ def load_array(path: Path) -> np.ndarray:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return {"data": loaded}
-    with loaded:
-        return dict(loaded.items())
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    if path.suffix not in (".npy", ".npz"):
+        raise ValueError(f"data must be a .npy or .npz file; got {path}")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"data": loaded}
+        with loaded:
+            return dict(loaded.items())
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read as a file of NumPy: {error}") from error
+
+
+def _samples_in(arrays: dict[str, np.ndarray], path: Path) -> np.ndarray:
+    if "data" not in arrays and len(arrays) != 1:
+        raise ValueError(
+            f"{path} must hold one array, or one named 'data', and may then hold the classes "
+            f"of its samples in one named 'labels'; it holds {sorted(arrays)}"
+        )
+    return arrays["data"] if "data" in arrays else next(iter(arrays.values()))
+
+
+def load_labels(source: str) -> np.ndarray:
+    """Load the class of each sample of data, by name or path.
+
+    Parameters
+    ----------
+    source
+        ``"digits"``, or the path of a ``.npz`` file with the samples in an array ``data`` and
+        their classes in an array ``labels``: integers of shape ``(n,)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64, shape ``(n,)``, in the order of the samples that :func:`load` gives.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing or cannot be read, or holds no labels, or these are not one
+        integer for each sample.
+
+    Examples
+    --------
+    >>> load_labels("digits")[:5]
+    array([0, 1, 2, 3, 4])
+    """
+    if source == "digits":
+        from sklearn import datasets
+
+        return datasets.load_digits().target.astype(np.int64)
+    path = Path(source)
+    arrays = _read(path)
+    if "labels" not in arrays or "data" not in arrays:
+        raise ValueError(
+            f"{path} holds no labels, so no classes can be chosen of it: write a .npz file "
+            "with the samples and the class of each, an integer, by "
+            "numpy.savez('samples.npz', data=..., labels=...)"
+        )
+    labels, num_samples = arrays["labels"], len(_samples_in(arrays, path))
+    if labels.dtype.kind not in "iu" or labels.shape != (num_samples,):
+        raise ValueError(
+            f"the array 'labels' of {path} must hold one integer for each of the {num_samples} "
+            f"samples; it holds {labels.dtype} of shape {labels.shape}"
+        )
+    return labels.astype(np.int64)
 
 
 def load(source: str) -> np.ndarray:
@@ -139,7 +196,7 @@ def load(source: str) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        float32, or float64 as :func:`load_array` says, shape ``(n, d)`` or ``(n, h, w)``.
+        float32, or float64 and of the shapes that :func:`load_array` says.
 
     Examples
     --------

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from jarzynski_jax.data.images import LabelledImages, Part, check_part, from_pixels
+from jarzynski_jax.data.images import (
+    LabelledImages,
+    Part,
+    check_part,
+    check_ten_classes,
+    from_pixels,
+)
 
 __all__ = ["load_cifar10"]
 
@@ -54,6 +60,7 @@ def load_cifar10(folder: Path, part: Part = "train") -> LabelledImages:
     check_part(part)
     _check_files(folder, _FILES[part])
     records = np.concatenate([_read_records(folder / name) for name in _FILES[part]])
+    check_ten_classes(records[:, 0], str(folder))
     channels_first = records[:, 1:].reshape(-1, 3, 32, 32)
     return from_pixels(np.moveaxis(channels_first, 1, -1), records[:, 0], str(folder))
 

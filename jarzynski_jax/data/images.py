@@ -9,7 +9,10 @@ import numpy as np
 __all__ = [
     "LabelledImages",
     "Part",
+    "channels_last",
     "check_part",
+    "check_ten_classes",
+    "choose_of_classes",
     "from_pixels",
     "select_classes",
     "shrink",
@@ -40,15 +43,71 @@ def check_part(part: str) -> None:
         raise ValueError(f"part must be one of {get_args(Part)}; got {part!r}")
 
 
+def channels_last(images: np.ndarray, source: str) -> np.ndarray:
+    """Tell which axis of images is that of their channels, and put it last.
+
+    Parameters
+    ----------
+    images
+        Shape ``(n, h, w, c)`` with 1, 3 or 4 channels, or ``(n, c, h, w)`` with 1 or 3.
+    source
+        Where they are from, for the error messages.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n, h, w, c)``, or ``(n, h, w)`` of one channel.
+
+    Raises
+    ------
+    ValueError
+        If the shape is neither, or could be both.
+
+    Examples
+    --------
+    >>> channels_last(np.zeros((10, 3, 8, 6)), "an example").shape
+    (10, 8, 6, 3)
+    >>> channels_last(np.zeros((10, 8, 6, 1)), "an example").shape
+    (10, 8, 6)
+    """
+    is_last, is_first = images.shape[-1] in (1, 3, 4), images.shape[1] in (1, 3)
+    if is_last == is_first:
+        found = (
+            "could be either; leave out an axis of size 1, or give vectors, (n, d)"
+            if is_last
+            else "is neither"
+        )
+        raise ValueError(
+            f"{source} must hold images of shape (n, h, w), (n, h, w, channels) with 1, 3 or 4 "
+            f"channels or (n, channels, h, w) with 1 or 3; shape {images.shape} {found}"
+        )
+    ordered = images if is_last else np.moveaxis(images, 1, -1)
+    return ordered[..., 0] if ordered.shape[-1] == 1 else ordered
+
+
+def check_ten_classes(labels: np.ndarray, source: str) -> None:
+    """Raise ValueError unless all labels are from 0 to 9.
+
+    Examples
+    --------
+    >>> check_ten_classes(np.array([7, 2]), "an example")
+    """
+    if np.any((labels < 0) | (labels > 9)):
+        raise ValueError(
+            f"{source} must hold labels from 0 to 9; got labels from {labels.min()} to "
+            f"{labels.max()}"
+        )
+
+
 def from_pixels(pixels: np.ndarray, labels: np.ndarray, source: str) -> LabelledImages:
-    """Scale pixels from 0..255 to [-1, 1], and check labels of ten classes.
+    """Scale pixels from 0..255 to [-1, 1], and check that each image has a label.
 
     Parameters
     ----------
     pixels
         uint8, shape ``(n, ...)``.
     labels
-        Integers from 0 to 9, shape ``(n,)``.
+        Integers, shape ``(n,)``.
     source
         Where they are from, for the error messages.
 
@@ -60,7 +119,7 @@ def from_pixels(pixels: np.ndarray, labels: np.ndarray, source: str) -> Labelled
     Raises
     ------
     ValueError
-        If there are not as many labels as images, or a label is not from 0 to 9.
+        If there are not as many labels as images.
 
     Examples
     --------
@@ -72,11 +131,6 @@ def from_pixels(pixels: np.ndarray, labels: np.ndarray, source: str) -> Labelled
         raise ValueError(
             f"{source} must hold one label for each image; got {len(pixels)} images and labels "
             f"of shape {labels.shape}"
-        )
-    if np.any((labels < 0) | (labels > 9)):
-        raise ValueError(
-            f"{source} must hold labels from 0 to 9; got labels from {labels.min()} to "
-            f"{labels.max()}"
         )
     # In place, as a colour data set is more than half a gigabyte in float32.
     images = pixels.astype(np.float32, order="C")
@@ -131,10 +185,51 @@ def select_classes(
     >>> chosen.images.shape, np.bincount(chosen.labels).tolist()
     ((7, 28, 28), [0, 0, 4, 2, 0, 0, 1])
     """
-    _check_classes(data, classes, proportions)
+    if len(data.images) != len(data.labels):
+        raise ValueError(
+            f"data must hold one label for each image; got {len(data.images)} images and "
+            f"{len(data.labels)} labels"
+        )
+    order = choose_of_classes(data.labels, classes, proportions, num_samples, seed)
+    return LabelledImages(data.images[order], data.labels[order])
+
+
+def choose_of_classes(
+    labels: np.ndarray,
+    classes: Sequence[int],
+    proportions: Sequence[int],
+    num_samples: int | None = None,
+    seed: int = 0,
+) -> np.ndarray:
+    """Choose samples of some classes at random, as :func:`select_classes` does.
+
+    Parameters
+    ----------
+    labels
+        The class of each of n samples.
+    classes, proportions, num_samples, seed
+        As of :func:`select_classes`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Which of the n samples, shuffled; shape ``(num_samples,)``.
+
+    Raises
+    ------
+    ValueError
+        As :func:`select_classes`.
+
+    Examples
+    --------
+    >>> labels = np.array([2, 2, 2, 2, 2, 3, 3, 3, 6])
+    >>> np.bincount(labels[choose_of_classes(labels, (2, 3, 6), (4, 2, 1))]).tolist()
+    [0, 0, 4, 2, 0, 0, 1]
+    """
+    _check_classes(labels, classes, proportions)
     divisor = math.gcd(*proportions)
     shares = [proportion // divisor for proportion in proportions]
-    counts = [int(np.sum(data.labels == label)) for label in classes]
+    counts = [int(np.sum(labels == label)) for label in classes]
     largest = min(count // share for count, share in zip(counts, shares, strict=True))
     if num_samples is None:
         num_samples = max(largest, 1) * sum(shares)
@@ -146,28 +241,22 @@ def select_classes(
     wanted = [share * num_samples // sum(shares) for share in shares]
     if num_samples > largest * sum(shares):
         raise ValueError(
-            f"{num_samples} images in proportions {tuple(proportions)} need {tuple(wanted)} of "
-            f"classes {tuple(classes)}; there are {tuple(counts)}, enough for "
-            f"{largest * sum(shares)} images"
+            f"{num_samples} samples in proportions {tuple(proportions)} need {tuple(wanted)} "
+            f"of classes {tuple(classes)}; there are {tuple(counts)}, enough for "
+            f"{largest * sum(shares)} samples"
         )
     rng = np.random.default_rng(seed)
     chosen = [
-        rng.choice(np.flatnonzero(data.labels == label), size, replace=False)
+        rng.choice(np.flatnonzero(labels == label), size, replace=False)
         for label, size in zip(classes, wanted, strict=True)
     ]
-    order = rng.permutation(np.concatenate(chosen))
-    return LabelledImages(data.images[order], data.labels[order])
+    return rng.permutation(np.concatenate(chosen))
 
 
 def _check_classes(
-    data: LabelledImages, classes: Sequence[int], proportions: Sequence[int]
+    labels: np.ndarray, classes: Sequence[int], proportions: Sequence[int]
 ) -> None:
-    if len(data.images) != len(data.labels):
-        raise ValueError(
-            f"data must hold one label for each image; got {len(data.images)} images and "
-            f"{len(data.labels)} labels"
-        )
-    known = np.unique(data.labels).tolist()
+    known = np.unique(labels).tolist()
     if len(classes) == 0 or not set(classes) <= set(known):
         raise ValueError(f"classes must be some of {known}; got {tuple(classes)}")
     if len(set(classes)) < len(classes):

@@ -6,7 +6,13 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from jarzynski_jax.data.idx import load_idx
-from jarzynski_jax.data.images import LabelledImages, Part, check_part, from_pixels
+from jarzynski_jax.data.images import (
+    LabelledImages,
+    Part,
+    check_part,
+    check_ten_classes,
+    from_pixels,
+)
 
 __all__ = ["load_mnist"]
 
@@ -31,25 +37,26 @@ def load_mnist(
     folder
         A folder with ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and the same two
         with ``t10k`` for ``train``, gzipped (``.gz``) or not; only the two of the part are
-        read. None to fetch from OpenML, by scikit-learn, which keeps a copy. Its files are
+        read. They may be others than MNIST's: grey images of any one size, with labels of any
+        classes. None to fetch from OpenML, by scikit-learn, which keeps a copy. Its files are
         text, and take minutes to read.
     name
         ``"mnist"`` or ``"fashion-mnist"``: what to fetch. In a folder, the files of both have
         the same names, so it decides nothing there.
     part
-        ``"train"``, 60 000 images, or ``"test"``, 10 000.
+        ``"train"``, of MNIST 60 000 images, or ``"test"``, 10 000.
 
     Returns
     -------
     LabelledImages
-        Images float32, shape ``(n, 28, 28)``; labels int32, from 0 to 9.
+        Images float32, of MNIST of shape ``(n, 28, 28)``; labels int32, of MNIST from 0 to 9.
 
     Raises
     ------
     ValueError
-        If name or part is unknown; a file is missing or is not a correct IDX file; the images
-        are not 28 x 28 or the labels not from 0 to 9, one for each image; or OpenML cannot be
-        reached.
+        If name or part is unknown; a file is missing or is not a correct IDX file; it does not
+        hold images of uint8, or not one label of uint8 for each; or OpenML cannot be reached
+        or answers with other data.
 
     Examples
     --------
@@ -81,10 +88,11 @@ def _load_folder(folder: Path, part: Part) -> LabelledImages:
         )
     image_path, label_path = (path for path in found if path is not None)
     pixels, labels = load_idx(image_path), load_idx(label_path)
-    if pixels.dtype != np.uint8 or pixels.shape[1:] != (28, 28):
+    if pixels.dtype != np.uint8 or pixels.ndim != 3:
         raise ValueError(
-            f"{image_path} must hold images of shape (n, 28, 28) of uint8; it holds shape "
-            f"{pixels.shape} of {pixels.dtype}"
+            f"{image_path} must hold images of shape (n, h, w) of uint8; it holds shape "
+            f"{pixels.shape} of {pixels.dtype}: others can be given as a .npz file with arrays "
+            "'data' and 'labels'"
         )
     if labels.dtype != np.uint8 or labels.ndim != 1:
         raise ValueError(
@@ -124,7 +132,6 @@ def _fetch(name: Name, part: Part) -> LabelledImages:
             f"{name} from OpenML must hold whole numbers from 0 to 255; got values from "
             f"{values.min()} to {values.max()}"
         )
-    # OpenML's labels are strings.
-    return from_pixels(
-        pixels.reshape(-1, 28, 28), labels.astype(np.int32), f"{name} from OpenML"
-    )
+    numbers = labels.astype(np.int32)  # OpenML's are strings
+    check_ten_classes(numbers, f"{name} from OpenML")
+    return from_pixels(pixels.reshape(-1, 28, 28), numbers, f"{name} from OpenML")

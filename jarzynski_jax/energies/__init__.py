@@ -8,7 +8,12 @@ from jarzynski_jax.energies.convolutional import (
     thesis_mnist_layers,
 )
 from jarzynski_jax.energies.functional import functional
-from jarzynski_jax.energies.gaussian_base import GaussianBase, OnGaussianBase, fit_gaussian_base
+from jarzynski_jax.energies.gaussian_base import (
+    GaussianBase,
+    OnGaussianBase,
+    fit_gaussian_base,
+    make_gaussian_base,
+)
 from jarzynski_jax.energies.mixture import TwoModeMixture
 from jarzynski_jax.energies.mlp import MLP
 from jarzynski_jax.energies.standardized import Standardized
@@ -23,6 +28,7 @@ __all__ = [
     "TwoModeMixture",
     "fit_gaussian_base",
     "functional",
+    "make_gaussian_base",
     "restricted_boltzmann",
     "thesis_cifar_layers",
     "thesis_mnist_layers",

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from jarzynski_jax.types import Array
 
@@ -133,7 +134,7 @@ class ConvNet(nnx.Module):
         hidden: Sequence[int] = (),
         *,
         activation: Callable[[Array], Array] = nnx.silu,
-        param_dtype: jnp.dtype | type = jnp.float32,
+        param_dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ) -> None:
         height, width, channels = _image_shape(shape)
@@ -225,7 +226,7 @@ class ResidualNetwork(nnx.Module):
         *,
         is_checkpointed: bool = False,
         activation: Callable[[Array], Array] = nnx.silu,
-        param_dtype: jnp.dtype | type = jnp.float32,
+        param_dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ) -> None:
         height, width, channels = _image_shape(shape)
@@ -328,7 +329,7 @@ def _call(module: _ResidualBlock, y: Array) -> Array:
     return module(y)
 
 
-def _zero_layer(fan_in: int, param_dtype: jnp.dtype | type, rngs: nnx.Rngs) -> nnx.Linear:
+def _zero_layer(fan_in: int, param_dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Linear:
     # Without a bias: a constant in the energy cancels from the density and every gradient.
     zeros = nnx.initializers.zeros
     return nnx.Linear(

@@ -8,13 +8,14 @@ fitted to the data, only what is not Gaussian about them is left to learn.
 """
 
 import math
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jarzynski_jax.checks import check_energy
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "exact_start",
     "fit_gaussian_base",
     "log_partition_function",
+    "make_gaussian_base",
     "mean_variance",
     "sample",
 ]
@@ -46,6 +48,50 @@ class GaussianBase(NamedTuple):
     mean: Array
     scale: Array
     inverse_scale: Array
+
+
+def make_gaussian_base(mean: Array | np.ndarray, covariance: Any = 1.0) -> GaussianBase:
+    r"""Make the Gaussian of a mean and a covariance; a standard one of zeros.
+
+    Parameters
+    ----------
+    mean
+        m, in the shape of a sample, of d numbers in all.
+    covariance
+        Σ, shape ``(d, d)``; its diagonal ``(d,)``; or one variance for all.
+
+    Returns
+    -------
+    GaussianBase
+        In the dtype of the mean, float32 at least; computed in float64.
+
+    Raises
+    ------
+    ValueError
+        If the covariance has another shape, or is not symmetric and positive definite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> make_gaussian_base(np.zeros(2), [4.0, 9.0]).scale.tolist()
+    [2.0, 3.0]
+    """
+    values, matrix = np.asarray(mean), np.asarray(covariance, np.float64)
+    dimension = values.size
+    if matrix.shape not in ((), (dimension,), (dimension, dimension)):
+        raise ValueError(
+            f"the covariance of {dimension} numbers must be a number or have the shape "
+            f"({dimension},) or ({dimension}, {dimension}); got shape {matrix.shape}"
+        )
+    full = matrix if matrix.ndim == 2 else np.diag(matrix * np.ones(dimension))
+    if not np.allclose(full, full.T) or not np.all(np.linalg.eigvalsh(full) > 0):
+        raise ValueError(f"a covariance must be symmetric and positive definite; got {matrix}")
+    scale = np.linalg.cholesky(matrix) if matrix.ndim == 2 else np.sqrt(matrix)
+    inverse_scale = np.linalg.inv(scale) if matrix.ndim == 2 else 1 / scale
+    dtype = jax.dtypes.canonicalize_dtype(jnp.promote_types(values.dtype, jnp.float32))
+    return GaussianBase(
+        jnp.asarray(values, dtype), jnp.asarray(scale, dtype), jnp.asarray(inverse_scale, dtype)
+    )
 
 
 def fit_gaussian_base(
@@ -280,7 +326,7 @@ def exact_start(
     ------
     ValueError
         If the energy of the samples is not the base's: then they would not be samples of
-        the model, and every weight after them would be wrong.
+        the model, and every weight after them would be wrong. Or if it is a module of Flax.
 
     Examples
     --------
@@ -293,6 +339,7 @@ def exact_start(
     >>> positions.shape
     (16, 2)
     """
+    check_energy(energy_fn)
     positions = sample(rng_key, base, num_walkers)
     expected = jax.jit(jax.vmap(lambda x: energy(base, x)))(positions)
     actual = jax.jit(jax.vmap(energy_fn, (None, 0)))(params, positions)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from jarzynski_jax.types import Array
 
@@ -46,7 +47,7 @@ class MLP(nnx.Module):
         hidden: Sequence[int] = (128, 128),
         *,
         activation: Callable[[Array], Array] = nnx.silu,
-        param_dtype: jnp.dtype | type = jnp.float32,
+        param_dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ) -> None:
         widths = [num_features, *hidden]

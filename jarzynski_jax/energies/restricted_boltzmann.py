@@ -46,6 +46,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from jarzynski_jax.kernels.gibbs import Units
 from jarzynski_jax.paths import Path
@@ -91,7 +92,7 @@ def init(
     num_hidden: int,
     data: Array | np.ndarray | None = None,
     *,
-    param_dtype: jnp.dtype | type = jnp.float32,
+    param_dtype: DTypeLike = jnp.float32,
 ) -> Machine:
     r"""Make the parameters that training starts from.
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from jarzynski_jax.checks import check_kernel, check_kernel_init
 from jarzynski_jax.types import (
     Kernel,
     KernelInit,
@@ -35,6 +36,11 @@ def bind(
     SamplingAlgorithm
         ``init(position, rng_key=None)`` and ``step(rng_key, state)``.
 
+    Raises
+    ------
+    ValueError
+        If this is no kernel: its module, say.
+
     Examples
     --------
     >>> import jax.numpy as jnp
@@ -43,6 +49,8 @@ def bind(
     >>> float(algorithm.init(jnp.ones(2)).logdensity)
     -1.0
     """
+    check_kernel_init(init)
+    check_kernel(kernel)
 
     def init_fn(position: Position, rng_key: PRNGKey | None = None) -> Any:
         del rng_key

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jarzynski_jax.checks import check_kernel, check_kernel_init
 from jarzynski_jax.kernels.arithmetic import lift, lower
 from jarzynski_jax.kernels.binding import bind
 from jarzynski_jax.kernels.density_state import DensityState, init, without_endpoint
@@ -77,6 +78,11 @@ def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
         InvariantInfo)``, which takes what else the Markov kernel takes.
         It raises a ``ValueError`` if the Markov kernel's state lacks a field.
 
+    Raises
+    ------
+    ValueError
+        If this is no kernel: its module, say.
+
     Examples
     --------
     >>> import blackjax, jax, jax.numpy as jnp
@@ -86,6 +92,8 @@ def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
     >>> float(info.log_weight_increment)
     -0.5
     """
+    check_kernel_init(mcmc_init)
+    check_kernel(mcmc_kernel)
 
     def kernel(
         rng_key: PRNGKey,

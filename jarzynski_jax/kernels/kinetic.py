@@ -165,7 +165,8 @@ def build_kernel() -> Kernel:
         ``kernel(rng_key, state, logdensity_fn, step_size, friction, preconditioner=None) ->
         (KineticState, KineticInfo)``. ``logdensity_fn`` is the target after the move;
         ``step_size`` is h, in units of the square root of a variance; ``friction`` is γ, a
-        rate in units of 1/h. It raises a ``ValueError`` if a number is not positive.
+        rate in units of 1/h. It raises a ``ValueError`` if a number is not positive; of a
+        negative one that is traced, all walkers die at their second step.
 
     Examples
     --------

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jarzynski_jax.checks import check_kernel
 from jarzynski_jax.kernels.invariant import InvariantInfo
 from jarzynski_jax.kernels.kinetic import KineticInfo
 from jarzynski_jax.kernels.ula import ULAInfo
@@ -57,6 +58,11 @@ def adjust(kernel: Kernel) -> Kernel:
         The same signature, with a :class:`MetropolisInfo`. The target must be the one by
         which the state was last weighed. It raises a ``ValueError`` if the kernel is another.
 
+    Raises
+    ------
+    ValueError
+        If this is no kernel: its module, say.
+
     Examples
     --------
     >>> import jax, jax.numpy as jnp
@@ -66,6 +72,7 @@ def adjust(kernel: Kernel) -> Kernel:
     >>> 0 <= float(info.acceptance_rate) <= 1
     True
     """
+    check_kernel(kernel)
 
     def adjusted(
         rng_key: PRNGKey, state: Any, logdensity_fn: LogDensityFn, *kernel_args: Any

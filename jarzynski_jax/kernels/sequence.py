@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jarzynski_jax.checks import check_kernel, check_kernel_init
 from jarzynski_jax.kernels.arithmetic import is_lost
 from jarzynski_jax.kernels.binding import bind
 from jarzynski_jax.types import (
@@ -117,7 +118,7 @@ def build_init(stages: Sequence[Stage]) -> KernelInit:
     Raises
     ------
     ValueError
-        If there is no stage.
+        If there is no stage, or one is without a kernel.
 
     Examples
     --------
@@ -153,7 +154,7 @@ def build_kernel(stages: Sequence[Stage]) -> Kernel:
     Raises
     ------
     ValueError
-        If there is no stage.
+        If there is no stage, or one is without a kernel.
 
     Examples
     --------
@@ -223,3 +224,6 @@ def as_top_level_api(logdensity_fn: LogDensityFn, stages: Sequence[Stage]) -> Sa
 def _check(stages: Sequence[Stage]) -> None:
     if not stages:
         raise ValueError("a sequence of kernels must have at least one stage; got none")
+    for stage in stages:
+        check_kernel_init(stage.init)
+        check_kernel(stage.kernel)

@@ -141,7 +141,8 @@ def build_kernel() -> Kernel:
         ULAInfo)``. ``logdensity_fn`` is the target after the move; ``step_size`` is h, with
         drift h and noise sqrt(2h); ``preconditioner`` is from
         :func:`~jarzynski_jax.kernels.preconditioning.preconditioner`. It raises a
-        ``ValueError`` if h is a number that is not positive.
+        ``ValueError`` if h is a number that is not positive; of a negative one that is traced,
+        all walkers die.
 
     Examples
     --------

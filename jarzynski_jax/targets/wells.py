@@ -21,7 +21,7 @@ _GRID = np.linspace(-6.0, 6.0, 200_001)
 def _tabulate(tilt: float) -> tuple[float, np.ndarray]:
     """Log Z by trapezoids, exact to rounding for so smooth and short a density, and the CDF."""
     logdensity = -(_GRID**4) + 6 * _GRID**2 + tilt * _GRID
-    peak = logdensity.max()
+    peak = np.max(logdensity)
     cumulative = np.cumsum(np.exp(logdensity - peak))
     log_z = float(peak + math.log(cumulative[-1] * (_GRID[1] - _GRID[0])))
     return log_z, cumulative / cumulative[-1]

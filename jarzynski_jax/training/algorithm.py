@@ -19,7 +19,9 @@ import optax
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax import weights
 from jarzynski_jax.blocks import Statistic, average, choose_block_size
-from jarzynski_jax.dynamics import Dynamics, advance_and_average
+from jarzynski_jax.checks import check_energy
+from jarzynski_jax.data import as_samples
+from jarzynski_jax.dynamics import Dynamics, advance_and_average, check_dynamics
 from jarzynski_jax.kernels.arithmetic import lift
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Params, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers import Walkers
@@ -132,7 +134,8 @@ class TrainingAlgorithm(NamedTuple):
         ``held_out_positions``, shape ``(M, ...)``, are exact, independent samples of the
         first model, whose exact log Z is ``log_partition_function``. ``data``, shape
         ``(n, ...)``, is where the algorithms of contrastive divergence start their N
-        walkers instead. Optimizer and walkers start; nothing moves.
+        walkers instead; a ``ValueError`` if they are not finite numbers. Optimizer and
+        walkers start; nothing moves.
     step
         ``step(rng_key, state, batch) -> (TrainingState, Metrics)``: move and weigh the
         walkers under the parameters, take the gradient with the mini-batch ``batch``, shape
@@ -226,7 +229,7 @@ def advance_and_resample(
     )
 
 
-def energy_of_data(energy_fn: EnergyFn, block_size: int | None) -> DataGradient:
+def energy_of_data(energy_fn: EnergyFn, dynamics: Dynamics) -> DataGradient:
     """Make the data's part of the gradient of the cross entropy, eq. 3.1.1."""
 
     def data_gradient(
@@ -240,7 +243,7 @@ def energy_of_data(energy_fn: EnergyFn, block_size: int | None) -> DataGradient:
             batch,
             jnp.zeros(num_data, dtype),
             sum_energies(energy_fn, params),
-            block_size or choose_block_size(batch),
+            dynamics.block_size or choose_block_size(batch),
         )
         return gradient, energy
 
@@ -288,7 +291,14 @@ def build_algorithm(
     -------
     TrainingAlgorithm
         ``(init, step)``.
+
+    Raises
+    ------
+    ValueError
+        If the energy is a module of Flax, or no function; or the dynamics are none.
     """
+    check_energy(energy_fn)
+    check_dynamics(dynamics)
 
     def logdensity_fn(params: Params) -> LogDensityFn:
         return lambda x: -energy_fn(params, x)
@@ -301,6 +311,8 @@ def build_algorithm(
         log_partition_function: Scalar,
         held_out_positions: Position | None = None,
     ) -> TrainingState:
+        if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(data)):
+            jax.tree.map(as_samples, data)
         # A weak type would not survive the first update, and the second would recompile.
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), params)
         target = logdensity_fn(params)

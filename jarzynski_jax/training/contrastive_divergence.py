@@ -52,6 +52,11 @@ def contrastive_divergence(
         ``(init, step)``. N walkers, as many as there are ``positions``, start from random
         members of the mini-batch.
 
+    Raises
+    ------
+    ValueError
+        If the energy is a module of Flax, or the dynamics are none.
+
     Examples
     --------
     >>> import jax, jax.numpy as jnp, optax
@@ -78,7 +83,7 @@ def contrastive_divergence(
         return _advance_unweighted(key_move, restarted, target, dynamics, energy_sums)
 
     sampler = NegativeSampler(_start_from_data(dynamics), step)
-    data_gradient = energy_of_data(energy_fn, dynamics.block_size)
+    data_gradient = energy_of_data(energy_fn, dynamics)
     return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler)
 
 
@@ -102,6 +107,11 @@ def persistent_contrastive_divergence(
         ``(init, step)``. N walkers, as many as there are ``positions``, start from random
         members of the data.
 
+    Raises
+    ------
+    ValueError
+        If the energy is a module of Flax, or the dynamics are none.
+
     Examples
     --------
     >>> import jax, jax.numpy as jnp, optax
@@ -115,7 +125,7 @@ def persistent_contrastive_divergence(
     True
     """
     sampler = NegativeSampler(_start_from_data(dynamics), _persistent_step(dynamics))
-    data_gradient = energy_of_data(energy_fn, dynamics.block_size)
+    data_gradient = energy_of_data(energy_fn, dynamics)
     return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler)
 
 
@@ -141,6 +151,11 @@ def unweighted(
     TrainingAlgorithm
         ``(init, step)``.
 
+    Raises
+    ------
+    ValueError
+        If the energy is a module of Flax, or the dynamics are none.
+
     Examples
     --------
     >>> import jax, jax.numpy as jnp, optax
@@ -153,7 +168,7 @@ def unweighted(
     True
     """
     sampler = NegativeSampler(start_from_model(dynamics), _persistent_step(dynamics))
-    data_gradient = energy_of_data(energy_fn, dynamics.block_size)
+    data_gradient = energy_of_data(energy_fn, dynamics)
     return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler)
 
 

@@ -1,17 +1,16 @@
 """The training loop: compiled chunks, and what has to happen between them.
 
-This is the one place with a loop on the host. A chunk of updates is one compiled
-``lax.scan`` with donated buffers. Between chunks: the check for trouble, metrics to disk, a
-checkpoint, the progress bar, and an eye on Ctrl-C.
+This is the one place with a loop on the host. A piece of a chunk of updates is one compiled
+loop with donated buffers; a chunk is one piece, unless it takes long. Between pieces: the
+progress bar, and an eye on Ctrl-C. Between chunks: the check for trouble, metrics to disk, a
+checkpoint.
 """
 
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from functools import partial
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jarzynski_jax import checkpoint
+from jarzynski_jax import checkpoint, interruption
+from jarzynski_jax.checks import check_known
 from jarzynski_jax.data import as_samples, draw_batch
+from jarzynski_jax.progress import show_progress
 from jarzynski_jax.sharding import spread_data, spread_key, spread_state, state_shardings
 from jarzynski_jax.training.algorithm import Metrics, TrainingAlgorithm, TrainingState
 from jarzynski_jax.training.refresh import Refresh, refresh_state
@@ -37,6 +38,9 @@ from jarzynski_jax.types import Array, PRNGKey
 
 __all__ = ["FitResult", "TrainingDiverged", "fit"]
 
+#: Seconds between two looks for Ctrl-C, about.
+_PIECE_SECONDS = 0.25
+
 
 class FitResult(NamedTuple):
     """What :func:`fit` returns.
@@ -46,7 +50,7 @@ class FitResult(NamedTuple):
     metrics
         Of the updates made by this call, every field a NumPy array.
     is_interrupted
-        Whether Ctrl-C ended it early; everything is saved then.
+        Whether Ctrl-C ended it early; everything is saved then, if there is a folder.
     """
 
     state: TrainingState
@@ -126,7 +130,11 @@ def fit(
 
     The random numbers of an update follow from ``rng_key`` and the number of the update
     alone. So going on from a restored state gives bit for bit what an uninterrupted run
-    gives.
+    gives. Calls with the same algorithm, shapes and settings compile once: make the algorithm
+    once, and keep it.
+
+    Ctrl-C ends it within about a second, or one update if that takes longer. A second one
+    interrupts at once if nothing would be lost, a third one in any case.
 
     Parameters
     ----------
@@ -146,7 +154,7 @@ def fit(
     noise_scale
         σ of fresh Gaussian noise on the data drawn.
     chunk_size
-        Updates in one compiled chunk.
+        Updates in one chunk, after which trouble is looked for.
     watch
         What to look for between chunks; None for nothing.
     folder
@@ -178,7 +186,8 @@ def fit(
     ValueError
         If a number is not positive, the state has more updates than ``num_steps``, or the
         folder's last checkpoint is of another update than the state; or data are not finite,
-        no real numbers, or vary by less than their precision can hold.
+        no real numbers, or vary by less than their precision can hold; or inside ``jax.jit`` or
+        ``jax.vmap``, where ``algorithm.step`` can be scanned.
     TrainingDiverged
         If trouble was seen; the last checkpoint before it stays.
 
@@ -196,6 +205,7 @@ def fit(
     >>> int(result.state.step), result.metrics.gradient_norm.shape
     (100, (100,))
     """
+    check_known("training.fit", (rng_key, state, data))
     for name, value in (
         ("num_steps", num_steps),
         ("batch_size", batch_size),
@@ -215,42 +225,68 @@ def fit(
     if mesh is not None:
         state, data = spread_state(state, mesh), spread_data(data, mesh)
         rng_key = spread_key(rng_key, mesh)
-    run_chunk = _compile(algorithm, batch_size, noise_scale, mesh)
+    run_piece = _compile(algorithm, batch_size, float(noise_scale), mesh)
     take_fresh = _compile_refresh(refresh, mesh)
     record = _Record(folder, config or {}, checkpoint_every, state, watch)
     chunks: list[ChunkSummary] = []
     collected: list[Metrics] = []
     warned: set[str] = set()
     is_shown = progress and jax.process_index() == 0
-    with _progress_bar(is_shown, step, num_steps) as show, _interruption() as is_interrupted:
-        while step < num_steps and not is_interrupted():
-            length = min(chunk_size, num_steps - step)
+    describe = _describe_progress(step)
+    # Several processes have to agree on the pieces.
+    longest = 1 if jax.process_count() == 1 else chunk_size
+    with (
+        show_progress("training", "updates", num_steps, step, is_shown=is_shown) as show,
+        interruption.watched() as watched,
+    ):
+        watched.last_saved = record.last_checkpoint
+        while step < num_steps and not watched.is_asked:
+            first_step, end = step, min(step + chunk_size, num_steps)
+            pieces: list[Metrics] = []
             with nullcontext() if mesh is None else jax.set_mesh(mesh):
                 if refresh is not None:
-                    length = min(length, refresh.every - step % refresh.every)
+                    end = min(end, step + refresh.every - step % refresh.every)
                     # Of a run that is resumed here, the checkpoint is from before.
                     if step > 0 and step % refresh.every == 0:
                         state = take_fresh(rng_key, state)
-                state, metrics = run_chunk(rng_key, state, data, length)
-            metrics = jax.tree.map(np.asarray, jax.device_get(metrics))
+                while step == first_step or (step < end and not watched.is_asked):
+                    length = min(longest, end - step)
+                    start = time.perf_counter()
+                    state, metrics = run_piece(rng_key, state, data, length, chunk_size)
+                    metrics = jax.device_get(metrics)
+                    if jax.process_count() == 1:
+                        seconds = time.perf_counter() - start
+                        longest = max(1, int(length * _PIECE_SECONDS / seconds))
+                    pieces.append(jax.tree.map(lambda values: values[:length], metrics))
+                    step += length
+                    watched.num_unsaved += length
+                    show(step, describe(step, pieces))
+            metrics = _concatenate(pieces)
             collected.append(metrics)
-            chunks.append(summarize(metrics, step))
+            chunks.append(summarize(metrics, first_step))
             record.write_metrics(metrics, chunks[-1])
-            warned |= _raise_or_warn(chunks, watch, record, warned)
-            step += length
-            record.write_checkpoint(state, is_last=step == num_steps or is_interrupted())
-            show(step, chunks[-1])
+            warned |= _raise_or_warn(chunks, watch, record, warned, is_whole=step == end)
+            record.write_checkpoint(state, is_last=step == num_steps)
+            if record.last_checkpoint == step:
+                watched.last_saved, watched.num_unsaved = step, 0
+        if watched.num_unsaved > 0:
+            record.write_checkpoint(state, is_last=True)
+            watched.last_saved = record.last_checkpoint
     return FitResult(state, _concatenate(collected), is_interrupted=step < num_steps)
 
 
+@lru_cache(maxsize=8)  # so that a second run of the same algorithm compiles nothing
 def _compile(
     algorithm: TrainingAlgorithm, batch_size: int, noise_scale: float, mesh: Mesh | None
 ) -> Callable:
-    @partial(jax.jit, donate_argnums=1, static_argnums=3)
-    def run_chunk(
-        rng_key: PRNGKey, state: TrainingState, data: Array, length: int
+    @partial(jax.jit, donate_argnums=1, static_argnums=4)
+    def run_piece(
+        rng_key: PRNGKey, state: TrainingState, data: Array, length: Array, longest: int
     ) -> tuple[TrainingState, Metrics]:
-        def update(state: TrainingState, _: None) -> tuple[TrainingState, Metrics]:
+        """``length`` updates, and their metrics before others: one program for any length."""
+
+        @jax.jit  # traced once
+        def update(state: TrainingState) -> tuple[TrainingState, Metrics]:
             key_batch, key_step = jax.random.split(jax.random.fold_in(rng_key, state.step))
             batch = draw_batch(key_batch, data, batch_size, noise_scale)
             state, metrics = algorithm.step(key_step, state, batch)
@@ -258,11 +294,18 @@ def _compile(
                 state = jax.lax.with_sharding_constraint(state, state_shardings(state, mesh))
             return state, metrics
 
-        return jax.lax.scan(update, state, length=length)
+        _, one = jax.eval_shape(update, state)
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), one)
 
-    return run_chunk
+        def update_or_stay(state: TrainingState, i: Array) -> tuple[TrainingState, Metrics]:
+            return jax.lax.cond(i < length, update, lambda state: (state, nothing), state)
+
+        return jax.lax.scan(update_or_stay, state, jnp.arange(longest))
+
+    return run_piece
 
 
+@lru_cache(maxsize=8)
 def _compile_refresh(refresh: Refresh | None, mesh: Mesh | None) -> Callable:
     def take_fresh(rng_key: PRNGKey, state: TrainingState) -> TrainingState:
         assert refresh is not None
@@ -335,10 +378,16 @@ def _check_that_it_goes_on(checkpoints: Path, step: int) -> None:
 
 
 def _raise_or_warn(
-    chunks: list[ChunkSummary], watch: Watch | None, record: _Record, warned: set[str]
+    chunks: list[ChunkSummary],
+    watch: Watch | None,
+    record: _Record,
+    warned: set[str],
+    is_whole: bool,
 ) -> set[str]:
     """Stop at fatal trouble; warn of each other sign once. Return the signs seen."""
     troubles = [] if watch is None else diagnose(chunks, watch)
+    if not is_whole:  # too few updates to tell anything but a death from their noise
+        troubles = [trouble for trouble in troubles if trouble.sign == "died"]
     for trouble in troubles:
         if trouble.is_fatal:
             # Before it came below the floor the cross entropy was too low already.
@@ -356,75 +405,15 @@ def _concatenate(collected: list[Metrics]) -> Metrics:
     return jax.tree.map(lambda *parts: np.concatenate(parts), *collected)
 
 
-@contextmanager
-def _interruption() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a flag, so that the chunk under way is not lost.
-
-    A second one interrupts at once. Outside the main thread signals cannot be caught.
-    """
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag.is_set
-        return
-
-    def handle(signum: int, frame: Any) -> None:
-        flag.set()
-        signal.signal(signal.SIGINT, previous)
-
-    previous = signal.signal(signal.SIGINT, handle)
-    try:
-        yield flag.is_set
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-@contextmanager
-def _progress_bar(
-    is_shown: bool, first_step: int, num_steps: int
-) -> Iterator[Callable[[int, ChunkSummary], None]]:
-    if not is_shown:
-        yield lambda step, chunk: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
+def _describe_progress(first_step: int) -> Callable[[int, list[Metrics]], str]:
     start = time.perf_counter()
 
-    def describe(step: int, chunk: ChunkSummary) -> str:
+    def describe(step: int, pieces: list[Metrics]) -> str:
+        chunk = _concatenate(pieces)
         rate = (step - first_step) / (time.perf_counter() - start)
         return (
-            f"{rate:.0f} updates/s, ESS {chunk.effective_sample_size:.2f}, "
-            f"cross entropy {chunk.cross_entropy:.2f} nats"
+            f"{rate:.0f} updates/s, ESS {np.median(chunk.effective_sample_size):.2f}, "
+            f"cross entropy {np.mean(chunk.cross_entropy):.2f} nats"
         )
 
-    if not console.is_terminal:
-        # A log file wants few lines rather than a moving bar.
-        tenth = max(1, num_steps // 10)
-
-        def show_line(step: int, chunk: ChunkSummary) -> None:
-            if step // tenth > chunk.first_step // tenth or step == num_steps:
-                print(f"update {step}/{num_steps}: {describe(step, chunk)}", flush=True)
-
-        yield show_line
-        return
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("compiling", total=num_steps, completed=first_step)
-
-        def show_bar(step: int, chunk: ChunkSummary) -> None:
-            bar.update(task, completed=step, description=describe(step, chunk))
-
-        yield show_bar
+    return describe

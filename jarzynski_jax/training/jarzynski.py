@@ -47,6 +47,11 @@ def jarzynski(
     TrainingAlgorithm
         ``(init, step)``.
 
+    Raises
+    ------
+    ValueError
+        If the energy is a module of Flax, or the dynamics are none.
+
     Examples
     --------
     >>> import jax, jax.numpy as jnp, optax
@@ -73,7 +78,7 @@ def jarzynski(
         del batch
         return advance_and_resample(rng_key, walkers, target, dynamics, energy_sums)
 
-    data_gradient = energy_of_data(energy_fn, dynamics.block_size)
+    data_gradient = energy_of_data(energy_fn, dynamics)
     sampler = NegativeSampler(start_from_model(dynamics), step)
     return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler)
 
@@ -107,6 +112,11 @@ def jarzynski_pool(
     -------
     TrainingAlgorithm
         ``(init, step)``; ``init`` raises a ``ValueError`` if N' > N.
+
+    Raises
+    ------
+    ValueError
+        If the energy is a module of Flax, or the dynamics are none.
 
     Examples
     --------
@@ -153,6 +163,6 @@ def jarzynski_pool(
         )
         return walkers_lib.put(pool, indices, block), negatives
 
-    data_gradient = energy_of_data(energy_fn, dynamics.block_size)
+    data_gradient = energy_of_data(energy_fn, dynamics)
     sampler = NegativeSampler(init, step)
     return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler)

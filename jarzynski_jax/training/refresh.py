@@ -21,7 +21,7 @@ from jax import random
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.annealing import anneal
 from jarzynski_jax.bounding import path_from_base
-from jarzynski_jax.dynamics import Dynamics
+from jarzynski_jax.dynamics import Dynamics, check_dynamics
 from jarzynski_jax.energies import gaussian_base
 from jarzynski_jax.energies.gaussian_base import GaussianBase
 from jarzynski_jax.paths import Path
@@ -79,7 +79,7 @@ def refresh_along_path(
     Raises
     ------
     ValueError
-        If a number is below one.
+        If a number is below one, or the dynamics are none.
 
     Examples
     --------
@@ -112,6 +112,7 @@ def refresh_along_path(
     >>> bool(abs(walkers.log_partition_function(fresh) - exact) < 0.05)
     True
     """
+    check_dynamics(dynamics)
     for name, value in (("num_steps", num_steps), ("every", every)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1; got {value}")
@@ -153,7 +154,7 @@ def refresh_from_base(
     Raises
     ------
     ValueError
-        If a number is below one.
+        If a number is below one, or the dynamics are none.
 
     Examples
     --------

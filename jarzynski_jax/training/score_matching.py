@@ -56,7 +56,8 @@ def score_matching(
     Raises
     ------
     ValueError
-        If ``num_probes`` is below one.
+        If ``num_probes`` is below one, the energy is a module of Flax, or the dynamics are
+        none.
 
     Examples
     --------
