@@ -8,6 +8,7 @@ import math
 from functools import cache, partial
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -505,3 +506,25 @@ def test_more_replicates_than_walkers_are_bounded():
     )
     assert found.bounds.forward.shape == (9,)
     assert found.bounds.end_points.shape == (9, 4, 1)
+
+
+def test_progress_adds_up_and_changes_no_number():
+    path = geometric_path(lambda x: -(x**2) / 2, lambda x: -2 * x**2)
+    x = jax.random.normal(jax.random.key(0), (2, 100))
+    arguments = (jax.random.key(1), x, path, 0.0, langevin(H), 77, x / 2)
+    shares = []
+    told = log_partition_bounds(*arguments, progress=shares.append)
+    assert sum(shares) == pytest.approx(1)
+    assert len(shares) == 2 * 3 * 50
+    chex.assert_trees_all_equal(told, log_partition_bounds(*arguments))
+
+
+def test_progress_is_told_of_few_steps_and_of_replicates_side_by_side():
+    shares = []
+
+    def run(key, x):
+        return relax(key, x, lambda x: -(x**2) / 2, langevin(H), 3, progress=shares.append)
+
+    keys = jax.random.split(jax.random.key(0), 4)
+    jax.block_until_ready(jax.vmap(run)(keys, jnp.zeros((4, 10))))
+    assert shares == pytest.approx(3 * [1 / 3])

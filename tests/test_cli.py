@@ -271,11 +271,11 @@ def test_divergence_ends_with_status_1_and_keeps_the_checkpoint(tmp_path):
     assert (tmp_path / "run" / "checkpoints" / "0").is_dir()
 
 
-def _start(*arguments, cwd):
+def _start(*arguments, cwd, stdout=subprocess.DEVNULL):
     return subprocess.Popen(
         _command(*arguments),
         cwd=cwd,
-        stdout=subprocess.DEVNULL,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -302,17 +302,30 @@ def _everything(folder):
     return metrics, json.loads((folder / "report.json").read_text())
 
 
-def test_kill_9_then_resume_is_bit_for_bit_an_uninterrupted_run(workplace, tmp_path):
+def _interrupt(process, times=1):
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)  # else the two would be one
+    # It is a second or two; to wait for what is running would take longer.
+    assert process.wait(timeout=60) == 130
+
+
+def test_interrupted_then_resumed_is_bit_for_bit_an_uninterrupted_run(workplace, tmp_path):
     whole = _start_training(workplace, tmp_path / "whole")
     assert whole.wait(timeout=300) == 0, whole.stderr.read()
 
     folder = tmp_path / "killed"
     # Several kills, so that some fall into the writing of a checkpoint or of the metrics.
     process = _start_training(workplace, folder)
-    for num_updates in (700, 1600, 2300):
+    for num_updates in (300, 700, 1600, 2300):
         _wait_for_updates(folder, process, num_updates)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        if num_updates == 300:
+            _interrupt(process, times=2)
+            num_rows = (folder / "metrics.csv").read_bytes().count(b"\n") - 1
+            assert (folder / "checkpoints" / str(num_rows)).is_dir()
+        else:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
         process = _start("train", "--resume", folder, cwd=tmp_path)
     assert process.wait(timeout=300) == 0, process.stderr.read()
     assert _everything(folder) == _everything(tmp_path / "whole")
@@ -322,10 +335,39 @@ def test_ctrl_c_saves_and_says_how_to_go_on(workplace, tmp_path):
     folder = tmp_path / "run"
     process = _start_training(workplace, folder, "--steps", 10**6)
     _wait_for_updates(folder, process, 100)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
+    _interrupt(process)
     assert f"jarzynski-jax train --resume {folder}" in process.stderr.read()
     assert (folder / "curves.png").is_file()
+
+
+def _interrupt_at(words, *arguments, cwd):
+    """Interrupt what is running when a line starts with these words; return its last words."""
+    process = _start(*arguments, cwd=cwd, stdout=subprocess.PIPE)
+    for line in process.stdout:
+        if line.startswith(words):
+            break
+    _interrupt(process)
+    return process.stderr.read()
+
+
+def test_ctrl_c_while_bounding_ends_and_keeps_the_model(finished_run, workplace, tmp_path):
+    folder = tmp_path / "run"
+    arguments = ("train", "data.npy", "--out", folder, *SMALL, "--annealing-steps", 10_000)
+    words = _interrupt_at("bounding log Z", *arguments, cwd=workplace)
+    assert "everything up to update 100 is saved" in words
+    assert f"jarzynski-jax train --resume {folder}" in words
+    assert not (folder / "report.json").exists()
+    result = _run("train", "--resume", folder, "--annealing-steps", 20, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert _everything(folder) == _everything(finished_run[0])
+
+
+def test_ctrl_c_while_sampling_ends_and_writes_nothing(finished_run, tmp_path):
+    arguments = ("sample", finished_run[0], "--annealing-steps", 200_000)
+    out = tmp_path / "samples.npz"
+    words = _interrupt_at("annealing walkers", *arguments, "--out", out, cwd=tmp_path)
+    assert "interrupted; nothing was written" in words
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_overwrite_replaces_a_run(workplace, tmp_path):

@@ -1,7 +1,9 @@
 """The training loop: the same numbers in one go and in parts, records, trouble, Ctrl-C."""
 
+import importlib
 import os
 import pickle
+import re
 import signal
 import threading
 import time
@@ -67,13 +69,32 @@ def test_parts_and_chunks_make_no_difference(tmp_path):
     np.testing.assert_allclose(table["cross_entropy"], whole.metrics.cross_entropy, rtol=1e-6)
 
 
+def test_pieces_make_no_difference(monkeypatch):
+    algorithm, state = _problem()
+    whole = _fit(algorithm, state, 50)
+    # As where one update takes long.
+    module = importlib.import_module("jarzynski_jax.training.fit")
+    monkeypatch.setattr(module, "_PIECE_SECONDS", 0.0)
+    pieces = _fit(algorithm, state, 50)
+    chex.assert_trees_all_equal((pieces.state, pieces.metrics), (whole.state, whole.metrics))
+
+
+def test_progress_tells_the_effective_sample_size_of_the_weights(capsys):
+    algorithm, state = _problem(num_walkers=50)
+    metrics = _fit(algorithm, state, 20, progress=True).metrics
+    shown = re.findall(r"20/20 updates, .* ESS ([\d.]+)", capsys.readouterr().out)
+    assert shown == [f"{np.median(metrics.effective_sample_size):.2f}"]
+    shadow = np.median(metrics.shadow_effective_sample_size)
+    assert shown != [f"{shadow:.2f}"]
+
+
 def test_the_state_given_stays_valid():
     algorithm, state = _problem()
     _fit(algorithm, state, 20)
     assert float(state.walkers.log_weights.sum()) == 0
 
 
-def test_chunks_are_compiled_once_for_each_length():
+def test_chunks_of_all_lengths_are_compiled_once():
     traces = []
 
     def energy_fn(params, x):
@@ -84,7 +105,7 @@ def test_chunks_are_compiled_once_for_each_length():
     _fit(algorithm, state, 20)
     num_once = len(traces)
     traces.clear()
-    _fit(algorithm, state, 200)
+    _fit(algorithm, state, 213)
     assert len(traces) <= num_once
 
 
