@@ -126,7 +126,10 @@ def test_images_of_some_classes_from_end_to_end(images, tmp_path, network):
     assert 0.1 < config["friction"] < 1 / 0.3
     assert config["principal_axes"] == (network == "mlp")
     assert (config["adam_b1"], config["moves"]) == (0.99, 4)
-    assert json.loads((run / "report.json").read_text())["num_test"] == 28
+    report = json.loads((run / "report.json").read_text())
+    assert report["num_test"] == 28
+    assert report["shares"]["classes"] == [2, 3, 6]
+    assert report["shares"]["data"] == [16 / 28, 8 / 28, 4 / 28]
     assert (run / "samples.png").is_file()
     if network == "conv":
         return
@@ -181,7 +184,12 @@ BAD_INPUT = {
     ),
     "resume of nothing": (["train", "--resume", "taken"], "holds no run"),
     "evaluate nothing": (["evaluate", "nowhere"], "holds no run"),
-    "classes of digits": (["train", "--classes", "2,3"], "are for ('mnist', 'fashion-mnist')"),
+    "classes without labels": (
+        ["train", "data.npy", "--classes", "2,3"],
+        "numpy.savez('samples.npz', data=..., labels=...)",
+    ),
+    "classes that digits lack": (["train", "--classes", "2,11"], "got (2, 11)"),
+    "folder of digits": (["train", "--data", "nowhere"], "files of ('mnist', 'fashion-mnist')"),
     "classes that are no numbers": (
         ["train", "mnist", "--classes", "2;3"],
         "whole numbers with ',' between them; got '2;3'",
@@ -324,5 +332,5 @@ def test_overwrite_replaces_a_run(workplace, tmp_path):
 def test_help_reads_well(tmp_path):
     result = _run("train", "--help", cwd=tmp_path)
     assert result.returncode == 0
-    for words in ("--step-size", "sqrt(2h)", "--algorithm", "nats"):
+    for words in ("--step-size", "sqrt(2h)", "--algorithm", "nats", "'labels'", "'data'"):
         assert words in result.stdout
