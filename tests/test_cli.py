@@ -159,7 +159,7 @@ BAD_INPUT = {
     "missing file": (["train", "nothing.npy"], "there is no file"),
     "corrupt file": (["train", "corrupt.npz"], "cannot be read"),
     "NaN in the data": (["train", "nan.npy"], "NaN or infinite"),
-    "wrong rank": (["train", "rank1.npy"], "shape (n, d) or (n, h, w)"),
+    "wrong rank": (["train", "rank1.npy"], "shape (n, d), or of images, (n, h, w)"),
     "negative step size": (["train", "--step-size", "-0.1"], "step_size must be positive"),
     "momentum without end": (
         ["train", "--adam-b1", "1"],
