@@ -6,7 +6,7 @@ The command line is a thin layer over this module; a script can call it in the s
 import dataclasses
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
@@ -55,6 +55,7 @@ from jarzynski_jax.energies import (
 )
 from jarzynski_jax.energies import gaussian_base as gaussian
 from jarzynski_jax.kernels.preconditioning import preconditioner
+from jarzynski_jax.pilot import find_pilot_step_size
 from jarzynski_jax.progress import show_fraction
 from jarzynski_jax.run_folder import (
     ResultFiles,
@@ -265,20 +266,20 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         Where they are from.
     **options
         The fields of :class:`Config` but those of the data; for a file, noise and step size are
-        in units of each column's standard deviation. None means: ``noise`` 0.3 for digits and
-        images, 0.1 for a file; ``steps`` 4000 for images, 10000 for others; ``walkers`` 2048
-        for images, 4096 for others, and ``moves`` 4 and 1;
-        ``dynamics`` "kinetic" for images, "langevin" for others;
-        ``step_size`` 0.22 times v, the smallest variance of data and noise along any direction,
-        or 0.4 times its square root for kinetic walkers, less above 120 dimensions;
-        ``friction`` of these, one over the largest standard deviation, or on principal axes
-        over its geometric mean with the smallest; ``learning_rate`` 1.5e-3 for digits, 2e-3 for
-        images, less in proportion to their side above 14x14, 1e-3 for others, and less if v is
-        below 0.16 of the mean variance; ``adam_b1`` 0.99 for images, 0.9 for others;
-        ``adam_eps`` 1e-3 for images, 1e-2 for others;
-        ``standardize`` true but for digits; ``principal_axes`` true for images, without
-        convolutions and with a full covariance; ``hidden`` one layer of 64 after convolutions,
-        else two of 256 for images and of 128 for others. ``annealing_steps``,
+        in units of each column's standard deviation. None means: ``noise`` 0.1 for a file, 0.3
+        for others. For digits: ``steps`` 10000, ``walkers`` 4096, ``moves`` 1, ``dynamics``
+        "langevin", ``learning_rate`` 1.5e-3, ``adam_b1`` 0.9, ``adam_eps`` 1e-2, neither
+        ``standardize`` nor ``principal_axes``. For others: ``steps`` 4000, ``walkers`` 2048,
+        ``moves`` 4, ``dynamics`` "kinetic", ``learning_rate`` 2e-3, less in proportion to the
+        root of the number of features above 14 x 14, ``adam_b1`` 0.99, ``adam_eps`` 1e-3,
+        ``standardize``, and ``principal_axes`` without convolutions and with a full covariance.
+        The ``learning_rate`` is less if v, the smallest variance of data and noise along any
+        direction, is below 0.16 of the mean variance. ``step_size`` for a file is what
+        :func:`~jarzynski_jax.pilot.find_pilot_step_size` finds; for others 0.22 times v, or 0.4
+        times its square root for kinetic walkers, less above 120 dimensions; ``friction`` of
+        these, one over the largest standard deviation, or on principal axes over its geometric
+        mean with the smallest; ``hidden`` one layer of 64 after convolutions,
+        else two of 128 for digits and tables and of 256 for images. ``annealing_steps``,
         ``annealing_walkers`` and ``annealing_replicates`` are those of
         :class:`~jarzynski_jax.bounding.Annealing`, and ``checkpoint_every`` 500, if None or not
         given.
@@ -294,62 +295,71 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         If an option makes no sense.
     """
     options = {name: _built_in(value) for name, value in options.items()}
-    is_images = data_lib.is_image_set(source.name)
-    is_digits = source.name == "digits"
-    is_file = data_lib.is_file(source.name)
-    if options["noise"] is None:
-        options["noise"] = 0.1 if is_file else 0.3
-    if options["steps"] is None:
-        options["steps"] = 4_000 if is_images else 10_000
-    if options["dynamics"] is None:
-        options["dynamics"] = "kinetic" if is_images else "langevin"
-    if options["standardize"] is None:
-        options["standardize"] = not is_digits
-    if options["walkers"] is None:
-        options["walkers"] = 2048 if is_images else 4096
-    if options["moves"] is None:
-        options["moves"] = 4 if is_images else 1
-    if options["adam_b1"] is None:
-        options["adam_b1"] = 0.99 if is_images else 0.9
-    if options["adam_eps"] is None:
-        options["adam_eps"] = 1e-3 if is_images else 1e-2
-    if options["principal_axes"] is None:
-        options["principal_axes"] = is_images and _can_be_rotated(options)
-    if options["hidden"] is None:
-        width = 256 if is_images else 128
-        options["hidden"] = (64,) if options["network"] == "conv" else (width, width)
-    for name, value in _NOT_OF_TRAINING.items():
+    for name, value in _usual(source, data, options).items():
         if options.get(name) is None:
             options[name] = value
     _check_numbers(options)
-    train = data_lib.to_standard(_find_coordinates(source.name, data.train), data.train)
-    base = gaussian.fit_gaussian_base(train, options["covariance"], options["noise"])
-    variances = _variances(base)
-    smallest = float(np.min(variances))
-    is_kinetic = options["dynamics"] == "kinetic"
-    if options["step_size"] is None:
-        # The variance of kinetic walkers' log-weights goes with the dimension, times h to the
-        # fourth.
-        length = 0.4 * min(1, (120 / base.mean.size) ** 0.25)
-        step_size = length * math.sqrt(smallest) if is_kinetic else 0.22 * smallest
-        options["step_size"] = float(f"{step_size:.3g}")
-    if options["friction"] is None and is_kinetic:
-        largest = float(np.max(variances))
+    ground = _find_ground(source.name, data.train, options)
+    variances = _variances(ground.base)
+    smallest, largest = float(np.min(variances)), float(np.max(variances))
+    if options["friction"] is None and options["dynamics"] == "kinetic":
         slowest = math.sqrt(largest * smallest) if options["principal_axes"] else largest
-        options["friction"] = float(f"{1 / math.sqrt(slowest):.3g}")
+        options["friction"] = _rounded(1 / math.sqrt(slowest))
     if options["learning_rate"] is None:
         # The step size is set by the narrowest direction, the distance to go by the others:
         # where they are far apart the walkers are slow, and the model has to wait for them.
         narrowness = math.sqrt(smallest / float(np.mean(variances)))
-        largest = 1.5e-3 if is_digits else 1e-3
         # A hidden unit of an MLP goes the further in a step, the more pixels it sees. (For
         # ConvNets nothing else was tried.)
-        if is_images:
-            largest = 2e-3 * min(1, 14 / math.sqrt(base.mean.size))
-        options["learning_rate"] = float(f"{largest * min(1, 2.5 * narrowness):.3g}")
+        fastest = 2e-3 * min(1, 14 / math.sqrt(ground.base.mean.size))
+        fastest = 1.5e-3 if source.name == "digits" else fastest
+        options["learning_rate"] = _rounded(fastest * min(1, 2.5 * narrowness))
+    if options["step_size"] is None:
+        options["step_size"] = _rounded(_find_step_size(source.name, ground, data, options))
     where = {"source": source.name, **source._asdict()}
     del where["name"]
     return Config(data_fingerprint=_fingerprint(data), **where, **options)
+
+
+def _usual(source: Source, data: Split, options: dict[str, Any]) -> dict[str, Any]:
+    """What is usual for such data, and does not follow from their numbers."""
+    is_digits = source.name == "digits"
+    is_conv = options["network"] == "conv"
+    width = 128 if is_digits or data.train.ndim == 2 else 256
+    return {
+        **_NOT_OF_TRAINING,
+        "noise": 0.1 if data_lib.is_file(source.name) else 0.3,
+        "dynamics": "langevin" if is_digits else "kinetic",
+        "steps": 10_000 if is_digits else 4_000,
+        "walkers": 4096 if is_digits else 2048,
+        "moves": 1 if is_digits else 4,
+        "adam_b1": 0.9 if is_digits else 0.99,
+        "adam_eps": 1e-2 if is_digits else 1e-3,
+        "standardize": not is_digits,
+        "principal_axes": not is_digits and _can_be_rotated(options),
+        "hidden": (64,) if is_conv else (width, width),
+    }
+
+
+def _find_step_size(
+    name: str, ground: "_Ground", data: Split, options: dict[str, Any]
+) -> float:
+    if data_lib.is_file(name):
+        train = np.asarray(ground.to_positions(data.train))
+        one_move = _one_move(ground.base, {**options, "step_size": 1.0})
+        return find_pilot_step_size(train, options["noise"], one_move)
+    # Of digits and MNIST the noise is the narrowest part: one Gaussian tells as much.
+    smallest = float(np.min(_variances(ground.base)))
+    if options["dynamics"] == "langevin":
+        return 0.22 * smallest
+    # The variance of kinetic walkers' log-weights goes with the dimension, times h to the
+    # fourth.
+    return 0.4 * min(1, (120 / ground.base.mean.size) ** 0.25) * math.sqrt(smallest)
+
+
+def _rounded(number: float) -> float:
+    """To three digits, for others to read."""
+    return float(f"{number:.3g}")
 
 
 def _built_in(value: Any) -> Any:
@@ -438,32 +448,35 @@ def _find_coordinates(name: str, train: np.ndarray) -> StandardCoordinates | Non
     return data_lib.find_standard_coordinates(train) if data_lib.is_file(name) else None
 
 
-def _find_ground(config: Config, train: np.ndarray) -> _Ground:
-    coordinates = _find_coordinates(config.source, train)
+def _find_ground(name: str, train: np.ndarray, options: Mapping[str, Any]) -> _Ground:
+    coordinates = _find_coordinates(name, train)
     standard = data_lib.to_standard(coordinates, train)
-    axes, covariance = None, config.covariance
-    if config.principal_axes:
+    axes, covariance = None, options["covariance"]
+    if options["principal_axes"]:
         axes, covariance = data_lib.find_principal_axes(standard), "diagonal"
     positions = data_lib.to_principal_axes(axes, standard)
-    base = gaussian.fit_gaussian_base(positions, covariance, config.noise)
+    base = gaussian.fit_gaussian_base(positions, covariance, options["noise"])
     return _Ground(coordinates, axes, base, train.dtype)
+
+
+def _one_move(base: GaussianBase, options: Mapping[str, Any]) -> Dynamics:
+    scheme = getattr(resampling, options["resampler"])
+    resampler = resampling.adaptive(scheme, options["ess_threshold"])
+    if options["dynamics"] == "langevin":
+        return langevin(options["step_size"], 1, resampler)
+    # C = s / min(s): half way between steps of one length in all directions, as long as the
+    # narrowest one allows, and steps as long as the data are wide, s, along each.
+    is_scaled = options["principal_axes"]
+    scaling = preconditioner(base.scale / jnp.min(base.scale)) if is_scaled else None
+    return kinetic_langevin(
+        options["step_size"], options["friction"], 1, resampler, preconditioner=scaling
+    )
 
 
 def _build(config: Config, ground: _Ground) -> _Model:
     base = ground.base
     energy_fn, params = functional(OnGaussianBase(base, _network(config, base)))
-    scheme = getattr(resampling, config.resampler)
-    resampler = resampling.adaptive(scheme, config.ess_threshold)
-    if config.friction is None:
-        one_move = langevin(config.step_size, 1, resampler)
-    else:
-        # C = s / min(s): half way between steps of one length in all directions, as long as the
-        # narrowest one allows, and steps as long as the data are wide, s, along each.
-        is_scaled = config.principal_axes
-        scaling = preconditioner(base.scale / jnp.min(base.scale)) if is_scaled else None
-        one_move = kinetic_langevin(
-            config.step_size, config.friction, 1, resampler, preconditioner=scaling
-        )
+    one_move = _one_move(base, vars(config))
     dynamics = one_move._replace(num_moves=config.moves)
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps, alpha=0.02)
     optimizer = optax.adam(schedule, config.adam_b1, eps=config.adam_eps)
@@ -539,7 +552,7 @@ def start(
     jarzynski_jax.training.TrainingDiverged
         If training went wrong.
     """
-    model = _build(config, _find_ground(config, data.train))
+    model = _build(config, _find_ground(config.source, data.train, vars(config)))
     state = _first_state(config, model, data.train)
     if mesh is not None:
         state = sharding.spread_state(state, mesh)

@@ -19,6 +19,7 @@ _NUM_HIDDEN = 128
 # Enough for MNIST's digits; some seconds.
 _NUM_UPDATES = 2000
 _BATCH_SIZE = 200
+_NUM_IN_A_PASS = 5000
 
 
 class Shares(NamedTuple):
@@ -148,9 +149,11 @@ def _train_classifier(
 
     rng = np.random.default_rng(seed)
     flat = np.asarray(train, np.float32).reshape(len(train), -1)
-    batch_size = min(_BATCH_SIZE, len(flat))
-    num_passes = math.ceil(_NUM_UPDATES / math.ceil(len(flat) / batch_size))
-    network = MLPClassifier(_NUM_HIDDEN, batch_size=batch_size, random_state=seed)
+    # Many copies of few data: scikit-learn checks them at each pass, longer than it learns.
+    num_copies = math.ceil(_NUM_IN_A_PASS / len(flat))
+    flat, labels = np.tile(flat, (num_copies, 1)), np.tile(labels, num_copies)
+    num_passes = math.ceil(_NUM_UPDATES * _BATCH_SIZE / len(flat))
+    network = MLPClassifier(_NUM_HIDDEN, batch_size=_BATCH_SIZE, random_state=seed)
     # The matrices are small: threads would wait for one another.
     with threadpool_limits(1):
         for _ in range(num_passes):

@@ -132,7 +132,10 @@ def test_images_of_some_classes_from_end_to_end(images, tmp_path, network):
     assert 0.1 < config["friction"] < 1 / 0.3
     assert config["principal_axes"] == (network == "mlp")
     assert (config["adam_b1"], config["moves"]) == (0.99, 4)
-    assert json.loads((run / "report.json").read_text())["num_test"] == 28
+    report = json.loads((run / "report.json").read_text())
+    assert report["num_test"] == 28
+    assert report["shares"]["classes"] == [2, 3, 6]
+    assert report["shares"]["data"] == [16 / 28, 8 / 28, 4 / 28]
     assert (run / "samples.png").is_file()
     if network == "conv":
         return
@@ -162,7 +165,7 @@ BAD_INPUT = {
     "missing file": (["train", "nothing.npy"], "there is no file"),
     "corrupt file": (["train", "corrupt.npz"], "cannot be read"),
     "NaN in the data": (["train", "nan.npy"], "NaN or infinite"),
-    "wrong rank": (["train", "rank1.npy"], "shape (n, d) or (n, h, w)"),
+    "wrong rank": (["train", "rank1.npy"], "shape (n, d), or of images, (n, h, w)"),
     "negative step size": (["train", "--step-size", "-0.1"], "step_size must be positive"),
     "momentum without end": (
         ["train", "--adam-b1", "1"],
@@ -193,7 +196,12 @@ BAD_INPUT = {
         ["train", "--checkpoint-every", "0"],
         "checkpoint_every must be at least 1; got 0",
     ),
-    "classes of digits": (["train", "--classes", "2,3"], "are for ('mnist', 'fashion-mnist')"),
+    "classes without labels": (
+        ["train", "data.npy", "--classes", "2,3"],
+        "numpy.savez('samples.npz', data=..., labels=...)",
+    ),
+    "classes that digits lack": (["train", "--classes", "2,11"], "got (2, 11)"),
+    "folder of digits": (["train", "--data", "nowhere"], "files of ('mnist', 'fashion-mnist')"),
     "classes that are no numbers": (
         ["train", "mnist", "--classes", "2;3"],
         "whole numbers with ',' between them; got '2;3'",
@@ -381,7 +389,7 @@ def test_overwrite_replaces_a_run(workplace, tmp_path):
 def test_help_reads_well(tmp_path):
     result = _run("train", "--help", cwd=tmp_path)
     assert result.returncode == 0
-    for words in ("--step-size", "sqrt(2h)", "--algorithm", "nats", "--hidden INT [INT ...]"):
+    for words in ("--step-size", "sqrt(2h)", "--hidden INT [INT ...]", "'labels'", "'data'"):
         assert words in result.stdout
     assert "None" not in result.stdout
     # Lines are full: none ends where it ended in the source.

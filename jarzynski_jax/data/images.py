@@ -73,7 +73,7 @@ def channels_last(images: np.ndarray, source: str) -> np.ndarray:
     is_last, is_first = images.shape[-1] in (1, 3, 4), images.shape[1] in (1, 3)
     if is_last == is_first:
         found = (
-            "could be either; leave out an axis of size 1, or give vectors, (n, d)"
+            "could be either: put channels last, leave out one alone, or give vectors, (n, d)"
             if is_last
             else "is neither"
         )

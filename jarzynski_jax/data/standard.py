@@ -40,8 +40,8 @@ def find_standard_coordinates(data: Array | np.ndarray) -> StandardCoordinates:
     Parameters
     ----------
     data
-        A table ``(n, d)``, or images ``(n, h, w)``: these keep the proportions of their
-        pixels, so s is the root of the pixels' mean variance.
+        A table ``(n, d)``, or images ``(n, h, w)`` or ``(n, h, w, channels)``: these keep the
+        proportions of their pixels, so s is the root of the pixels' mean variance.
 
     Returns
     -------
