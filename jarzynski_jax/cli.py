@@ -102,42 +102,45 @@ class Train:
     deviation, 0.1 if not given."""
     dynamics: job.DynamicsName | None = None
     """How walkers move: unadjusted Langevin; or kinetic Langevin, whose walkers have velocities
-    and whose weights spread less in many dimensions. Kinetic for MNIST, if not given."""
+    and whose weights spread less in many dimensions. If not given, kinetic for all but
+    digits."""
     step_size: float | None = None
-    """Time step h. Of unadjusted Langevin (drift h, noise sqrt(2h)) 0.22 times the smallest
-    variance of data and noise along any direction, of kinetic Langevin 0.4 times the smallest
-    standard deviation (less above 120 dimensions), if not given. For a file, in the same units
-    as the noise."""
+    """Time step h. If not given, for a file the one with which a move keeps 99 % of the
+    effective sample size of the best mixture of Gaussians, which is as narrow as the data are,
+    in the same units as the noise; for digits and MNIST 0.22 times the smallest variance of
+    data and noise along any direction for unadjusted Langevin (drift h, noise sqrt(2h)), and
+    0.4 times the smallest standard deviation (less above 120 dimensions) for kinetic
+    Langevin."""
     friction: float | None = None
     """Of kinetic Langevin, the rate at which velocities are forgotten; one over the largest
     standard deviation, if not given, or on principal axes one over its geometric mean with the
     smallest."""
     walkers: int | None = None
-    """Training walkers. The fewer there are, the further the model learns them alone. 2048 for
-    MNIST and 4096 for others, if not given."""
+    """Training walkers. The fewer there are, the further the model learns them alone. 4096 for
+    digits and 2048 for others, if not given."""
     touched: int | None = None
     """Walkers moved at each step, out of the pool of all; all of them if not given."""
     held_out: int = 1024
     """Walkers that never enter a gradient and tell log Z."""
     steps: int | None = None
-    """Updates of the parameters. 4000 for MNIST and 10000 for others, if not given."""
+    """Updates of the parameters. 10000 for digits and 4000 for others, if not given."""
     batch_size: int = 512
     """Data drawn for each update."""
     moves: int | None = None
-    """Langevin moves of each walker for each update. 4 for MNIST and 1 for others, if not
+    """Langevin moves of each walker for each update. 1 for digits and 4 for others, if not
     given. Walkers that are annealed make one move a step."""
     learning_rate: float | None = None
-    """Of Adam at the start; it decays to 2 % by half a cosine. If not given, 1.5e-3 for digits,
-    2e-3 for MNIST and 1e-3 for others; less for MNIST in proportion to the side of images that
-    are larger than 14x14; and less if the smallest variance is below 0.16 of the mean one, for
-    there walkers are slow."""
+    """Of Adam at the start; it decays to 2 % by half a cosine. If not given, 1.5e-3 for digits
+    and 2e-3 for others; less in proportion to the side of images that are larger than 14x14
+    (or the root of the number of columns); and less if the smallest variance is below 0.16 of
+    the mean one, for there walkers are slow."""
     adam_b1: float | None = None
     """Adam's b1. A gradient pushes the energy up where the walkers stand; spread over 1 / (1 -
-    b1) updates it meets walkers that have moved on. 0.99 for MNIST and 0.9 for others, if not
+    b1) updates it meets walkers that have moved on. 0.9 for digits and 0.99 for others, if not
     given."""
     adam_eps: float | None = None
     """Adam's eps. A small one blows entries of the gradient that are noise up to full size; a
-    large one keeps the model on the Gaussian for long. 1e-3 for MNIST and 1e-2 for others, if
+    large one keeps the model on the Gaussian for long. 1e-2 for digits and 1e-3 for others, if
     not given."""
     refresh_every: int = 0
     """Updates after which the walkers are annealed afresh from the Gaussian, so that what the
@@ -151,8 +154,8 @@ class Train:
     it learns much faster so; it does for all but digits, if not given. On principal axes
     samples have no mean in any case."""
     hidden: tuple[int, ...] | None = None
-    """Widths of the hidden layers. If not given, two of 128, or of 256 for MNIST; one of 64
-    after convolutions."""
+    """Widths of the hidden layers. If not given, two of 128 for digits and tables and of 256 for
+    images; one of 64 after convolutions."""
     covariance: Covariance = "full"
     """Of the Gaussian under the model."""
     principal_axes: tyro.conf.FlagConversionOff[bool | None] = None
@@ -160,8 +163,8 @@ class Train:
     stay as they are, but a full covariance costs nothing there, Adam scales other entries, and
     kinetic walkers are preconditioned: they go further where the data are wide. (Where that is
     more than 25 times as wide as the narrowest direction, and modes are as narrow, they need a
-    smaller step size.) For MNIST without convolutions and with a full covariance, if not
-    given."""
+    smaller step size.) If not given, for all but digits, without
+    convolutions and with a full covariance."""
     resampler: job.ResamplerName = "systematic"
     """How ancestors are drawn."""
     ess_threshold: float = 0.5
