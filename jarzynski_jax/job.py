@@ -628,6 +628,7 @@ def _fit(
                 entropy_floor=floor,
                 is_weighted=config.algorithm == "jarzynski",
                 num_walkers=config.touched or config.walkers,
+                step_quality=training.step_quality(model.energy_fn, model.annealing),
             ),
             folder=folder.path,
             config=_of_training(config),

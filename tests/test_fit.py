@@ -238,6 +238,18 @@ def test_a_cross_entropy_below_the_floor_stops():
         _fit(algorithm, state, 200, watch=Watch(2, entropy_floor=100.0))
 
 
+@pytest.mark.parametrize(
+    ("step_size", "advice"),
+    [(1.0, "The step size is too large: one move"), (0.1, "Take a smaller learning rate")],
+)
+def test_the_step_size_is_blamed_if_a_move_costs_much_at_rest(step_size, advice):
+    algorithm, state = _problem(step_size=step_size)
+    quality = training.step_quality(_energy, langevin(step_size))
+    watch = Watch(2, entropy_floor=100.0, step_quality=quality)
+    with pytest.raises(TrainingDiverged, match=advice):
+        _fit(algorithm, state, 200, watch=watch)
+
+
 def test_a_stopped_run_names_its_best_checkpoint(tmp_path):
     algorithm, state = _problem()
 

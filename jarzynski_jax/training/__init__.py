@@ -15,12 +15,14 @@ from jarzynski_jax.training.refresh import (
     refresh_state,
 )
 from jarzynski_jax.training.score_matching import score_matching
+from jarzynski_jax.training.step_quality import StepQuality, step_quality
 from jarzynski_jax.training.trouble import Trouble, Watch
 
 __all__ = [
     "FitResult",
     "Metrics",
     "Refresh",
+    "StepQuality",
     "TrainingAlgorithm",
     "TrainingDiverged",
     "TrainingState",
@@ -35,5 +37,6 @@ __all__ = [
     "refresh_from_base",
     "refresh_state",
     "score_matching",
+    "step_quality",
     "unweighted",
 ]

@@ -6,6 +6,7 @@ progress bar, and an eye on Ctrl-C. Between chunks: the check for trouble, metri
 checkpoint.
 """
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -40,6 +41,8 @@ __all__ = ["FitResult", "TrainingDiverged", "fit"]
 
 #: Seconds between two looks for Ctrl-C, about.
 _PIECE_SECONDS = 0.25
+# Data among which a move is measured when there is trouble.
+_NUM_MEASURED = 500
 
 
 class FitResult(NamedTuple):
@@ -265,7 +268,13 @@ def fit(
             collected.append(metrics)
             chunks.append(summarize(metrics, first_step))
             record.write_metrics(metrics, chunks[-1])
-            warned |= _raise_or_warn(chunks, watch, record, warned, is_whole=step == end)
+            troubles = _find_trouble(
+                chunks,
+                watch,
+                step == end,
+                partial(_measure_step, rng_key, state, data, noise_scale, watch),
+            )
+            warned |= _raise_or_warn(troubles, record, warned)
             record.write_checkpoint(state, is_last=step == num_steps)
             if record.last_checkpoint == step:
                 watched.last_saved, watched.num_unsaved = step, 0
@@ -377,17 +386,33 @@ def _check_that_it_goes_on(checkpoints: Path, step: int) -> None:
         )
 
 
-def _raise_or_warn(
+def _find_trouble(
     chunks: list[ChunkSummary],
     watch: Watch | None,
-    record: _Record,
-    warned: set[str],
     is_whole: bool,
-) -> set[str]:
-    """Stop at fatal trouble; warn of each other sign once. Return the signs seen."""
+    measure_step: Callable[[], float],
+) -> list[Trouble]:
     troubles = [] if watch is None else diagnose(chunks, watch)
     if not is_whole:  # too few updates to tell anything but a death from their noise
         troubles = [trouble for trouble in troubles if trouble.sign == "died"]
+    if not troubles:
+        return []
+    quality = measure_step()
+    return [blame_step_size(trouble, quality) for trouble in troubles]
+
+
+def _measure_step(
+    rng_key: PRNGKey, state: TrainingState, data: Array, noise_scale: float, watch: Watch | None
+) -> float:
+    if watch is None or watch.step_quality is None:
+        return math.nan
+    key_batch, key_move = jax.random.split(jax.random.fold_in(rng_key, state.step))
+    positions = draw_batch(key_batch, data, _NUM_MEASURED, noise_scale)
+    return float(watch.step_quality(key_move, state.params, positions))
+
+
+def _raise_or_warn(troubles: list[Trouble], record: _Record, warned: set[str]) -> set[str]:
+    """Stop at fatal trouble; warn of each other sign once. Return the signs seen."""
     for trouble in troubles:
         if trouble.is_fatal:
             # Before it came below the floor the cross entropy was too low already.

@@ -18,16 +18,20 @@ from typing import NamedTuple
 import numpy as np
 
 from jarzynski_jax.training.algorithm import Metrics
+from jarzynski_jax.training.step_quality import StepQuality
 
 __all__ = [
     "ChunkSummary",
     "Trouble",
     "Watch",
+    "blame_step_size",
     "diagnose",
     "mean_cross_entropy",
     "summarize",
 ]
 
+# Of the effective sample size, what a move must leave at a model at rest.
+_MIN_STEP_QUALITY = 0.9
 # Nats by which the held-out cross entropy may rise, and chunks among which its best is sought.
 _MAX_RISE = 5.0
 _NUM_REMEMBERED = 1000
@@ -65,6 +69,9 @@ class Watch(NamedTuple):
     num_walkers
         How many training walkers move at an update, to tell which share of them died; None if
         it does not matter.
+    step_quality
+        From :func:`~jarzynski_jax.training.step_quality`, to tell a step size that is too large
+        from a model that is too fast; None not to tell.
     """
 
     num_features: int
@@ -73,6 +80,7 @@ class Watch(NamedTuple):
     patience: int = 3
     is_weighted: bool = True
     num_walkers: int | None = None
+    step_quality: StepQuality | None = None
 
 
 class Trouble(NamedTuple):
@@ -231,6 +239,43 @@ def diagnose(chunks: Sequence[ChunkSummary], watch: Watch) -> list[Trouble]:
         trouble._replace(is_fatal=trouble.sign in ("died", "no gradient"))
         for trouble in troubles
     ]
+
+
+def blame_step_size(trouble: Trouble, quality: float) -> Trouble:
+    """Say so if the step size is at fault.
+
+    Parameters
+    ----------
+    trouble
+        What :func:`diagnose` found.
+    quality
+        What a move leaves of the effective sample size among the data, by
+        :func:`~jarzynski_jax.training.step_quality`.
+
+    Returns
+    -------
+    Trouble
+        With other advice, if a move leaves less than nine tenths; as it is if walkers died, for
+        then moves are blamed already.
+
+    Examples
+    --------
+    >>> trouble = Trouble("collapsed", 1, "it is so", "Do it.", is_fatal=True)
+    >>> blame_step_size(trouble, 0.98).advice
+    'Do it.'
+    >>> blame_step_size(trouble, 0.3).advice.split(":")[0]
+    'The step size is too large'
+    """
+    is_of_deaths = trouble.sign in ("died", "some died", "no gradient")
+    if is_of_deaths or not quality < _MIN_STEP_QUALITY:
+        return trouble
+    advice = (
+        f"The step size is too large: one move among the data loses {100 * (1 - quality):.2g} % "
+        "of the effective sample size though the model is at rest, for the data are narrower "
+        "in places than they are as a whole. Take a smaller step size, with which a move loses "
+        "a per cent or two (tuning.find_step_size)."
+    )
+    return trouble._replace(advice=advice)
 
 
 def _died(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
