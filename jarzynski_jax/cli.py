@@ -154,8 +154,8 @@ class Train:
     it learns much faster so; it does for all but digits, if not given. On principal axes
     samples have no mean in any case."""
     hidden: tuple[int, ...] | None = None
-    """Widths of the hidden layers. If not given, two of 128 for digits and tables and of 256 for
-    images; one of 64 after convolutions."""
+    """Widths of the hidden layers. If not given, two of 128 for digits and tables and of 256
+    for images; one of 64 after convolutions."""
     covariance: Covariance = "full"
     """Of the Gaussian under the model."""
     principal_axes: tyro.conf.FlagConversionOff[bool | None] = None

@@ -31,6 +31,7 @@ from jarzynski_jax.training.trouble import (
     ChunkSummary,
     Trouble,
     Watch,
+    blame_step_size,
     diagnose,
     mean_cross_entropy,
     summarize,
