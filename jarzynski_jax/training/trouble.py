@@ -271,8 +271,8 @@ def blame_step_size(trouble: Trouble, quality: float) -> Trouble:
         return trouble
     advice = (
         "The step size is too large: one move among the data loses "
-        f"{100 * (1 - quality):.2g} % of the effective sample size though the model is at rest, "
-        "for the data are narrower in places than they are as a whole. Take a smaller step "
+        f"{100 * (1 - quality):.2g} % of the effective sample size though the model rests, for "
+        "the data are narrower in places than they are as a whole. Take a smaller step "
         "size, with which a move loses a per cent or two (tuning.find_step_size)."
     )
     return trouble._replace(advice=advice)
