@@ -492,12 +492,14 @@ def choose_mixture(
 def _choose_num_components(
     train: np.ndarray, noise_scale: float, candidates: tuple[int, ...], seed: int
 ) -> int:
-    order = np.random.default_rng(seed).permutation(len(train))
     num_fit = len(train) - len(train) // 5
+    # No candidate with fewer than five samples a component.
+    usable = [count for count in candidates if count * 5 <= num_fit]
+    if len(usable) < 2:
+        return min(candidates)
+    order = np.random.default_rng(seed).permutation(len(train))
     fit_part, validation_part = train[order[:num_fit]], train[order[num_fit:]]
     validation = add_noise(validation_part, noise_scale, 5, seed)
-    # No candidate with fewer than five samples a component.
-    usable = [count for count in candidates if count * 5 <= num_fit] or [min(candidates)]
     scores = {
         count: _mixture_values(fit_part, validation, noise_scale, count, seed).mean()
         for count in usable
