@@ -641,7 +641,8 @@ def _fit(
         _draw_curves(folder, model)
         error.add_note(f"The curves up to there are in {folder.curves}.")
         raise
-    _draw_curves(folder, model)
+    if int(result.state.step) > 0:  # it may be interrupted before
+        _draw_curves(folder, model)
     return not result.is_interrupted
 
 

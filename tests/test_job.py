@@ -14,7 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jarzynski_jax import checkpoint, cli, data, evaluation, job, run_folder, walkers
+from jarzynski_jax import (
+    checkpoint,
+    cli,
+    data,
+    evaluation,
+    interruption,
+    job,
+    run_folder,
+    walkers,
+)
 from jarzynski_jax.annealing import AnnealingInfo
 from jarzynski_jax.bounding import Annealing
 from jarzynski_jax.kernels import ula
@@ -368,6 +377,19 @@ def test_checkpoints_are_as_dense_as_they_should_be(tmp_path, samples):
 
 
 TINY_OPTIONS = {"walkers": 64, "held_out": 32, "batch_size": 32, "hidden": (8,)}
+
+
+@pytest.mark.filterwarnings("error:loadtxt")
+def test_a_run_interrupted_before_its_first_update_has_no_curves(
+    tmp_path, samples, monkeypatch
+):
+    config, parts = _make(tmp_path, samples, walkers=32, held_out=16, hidden=(4,))
+    pressed = interruption.Interruption(num_asked=1)
+    monkeypatch.setattr(interruption, "_of_the_process", pressed)
+    folder = job.RunFolder(tmp_path / "run")
+    assert not job.start(folder, config, parts, overwrite=False)
+    assert checkpoint.latest_step(folder.checkpoints) == pressed.last_saved == 0
+    assert not folder.curves.exists()
 
 
 def test_a_run_from_before_these_settings_goes_on(tiny_run):
