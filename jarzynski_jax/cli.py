@@ -132,8 +132,8 @@ class Train:
     learning_rate: float | None = None
     """Of Adam at the start; it decays to 2 % by half a cosine. If not given, 1.5e-3 for digits
     and 2e-3 for others; less in proportion to the side of images that are larger than 14x14
-    (or the root of the number of columns); and less if the smallest variance is below 0.16 of
-    the mean one, for there walkers are slow."""
+    (or the root of the number of columns), and up to 5e-3 for a table of few columns; and less
+    if the smallest variance is below 0.16 of the mean one, for there walkers are slow."""
     adam_b1: float | None = None
     """Adam's b1. A gradient pushes the energy up where the walkers stand; spread over 1 / (1 -
     b1) updates it meets walkers that have moved on. 0.9 for digits and 0.99 for others, if not

@@ -271,7 +271,8 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         "langevin", ``learning_rate`` 1.5e-3, ``adam_b1`` 0.9, ``adam_eps`` 1e-2, neither
         ``standardize`` nor ``principal_axes``. For others: ``steps`` 4000, ``walkers`` 2048,
         ``moves`` 4, ``dynamics`` "kinetic", ``learning_rate`` 2e-3, less in proportion to the
-        root of the number of features above 14 x 14, ``adam_b1`` 0.99, ``adam_eps`` 1e-3,
+        root of the number d of features above 14 x 14, and for a table 7e-3 over the root of d
+        if that is more, ``adam_b1`` 0.99, ``adam_eps`` 1e-3,
         ``standardize``, and ``principal_axes`` without convolutions and with a full covariance.
         The ``learning_rate`` is less if v, the smallest variance of data and noise along any
         direction, is below 0.16 of the mean variance. ``step_size`` for a file is what
@@ -309,10 +310,14 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         # The step size is set by the narrowest direction, the distance to go by the others:
         # where they are far apart the walkers are slow, and the model has to wait for them.
         narrowness = math.sqrt(smallest / float(np.mean(variances)))
-        # A hidden unit of an MLP goes the further in a step, the more pixels it sees. (For
+        # A hidden unit of an MLP goes the further in a step, the more numbers it sees. (For
         # ConvNets nothing else was tried.)
-        fastest = 2e-3 * min(1, 14 / math.sqrt(ground.base.mean.size))
-        fastest = 1.5e-3 if source.name == "digits" else fastest
+        num_features = ground.base.mean.size
+        fastest = 2e-3 * min(1, 14 / math.sqrt(num_features))
+        if source.name == "digits":
+            fastest = 1.5e-3
+        elif data.train.ndim == 2:
+            fastest = max(fastest, 7e-3 / math.sqrt(num_features))
         options["learning_rate"] = _rounded(fastest * min(1, 2.5 * narrowness))
     if options["step_size"] is None:
         options["step_size"] = _rounded(_find_step_size(source.name, ground, data, options))

@@ -66,6 +66,8 @@ def plot_samples(
         figure = _draw_images(data[:_NUM_IMAGES], samples[:_NUM_IMAGES], denoise)
     else:
         figure, axes = _figure(2, 1, (9, 4.8))
+        # As many of each, so that they can be compared by eye.
+        samples = samples[: len(data)]
         titles = (f"data ({len(data)})", f"model, annealed ({len(samples)} walkers)")
         draw = _draw_histograms if data.shape[1] == 1 else _draw_scatter
         draw(axes, titles, data, samples)
