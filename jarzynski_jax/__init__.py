@@ -8,6 +8,7 @@ Walkers and their weights:
 - ``walkers``: ensembles that start, move and resample
 - ``dynamics``, ``blocks``: how an ensemble moves, and in how large blocks
 - ``tuning``: step sizes for a wanted acceptance or effective sample size
+- ``pilot``: a step size for data without a model yet
 
 Log Z and free energies:
 
@@ -16,6 +17,7 @@ Log Z and free energies:
 - ``free_energy``: differences from work, with errors and doubts
 - ``evaluation``: brackets of log Z and of cross entropies, with doubts
 - ``bounding``: log Z of a trained model bounded, in one call
+- ``shares``: shares of classes among a model's samples
 - ``targets``: densities with a known log Z
 
 Models:
@@ -32,6 +34,7 @@ Beneath them:
 - ``types``, ``checks``: what functions take, and what to write for what they do not take
 - ``compiling``: a computation compiled once for many calls
 - ``formatting``: numbers with their errors
+- ``interruption``, ``progress``: Ctrl-C that loses nothing, and how far a computation has come
 
 ``from jarzynski_jax import blackjax as adapters`` has BlackJAX's samplers as kernels; it alone
 imports BlackJAX. The command line is ``jarzynski-jax --help``.
@@ -51,12 +54,16 @@ from jarzynski_jax import (
     formatting,
     free_energy,
     interpolants,
+    interruption,
     kernels,
     paths,
+    pilot,
     plotting,
+    progress,
     resampling,
     schedules,
     sharding,
+    shares,
     targets,
     training,
     tuning,
@@ -81,12 +88,16 @@ __all__ = [
     "formatting",
     "free_energy",
     "interpolants",
+    "interruption",
     "kernels",
     "paths",
+    "pilot",
     "plotting",
+    "progress",
     "resampling",
     "schedules",
     "sharding",
+    "shares",
     "targets",
     "training",
     "tuning",

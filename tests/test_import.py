@@ -10,7 +10,7 @@ import jarzynski_jax
 
 FORBIDDEN = ["blackjax", "matplotlib", "orbax", "sklearn", "tyro"]
 # One imports BlackJAX, the others are the command line.
-APART = {"__main__", "blackjax", "cli", "job"}
+APART = {"__main__", "blackjax", "cli", "job", "run_folder"}
 
 
 @pytest.fixture(scope="module")
