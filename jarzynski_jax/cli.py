@@ -105,7 +105,7 @@ class Train:
     and whose weights spread less in many dimensions. If not given, kinetic for all but
     digits."""
     step_size: float | None = None
-    """Time step h. If not given, for a file the one with which a move keeps 99 % of the
+    """Time step h. If not given, for a file the one with which a move keeps 99.8 % of the
     effective sample size of the best mixture of Gaussians, which is as narrow as the data are,
     in the same units as the noise; for digits and MNIST 0.22 times the smallest variance of
     data and noise along any direction for unadjusted Langevin (drift h, noise sqrt(2h)), and

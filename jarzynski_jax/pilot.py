@@ -30,7 +30,7 @@ _SEED = 0
 
 
 def find_pilot_step_size(
-    data: np.ndarray, noise_scale: float, dynamics: Dynamics, target: float = 0.99
+    data: np.ndarray, noise_scale: float, dynamics: Dynamics, target: float = 0.998
 ) -> float:
     """Find the step size with which one move is of the wanted quality among data with noise.
 

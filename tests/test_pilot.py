@@ -31,9 +31,9 @@ def test_a_move_at_the_step_size_found_keeps_what_was_wanted(name):
         )
         for h in (step_size, 4 * step_size)
     ]
-    # ESS of 0.99 from 1000 walkers has an error of about 0.001 for weights near one.
-    assert abs(float(ess[0]) - 0.99) < 0.005
-    assert float(ess[1]) < 0.9  # canary: four times the step
+    # ESS of 0.998 from 1000 walkers has an error of about 0.0002 for weights near one.
+    assert abs(float(ess[0]) - 0.998) < 0.001
+    assert float(ess[1]) < 0.97  # canary: four times the step
 
 
 def test_it_follows_the_narrow_parts_and_the_units():
