@@ -19,7 +19,7 @@ References: Neal, *Annealed importance sampling*, 2001; Grosse, Ghahramani and A
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -78,10 +78,11 @@ def anneal(
     path: Path,
     times: Array,
     dynamics: Dynamics,
+    step_args: tuple[Any, ...] | None = None,
     *,
     progress: Callable[[float], None] | None = None,
 ) -> tuple[Walkers, AnnealingInfo]:
-    """Take walkers along a path of densities.
+    """Take walkers along a path of densities: annealed importance sampling, or SMC.
 
     Parameters
     ----------
@@ -96,6 +97,12 @@ def anneal(
         [0, 1]. Forward they end at 1, backward at 0.
     dynamics
         How the walkers move and resample.
+    step_args
+        What the kernel takes at each step behind its fixed arguments: a tuple, as these are,
+        every leaf of leading axis K. In ``(h,)`` h[k] is the step size of all moves to
+        ``times[k]``; in ``(jax.tree_util.Partial(fn, parameters),)`` a function of its own for
+        each step, such as a layer of a flow or a drift that depends on time. The weights are
+        exact for any that do not depend on the walkers.
     progress
         Called some fifty times on the way, with the share of the steps that were made since
         the call before. (Give the same function at each call, for another is compiled anew.)
@@ -109,7 +116,9 @@ def anneal(
     ------
     ValueError
         If ``times`` is not of shape ``(K,)``, K ≥ 1, not monotone or outside [0, 1], an end of
-        the path makes no sense where the walkers stand, or the dynamics are none.
+        the path makes no sense where the walkers stand, the dynamics are none, or
+        ``step_args`` are no tuple, of another leading axis, or more or fewer than the kernel
+        takes.
 
     Examples
     --------
@@ -125,12 +134,40 @@ def anneal(
     >>> end, info = anneal(jax.random.key(1), start, path, times, dynamics)
     >>> float(abs(walkers.log_partition_function(end) + jnp.log(2))) < 0.1
     True
+
+    With shorter steps where the density is narrower:
+
+    >>> step_sizes = 0.1 / (1 + 3 * times)
+    >>> end, info = anneal(
+    ...     jax.random.key(1), start, path, times, langevin(None), (step_sizes,)
+    ... )
+    >>> float(abs(walkers.log_partition_function(end) + jnp.log(2))) < 0.1
+    True
     """
     check_dynamics(dynamics)
     # In the precision of the weights, or a path would change it on the way.
     times = check_times(times).astype(walkers.log_weights.dtype)
+    step_args = _check_step_args(step_args, times.shape[0])
     check_ends(path, walkers.position, is_strict=False)
-    return _anneal(rng_key, walkers, path, times, dynamics, progress)
+    return _anneal(rng_key, walkers, path, times, dynamics, step_args, progress)
+
+
+def _check_step_args(step_args: tuple[Any, ...] | None, num_steps: int) -> tuple[Any, ...]:
+    if step_args is None:
+        return ()
+    # A NamedTuple is a tuple too, but one argument.
+    if type(step_args) is not tuple:
+        raise ValueError(
+            "step_args must be a tuple of what the kernel takes behind its fixed arguments; "
+            f"got {type(step_args).__name__}: write (step_args,) if it is one argument"
+        )
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(step_args)]
+    if any(shape[:1] != (num_steps,) for shape in shapes):
+        raise ValueError(
+            f"every leaf of step_args must have the leading axis K = {num_steps}, an entry for "
+            f"each of the times; got shapes {shapes}"
+        )
+    return step_args
 
 
 @compiled_once
@@ -140,12 +177,14 @@ def _anneal(
     path: Path,
     times: Array,
     dynamics: Dynamics,
+    step_args: tuple[Any, ...],
     progress: Callable[[float], None] | None,
 ) -> tuple[Walkers, AnnealingInfo]:
-    def step(walkers: Walkers, inputs: tuple[PRNGKey, Array]) -> tuple[Walkers, AnnealingInfo]:
-        key, time = inputs
+    def step(walkers: Walkers, inputs: tuple) -> tuple[Walkers, AnnealingInfo]:
+        key, time, args = inputs
         key_move, key_resample = jax.random.split(key)
-        walkers, num_dead = advance(key_move, walkers, path(time), dynamics)
+        at_step = dynamics._replace(kernel_args=(*dynamics.kernel_args, *args))
+        walkers, num_dead = advance(key_move, walkers, path(time), at_step)
         walkers, info = walkers_lib.resample(key_resample, walkers, dynamics.resampler)
         return walkers, AnnealingInfo(
             info.effective_sample_size,
@@ -156,7 +195,7 @@ def _anneal(
         )
 
     keys = jax.random.split(rng_key, times.shape[0])
-    return _scan(step, walkers, (keys, times), times.shape[0], progress)
+    return _scan(step, walkers, (keys, times, step_args), times.shape[0], progress)
 
 
 _NUM_REPORTS = 50
@@ -284,6 +323,7 @@ def work(
     times: Array,
     dynamics: Dynamics,
     reverse_dynamics: Dynamics | None = None,
+    step_args: tuple[Any, ...] | None = None,
 ) -> Work:
     """Work in both directions, for :mod:`jarzynski_jax.free_energy`.
 
@@ -312,6 +352,10 @@ def work(
         unadjusted and kinetic Langevin and for Markov kernels with detailed balance, such as
         MALA, HMC and NUTS. Escorted walkers need the drift -b, a bijection its inverse, a
         sequence its stages in reverse order.
+    step_args
+        As of :func:`anneal`. A move back is given those of the move that it undoes: step sizes,
+        or the parameters of a map, of which the reverse dynamics take the inverse. (A drift
+        that depends on time belongs to both ends of a move, and is not turned round by this.)
 
     Returns
     -------
@@ -322,7 +366,8 @@ def work(
     ------
     ValueError
         If the times do not ascend, the dynamics are none, or the kernel is one that does not
-        undo itself and no ``reverse_dynamics`` are given.
+        undo itself and no ``reverse_dynamics`` are given, or ``step_args`` are not as of
+        :func:`anneal`.
 
     Examples
     --------
@@ -340,13 +385,21 @@ def work(
     """
     times = check_times(times, is_ascending=True)
     check_dynamics(dynamics)
+    step_args = _check_step_args(step_args, times.shape[0])
     if reverse_dynamics is None:
-        _check_undoes_itself(first_positions, path, dynamics)
+        _check_undoes_itself(first_positions, path, dynamics, step_args)
         reverse_dynamics = dynamics
     check_dynamics(reverse_dynamics)
     check_ends(path, first_positions, is_strict=False)
     return _work(
-        rng_key, first_positions, last_positions, path, times, dynamics, reverse_dynamics
+        rng_key,
+        first_positions,
+        last_positions,
+        path,
+        times,
+        dynamics,
+        reverse_dynamics,
+        step_args,
     )
 
 
@@ -359,30 +412,52 @@ def _work(
     times: Array,
     dynamics: Dynamics,
     reverse_dynamics: Dynamics,
+    step_args: tuple[Any, ...],
 ) -> Work:
     # Target by target as the moves see them, so that they can be read backwards.
     start = jnp.zeros(1, times.dtype)
     targets = jnp.concatenate([start, jnp.repeat(times, dynamics.num_moves)])
+    move_args = jax.tree.map(
+        lambda leaf: jnp.repeat(jnp.asarray(leaf), dynamics.num_moves, axis=0), step_args
+    )
 
-    def run(key: PRNGKey, positions: Position, targets: Array, dynamics: Dynamics) -> Array:
+    def run(
+        key: PRNGKey,
+        positions: Position,
+        targets: Array,
+        dynamics: Dynamics,
+        move_args: tuple[Any, ...],
+    ) -> Array:
         alone = dynamics._replace(num_moves=1, resampler=adaptive(systematic, 0.0))
         start = walkers_lib.init(positions, path(targets[0]), alone.kernel_init)
-        return -anneal(key, start, path, targets[1:], alone)[0].log_weights
+        return -anneal(key, start, path, targets[1:], alone, move_args)[0].log_weights
 
     key_forward, key_reverse = jax.random.split(rng_key)
     return Work(
-        run(key_forward, first_positions, targets, dynamics),
-        run(key_reverse, last_positions, targets[::-1], reverse_dynamics),
+        run(key_forward, first_positions, targets, dynamics, move_args),
+        run(
+            key_reverse,
+            last_positions,
+            targets[::-1],
+            reverse_dynamics,
+            _reversed(move_args),
+        ),
     )
 
 
-def _check_undoes_itself(positions: Position, path: Path, dynamics: Dynamics) -> None:
-    def move(key: PRNGKey, position: Position) -> object:
-        state = dynamics.kernel_init(position, path(0.0))
-        return dynamics.kernel(key, state, path(0.0), *dynamics.kernel_args)[1]
+def _reversed(step_args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return jax.tree.map(lambda leaf: leaf[::-1], step_args)
 
-    one = jax.tree.map(lambda leaf: leaf[0], positions)
-    info = jax.eval_shape(move, jax.random.key(0), one)
+
+def _check_undoes_itself(
+    positions: Position, path: Path, dynamics: Dynamics, step_args: tuple[Any, ...]
+) -> None:
+    def move(key: PRNGKey, position: Position, args: tuple[Any, ...]) -> object:
+        state = dynamics.kernel_init(position, path(0.0))
+        return dynamics.kernel(key, state, path(0.0), *dynamics.kernel_args, *args)[1]
+
+    one, args = jax.tree.map(lambda leaf: leaf[0], (positions, step_args))
+    info = jax.eval_shape(move, jax.random.key(0), one, args)
     if not isinstance(info, (ULAInfo, KineticInfo, InvariantInfo)):
         raise ValueError(
             "reverse_dynamics must be given for a kernel that does not undo itself, with the "
@@ -436,6 +511,7 @@ def log_partition_bounds(
     relaxed: Position | None = None,
     *,
     times: Array | None = None,
+    step_args: tuple[Any, ...] | None = None,
     num_replicates: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> LogPartitionBounds:
@@ -465,6 +541,12 @@ def log_partition_bounds(
         In place of ``num_steps``, the path's parameter after each step forward, shape ``(K,)``,
         ascending to 1, as for :func:`anneal`; from
         :func:`~jarzynski_jax.schedules.refine`, say. Backward runs take the same way back.
+    step_args
+        As of :func:`anneal`, in the order of the steps forward; a step back over the same
+        interval is given the same. Whatever they are, both estimates of ratios of partition
+        functions are unbiased. Which of them are useful is another matter: a drift or a map
+        that takes the density along forward takes it the wrong way backward, and the upper
+        bound is loose.
     num_replicates
         R, into which an ensemble of one leading axis is cut.
     progress
@@ -480,7 +562,7 @@ def log_partition_bounds(
     ValueError
         If ``num_steps`` is below one, not one of ``num_steps`` and ``times`` is given, an end
         of the path makes no sense, ``positions`` look like one ensemble of vectors rather than
-        replicates, or the dynamics are none.
+        replicates, the dynamics are none, or ``step_args`` are not as of :func:`anneal`.
 
     Examples
     --------
@@ -497,12 +579,21 @@ def log_partition_bounds(
     """
     check_dynamics(dynamics)
     times = _schedule(num_steps, times)
+    step_args = _check_step_args(step_args, times.shape[0])
     positions = _by_replicate(positions, num_replicates)
     if relaxed is not None:
         relaxed = _by_replicate(relaxed, num_replicates)
     check_ends(path, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), positions))
     return _log_partition_bounds(
-        rng_key, positions, path, log_partition_function_0, dynamics, times, relaxed, progress
+        rng_key,
+        positions,
+        path,
+        log_partition_function_0,
+        dynamics,
+        times,
+        step_args,
+        relaxed,
+        progress,
     )
 
 
@@ -553,6 +644,7 @@ def _log_partition_bounds(
     log_partition_function_0: Scalar,
     dynamics: Dynamics,
     upward: Array,
+    step_args: tuple[Any, ...],
     relaxed: Position | None,
     progress: Callable[[float], None] | None,
 ) -> LogPartitionBounds:
@@ -566,7 +658,7 @@ def _log_partition_bounds(
     def forward(inputs: tuple[PRNGKey, PRNGKey, Position]) -> tuple:
         key, key_end, positions = inputs
         start = walkers_lib.init(positions, path(0.0), dynamics.kernel_init)
-        end, info = anneal(key, start, path, upward, dynamics, progress=report)
+        end, info = anneal(key, start, path, upward, dynamics, step_args, progress=report)
         ancestors = from_log_weights(systematic)(
             key_end, end.log_weights, end.log_weights.shape[0]
         )
@@ -579,15 +671,19 @@ def _log_partition_bounds(
     def backward(inputs: tuple[PRNGKey, Position]) -> tuple[Array, AnnealingInfo]:
         key, positions = inputs
         start = walkers_lib.init(positions, path(1.0), dynamics.kernel_init)
-        end, info = anneal(key, start, path, downward, dynamics, progress=report)
+        end, info = anneal(
+            key, start, path, downward, dynamics, _reversed(step_args), progress=report
+        )
         return -walkers_lib.log_partition_function(end), info
 
     # One replicate after the other: side by side, the branch that resamples would be taken
     # at every step by all of them.
     log_ratios, end_points, info = jax.lax.map(forward, (key_forward, key_end, positions))
     back, back_info = jax.lax.map(backward, (key_backward, end_points))
+    last_args = jax.tree.map(lambda leaf: leaf[-1], step_args)
+    at_last = dynamics._replace(kernel_args=(*dynamics.kernel_args, *last_args))
     left = jax.lax.map(
-        lambda inputs: _left_by_a_step(inputs[0], inputs[1], path(1.0), dynamics),
+        lambda inputs: _left_by_a_step(inputs[0], inputs[1], path(1.0), at_last),
         (key_end, end_points),
     )
     relaxed_back, relaxed_info = None, None

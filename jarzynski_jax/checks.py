@@ -17,6 +17,7 @@ __all__ = [
     "argument_names",
     "check_energy",
     "check_kernel",
+    "check_kernel_args",
     "check_kernel_init",
     "check_known",
     "check_resampler",
@@ -60,6 +61,42 @@ def check_kernel(kernel: Any) -> None:
         module = _short_name(getattr(kernel, "__module__", ""))
         raise ValueError(
             f"a kernel is built by a call; got the builder: write {module}.{kernel.__name__}()"
+        )
+
+
+def check_kernel_args(kernel: Callable, kernel_args: tuple[Any, ...]) -> None:
+    """Check that a kernel takes as many arguments as it is given.
+
+    Parameters
+    ----------
+    kernel
+        ``(rng_key, state, logdensity_fn, *kernel_args) -> (state, info)``.
+    kernel_args
+        Those behind the first three: the fixed ones, then those of the step.
+
+    Raises
+    ------
+    ValueError
+        If they are too many or too few, as far as the kernel's signature tells.
+
+    Examples
+    --------
+    >>> from jarzynski_jax.kernels import ula
+    >>> check_kernel_args(ula.build_kernel(), ())
+    Traceback (most recent call last):
+        ...
+    ValueError: the kernel takes (rng_key, state, logdensity_fn, step_size,
+    preconditioner=None), and behind the first three it is given 0 arguments: its fixed ones,
+    then those of step_args
+    """
+    if not accepts(kernel, 3 + len(kernel_args)):
+        names = [
+            str(of.replace(annotation=of.empty))
+            for of in inspect.signature(kernel).parameters.values()
+        ]
+        raise ValueError(
+            f"the kernel takes ({', '.join(names)}), and behind the first three it is given "
+            f"{len(kernel_args)} arguments: its fixed ones, then those of step_args"
         )
 
 

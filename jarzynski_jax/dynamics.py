@@ -64,7 +64,7 @@ class Dynamics(NamedTuple):
 
 
 def langevin(
-    step_size: Scalar,
+    step_size: Scalar | None,
     num_moves: int = 1,
     resampler: AdaptiveResampler = adaptive(systematic, 0.5),  # noqa: B008
     block_size: int | None = None,
@@ -75,7 +75,8 @@ def langevin(
     ----------
     step_size
         h, the time step: drift h, noise sqrt(2h). Keep h below a fifth of the smallest
-        variance of the target; h above twice that variance is unstable.
+        variance of the target; h above twice that variance is unstable. None for one of its
+        own at each step, the ``step_args`` ``(h,)`` of :func:`jarzynski_jax.annealing.anneal`.
     num_moves
         Moves under each new target.
     resampler
@@ -99,15 +100,16 @@ def langevin(
     >>> langevin(step_size=0.02).num_moves
     1
     """
-    check_step_size(step_size)
+    if step_size is not None:
+        check_step_size(step_size)
     check_resampler(resampler)
     _check_sizes(num_moves, block_size)
-    kernel_args = (step_size,)
+    kernel_args = () if step_size is None else (step_size,)
     return Dynamics(ula.init, ula.build_kernel(), kernel_args, num_moves, resampler, block_size)
 
 
 def kinetic_langevin(
-    step_size: Scalar,
+    step_size: Scalar | None,
     friction: Scalar,
     num_moves: int = 1,
     resampler: AdaptiveResampler = adaptive(systematic, 0.5),  # noqa: B008
@@ -125,7 +127,8 @@ def kinetic_langevin(
     step_size
         h, the time step, in units of a standard deviation. Keep h below 0.4 times the smallest
         standard deviation of the target, in more than 120 dimensions d below
-        :math:`0.4 (120 / d)^{1/4}` times that; h above twice the deviation is unstable.
+        :math:`0.4 (120 / d)^{1/4}` times that; h above twice the deviation is unstable. None
+        for one of its own at each step, as of :func:`langevin`.
     friction
         γ, the rate at which velocities are forgotten. One over the largest standard deviation
         of the target is a good choice.
@@ -155,14 +158,28 @@ def kinetic_langevin(
     >>> kinetic_langevin(step_size=0.12, friction=0.5).kernel_args
     (0.12, 0.5, None)
     """
-    check_step_size(step_size)
+    if step_size is not None:
+        check_step_size(step_size)
     check_friction(friction)
     check_resampler(resampler)
     _check_sizes(num_moves, block_size)
-    kernel_args = (step_size, friction, preconditioner)
-    return Dynamics(
-        kinetic.init, kinetic.build_kernel(), kernel_args, num_moves, resampler, block_size
-    )
+    if step_size is None:
+        kernel, kernel_args = _kinetic_with_step_size_last, (friction, preconditioner)
+    else:
+        kernel, kernel_args = kinetic.build_kernel(), (step_size, friction, preconditioner)
+    return Dynamics(kinetic.init, kernel, kernel_args, num_moves, resampler, block_size)
+
+
+def _kinetic_with_step_size_last(
+    rng_key: PRNGKey,
+    state: kinetic.KineticState,
+    logdensity_fn: LogDensityFn,
+    friction: Scalar,
+    preconditioner: Preconditioner | None,
+    step_size: Scalar,
+) -> tuple[kinetic.KineticState, kinetic.KineticInfo]:
+    kernel = kinetic.build_kernel()
+    return kernel(rng_key, state, logdensity_fn, step_size, friction, preconditioner)
 
 
 def _check_sizes(num_moves: int, block_size: int | None) -> None:

@@ -17,7 +17,12 @@ import jax
 import jax.numpy as jnp
 
 from jarzynski_jax import weights
-from jarzynski_jax.checks import check_kernel, check_kernel_init, check_resampler
+from jarzynski_jax.checks import (
+    check_kernel,
+    check_kernel_args,
+    check_kernel_init,
+    check_resampler,
+)
 from jarzynski_jax.kernels.arithmetic import is_lost
 from jarzynski_jax.resampling import AdaptiveResampler
 from jarzynski_jax.types import (
@@ -258,6 +263,7 @@ def move_each(
 ) -> tuple[Any, Array, Any]:
     """Move each state by a step of a kernel, with its own key; return weights and infos too."""
     check_kernel(kernel)
+    check_kernel_args(kernel, kernel_args)
     state, info = jax.vmap(lambda key, state: kernel(key, state, logdensity_fn, *kernel_args))(
         keys, state
     )

@@ -149,12 +149,15 @@ def build_kernel(stages: Sequence[Stage]) -> Kernel:
     Returns
     -------
     Kernel
-        ``kernel(rng_key, state, logdensity_fn) -> (SequenceState, SequenceInfo)``.
+        ``kernel(rng_key, state, logdensity_fn, *stage_args) -> (SequenceState,
+        SequenceInfo)``. ``stage_args`` are none, or a tuple for each stage of what it takes
+        behind its own ``args``: of a stochastic normalizing flow ``(layer,), (step_size,)``.
 
     Raises
     ------
     ValueError
-        If there is no stage, or one is without a kernel.
+        If there is no stage, or one is without a kernel; by the kernel if ``stage_args`` are
+        not one tuple for each stage.
 
     Examples
     --------
@@ -174,14 +177,18 @@ def build_kernel(stages: Sequence[Stage]) -> Kernel:
     _check(stages)
 
     def kernel(
-        rng_key: PRNGKey, state: SequenceState, logdensity_fn: LogDensityFn
+        rng_key: PRNGKey,
+        state: SequenceState,
+        logdensity_fn: LogDensityFn,
+        *stage_args: tuple[Any, ...],
     ) -> tuple[SequenceState, SequenceInfo]:
+        given = _check_stage_args(stage_args, len(stages))
         current, infos = state.first, []
         keys = jax.random.split(rng_key, len(stages))
-        for index, (key, stage) in enumerate(zip(keys, stages, strict=True)):
+        for index, (key, stage, args) in enumerate(zip(keys, stages, given, strict=True)):
             if index > 0:
                 current = stage.init(current.position, logdensity_fn)
-            current, info = stage.kernel(key, current, logdensity_fn, *stage.args)
+            current, info = stage.kernel(key, current, logdensity_fn, *stage.args, *args)
             infos.append(info)
         log_endpoint = current.log_endpoint
         if len(stages) > 1:
@@ -227,3 +234,14 @@ def _check(stages: Sequence[Stage]) -> None:
     for stage in stages:
         check_kernel_init(stage.init)
         check_kernel(stage.kernel)
+
+
+def _check_stage_args(stage_args: tuple, num_stages: int) -> tuple[tuple[Any, ...], ...]:
+    if not stage_args:
+        return ((),) * num_stages
+    if len(stage_args) != num_stages or any(type(args) is not tuple for args in stage_args):
+        raise ValueError(
+            f"a sequence of {num_stages} kernels takes a tuple of arguments for each of them; "
+            f"got {', '.join(type(args).__name__ for args in stage_args)}"
+        )
+    return stage_args
