@@ -163,10 +163,9 @@ def kinetic_langevin(
     check_friction(friction)
     check_resampler(resampler)
     _check_sizes(num_moves, block_size)
-    if step_size is None:
-        kernel, kernel_args = _kinetic_with_step_size_last, (friction, preconditioner)
-    else:
-        kernel, kernel_args = kinetic.build_kernel(), (step_size, friction, preconditioner)
+    is_free, fixed = step_size is None, (friction, preconditioner)
+    kernel = _kinetic_with_step_size_last if is_free else kinetic.build_kernel()
+    kernel_args = fixed if is_free else (step_size, *fixed)
     return Dynamics(kinetic.init, kernel, kernel_args, num_moves, resampler, block_size)
 
 

@@ -24,13 +24,16 @@ from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 
 from jarzynski_jax import walkers as walkers_lib
+from jarzynski_jax.annealing import anneal
+from jarzynski_jax.dynamics import Dynamics
 from jarzynski_jax.kernels import escorted
 from jarzynski_jax.kernels.arithmetic import check_positive
 from jarzynski_jax.paths import Path, check_times
 from jarzynski_jax.resampling import AdaptiveResampler
-from jarzynski_jax.types import Array, PRNGKey, Scalar
+from jarzynski_jax.types import Array, LogDensityFn, PRNGKey, Scalar
 from jarzynski_jax.walkers import Walkers
 
 __all__ = [
@@ -487,21 +490,34 @@ def generate_weighted(
     """
     times = check_times(times, is_ascending=True)
     check_positive("diffusion", diffusion)
-    kernel = escorted.build_kernel()
-    start = walkers_lib.init(
-        positions,
-        path(times[0]),
-        partial(escorted.init, velocity_fn=partial(velocity_fn, times[0])),
+    # The path is asked for no time outside of them, where it may not make sense.
+    between = Partial(_path_between, path, times[0], times[-1])
+    start_velocity = partial(velocity_fn, times[0])
+    dynamics = Dynamics(
+        partial(escorted.init, velocity_fn=start_velocity),
+        Partial(_escorted_move, velocity_fn, diffusion),
+        kernel_args=(),
+        num_moves=1,
+        resampler=resampler,
     )
+    start = walkers_lib.init(positions, path(times[0]), dynamics.kernel_init)
+    step_args = times[1:], jnp.diff(times)
+    return anneal(rng_key, start, between, times[1:], dynamics, step_args)[0]
 
-    def step(ensemble: Walkers, inputs: tuple[PRNGKey, Array, Array]) -> tuple[Walkers, None]:
-        key, now, later = inputs
-        key_move, key_resample = jax.random.split(key)
-        velocity = partial(velocity_fn, later)
-        ensemble, _ = walkers_lib.move(
-            key_move, ensemble, path(later), kernel, velocity, later - now, diffusion
-        )
-        return walkers_lib.resample(key_resample, ensemble, resampler)[0], None
 
-    keys = jax.random.split(rng_key, times.shape[0] - 1)
-    return jax.lax.scan(step, start, (keys, times[:-1], times[1:]))[0]
+def _path_between(path: Path, first: Array, last: Array, time: Array) -> LogDensityFn:
+    return path(jnp.clip(time, first, last))
+
+
+def _escorted_move(
+    velocity_fn: FieldFn,
+    diffusion: Scalar,
+    rng_key: PRNGKey,
+    state: escorted.EscortedState,
+    logdensity_fn: LogDensityFn,
+    time: Array,
+    step_size: Array,
+) -> tuple[escorted.EscortedState, escorted.EscortedInfo]:
+    velocity = partial(velocity_fn, time)
+    kernel = escorted.build_kernel()
+    return kernel(rng_key, state, logdensity_fn, velocity, step_size, diffusion)

@@ -285,6 +285,26 @@ def test_bad_input_is_refused():
         interpolants.velocity_from_score(LINEAR, still)
 
 
+def test_the_path_is_asked_for_no_time_outside():
+    """At its ends a path may make no sense, as of data that are points."""
+
+    def path(t):
+        scale = jnp.where((t < 0.2) | (t > 0.8), jnp.nan, 1.0)
+        return lambda x: -scale * jnp.sum(jnp.square(x)) / 2
+
+    x = jax.random.normal(jax.random.key(0), (20, 1))
+    end = interpolants.generate_weighted(
+        jax.random.key(1),
+        x,
+        path,
+        lambda t, x: 0 * x,
+        jnp.linspace(0.2, 0.8, 4),
+        1.0,
+        adaptive(systematic, 0.5),
+    )
+    assert jnp.all(jnp.isfinite(end.log_weights))
+
+
 def test_velocity_of_a_score_based_model_follows_from_its_score():
     """Of N(m, s²) data: X_t ~ N(βm, β²s² + γ²), transported as a Gaussian is."""
     mean, scale = 1.5, 0.4

@@ -65,20 +65,22 @@ def test_friction_is_one_over_the_largest_width(tmp_path, samples, is_rotated):
     widths = np.sqrt(np.linalg.eigvalsh(covariance))
     slowest = np.sqrt(widths[-1] * widths[0]) if is_rotated else widths[-1]
     assert config.friction == pytest.approx(1 / slowest, rel=0.01)
-    assert config.step_size == pytest.approx(0.4 * widths[0], rel=0.01)
+
+
+def test_a_file_has_the_step_size_of_its_narrow_parts(tmp_path):
+    """Two clusters, and one of the same covariance."""
+    rng = np.random.default_rng(0)
+    narrow = 0.1 * rng.normal(size=(400, 2)) + rng.choice([-1.0, 1.0], size=(400, 2))
+    wide = np.sqrt(1.01) * rng.normal(size=(400, 2))
+    steps = [_make(tmp_path, samples)[0].step_size for samples in (narrow, wide)]
+    assert steps[0] < 0.3 * steps[1]
 
 
 def test_kinetic_steps_are_shorter_in_many_dimensions(tmp_path):
-    """0.4 (120 / d)^(1/4) of the smallest standard deviation; here d = 600, variance 1 + 1."""
-    rng = np.random.default_rng(0)
-    config, _ = _make(
-        tmp_path,
-        rng.normal(size=(1000, 600)),
-        noise=1.0,
-        dynamics="kinetic",
-        covariance="isotropic",
-    )
-    assert config.step_size == pytest.approx(0.4 * 0.2**0.25 * 2**0.5, rel=0.02)
+    """Of MNIST 0.4 (120 / d)^(1/4) of the smallest standard deviation, which is the noise."""
+    source = data.Source("mnist", str(made_up_images.write(tmp_path)))
+    config = job.make_config(data.load_split(source), source, **_options())
+    assert config.step_size == pytest.approx(0.4 * (120 / 784) ** 0.25 * 0.3, rel=0.01)
 
 
 @pytest.mark.parametrize(("shrink", "learning_rate"), [(1, 1e-3), (2, 2e-3), (4, 2e-3)])
