@@ -19,8 +19,8 @@ import tyro
 from flax import nnx
 
 from benchmarks import command_line, drawing
-from jarzynski_jax import checkpoint, evaluation, training
-from jarzynski_jax.data import load_cifar10
+from jarzynski_jax import checkpoint, training
+from jarzynski_jax.data import load_cifar10, noise
 from jarzynski_jax.dynamics import langevin
 from jarzynski_jax.energies import (
     ConvNet,
@@ -112,7 +112,7 @@ def train(images: np.ndarray, settings: Settings, out: Path) -> training.FitResu
         num_steps=num_updates,
         batch_size=settings.batch_size,
         noise_scale=_NOISE,
-        watch=training.Watch(images[0].size, evaluation.noise_entropy(images[0].size, _NOISE)),
+        watch=training.Watch(images[0].size, noise.noise_entropy(images[0].size, _NOISE)),
         folder=out,
         config=config,
         progress=True,

@@ -42,6 +42,7 @@ imports BlackJAX. The command line is ``jarzynski-jax --help``.
 
 from jarzynski_jax import (
     annealing,
+    baselines,
     blocks,
     bounding,
     checkpoint,
@@ -76,6 +77,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "annealing",
+    "baselines",
     "blocks",
     "bounding",
     "checkpoint",

@@ -20,12 +20,12 @@ from jax.sharding import Mesh
 
 from jarzynski_jax import (
     annealing,
+    baselines,
     checkpoint,
     evaluation,
     interruption,
     plotting,
     resampling,
-    sharding,
     training,
 )
 from jarzynski_jax import data as data_lib
@@ -42,6 +42,7 @@ from jarzynski_jax.data import (
     Source,
     Split,
     StandardCoordinates,
+    noise,
 )
 from jarzynski_jax.dynamics import Dynamics, kinetic_langevin, langevin
 from jarzynski_jax.energies import (
@@ -50,6 +51,7 @@ from jarzynski_jax.energies import (
     GaussianBase,
     OnGaussianBase,
     Standardized,
+    denoising,
     functional,
     thesis_mnist_layers,
 )
@@ -67,6 +69,7 @@ from jarzynski_jax.run_folder import (
 )
 from jarzynski_jax.shares import Shares, find_shares
 from jarzynski_jax.training.algorithm import TrainingAlgorithm, TrainingState
+from jarzynski_jax.training.sharding import spread_state
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
 
 __all__ = [
@@ -560,7 +563,7 @@ def start(
     model = _build(config, _find_ground(config.source, data.train, vars(config)))
     state = _first_state(config, model, data.train)
     if mesh is not None:
-        state = sharding.spread_state(state, mesh)
+        state = spread_state(state, mesh)
     arrays = model.ground.base._asdict()
     if model.ground.axes is not None:
         arrays |= {f"axes_{name}": part for name, part in model.ground.axes._asdict().items()}
@@ -618,7 +621,7 @@ def _fit(
 ) -> bool:
     floor = None
     if config.noise > 0:
-        floor = evaluation.noise_entropy(model.ground.base.mean.size, config.noise)
+        floor = noise.noise_entropy(model.ground.base.mean.size, config.noise)
     try:
         result = training.fit(
             _keys(config).training,
@@ -889,7 +892,7 @@ def _evaluate(
         ).bounds
 
     standard = Split(*map(model.ground.to_standard, parts))
-    test = evaluation.add_noise(standard.test, config.noise, _NUM_NOISE_COPIES, config.seed)
+    test = noise.add_noise(standard.test, config.noise, _NUM_NOISE_COPIES, config.seed)
     # In the units of the data a density is less by this volume, and an energy more, with
     # log Z as it was.
     log_volume = data_lib.log_volume(model.ground.coordinates)
@@ -898,7 +901,7 @@ def _evaluate(
     test_energies = np.asarray(energies(state.params, positions)).mean(axis=1) + log_volume
     floor = None
     if config.noise > 0:
-        floor = evaluation.noise_entropy(model.ground.base.mean.size, config.noise)
+        floor = noise.noise_entropy(model.ground.base.mean.size, config.noise)
         floor += log_volume
     bracket = evaluation.bracket(test_energies, bounds, floor)
 
@@ -907,11 +910,11 @@ def _evaluate(
     # Full covariances of many features take long to fit, and many data.
     candidates = _MANY_COMPONENTS if flat_train.shape[1] <= 100 else _FEW_COMPONENTS
     print("fitting mixtures of Gaussians, to compare ...", flush=True)
-    mixture, num_components = evaluation.mixture_cross_entropy(
+    mixture, num_components = baselines.mixture_cross_entropy(
         flat_train, flat_test, config.noise, candidates, config.seed
     )
     mixture = mixture + log_volume
-    one_gaussian = evaluation.gaussian_cross_entropy(flat_train, flat_test, config.noise)
+    one_gaussian = baselines.gaussian_cross_entropy(flat_train, flat_test, config.noise)
     paired = mixture - test_energies
     log_z = bracket.upper - float(np.mean(test_energies))
     # End points of a replicate whose walkers all died are copies of one point.
@@ -1043,7 +1046,7 @@ def sample(
     write_whole(out, lambda path: np.savez(path, samples=samples))
 
     standard = model.ground.to_standard(data.test)
-    noisy = evaluation.add_noise(standard, config.noise, 1, config.seed)[:, 0]
+    noisy = noise.add_noise(standard, config.noise, 1, config.seed)[:, 0]
     picture = out.with_suffix(".png")
     denoise = _denoiser(config, model, state.params)
     plotting.plot_samples(model.ground.from_standard(noisy), samples, picture, denoise)
@@ -1108,7 +1111,7 @@ def _denoiser(
 
     def denoise(samples: np.ndarray) -> np.ndarray:
         positions = np.asarray(model.ground.to_positions(samples))
-        mean = evaluation.posterior_mean(model.energy_fn, params, positions, config.noise)
+        mean = denoising.posterior_mean(model.energy_fn, params, positions, config.noise)
         return model.ground.to_samples(mean)
 
     return denoise

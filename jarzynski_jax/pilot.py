@@ -14,8 +14,8 @@ import numpy as np
 from jax.scipy.special import logsumexp
 
 from jarzynski_jax import weights
+from jarzynski_jax.baselines import choose_mixture
 from jarzynski_jax.dynamics import Dynamics
-from jarzynski_jax.evaluation import choose_mixture
 from jarzynski_jax.tuning import find_step_size
 from jarzynski_jax.types import Array, LogDensityFn
 

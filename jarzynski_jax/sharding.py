@@ -13,11 +13,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jarzynski_jax.training.algorithm import TrainingState
 from jarzynski_jax.types import Position, PRNGKey
 from jarzynski_jax.walkers import Walkers
 
-__all__ = ["make_mesh", "spread_data", "spread_key", "spread_state", "state_shardings"]
+__all__ = ["ensemble_shardings", "make_mesh", "spread_data", "spread_key"]
 
 _AXIS = "walkers"
 
@@ -55,88 +54,26 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
     return Mesh(np.array(devices[:count]), (_AXIS,))
 
 
-def state_shardings(state: TrainingState, mesh: Mesh) -> TrainingState:
-    """Say for every leaf of a training state where it belongs.
-
-    Parameters
-    ----------
-    state
-        From a training algorithm's ``init``.
-    mesh
-        With one axis, e.g. from :func:`make_mesh`.
+def ensemble_shardings(walkers: Walkers, mesh: Mesh) -> Walkers:
+    """Say for every leaf of an ensemble where it belongs: walkers in equal parts.
 
     Returns
     -------
-    TrainingState
-        A sharding for each leaf: walkers in equal parts, all else on every device.
+    Walkers
+        A sharding for each leaf.
 
     Raises
     ------
     ValueError
-        If the mesh has more than one axis, or does not divide a number of walkers.
-
-    Examples
-    --------
-    >>> import jax, jax.numpy as jnp, optax
-    >>> from jarzynski_jax import training
-    >>> from jarzynski_jax.dynamics import langevin
-    >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
-    >>> algorithm = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
-    >>> x = jax.random.normal(jax.random.key(0), (500, 2))
-    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
-    >>> shardings = state_shardings(state, make_mesh(1))
-    >>> tuple(shardings.walkers.log_weights.spec), tuple(shardings.params.spec)
-    (('walkers',), ())
+        If the mesh has more than one axis, or does not divide the number of walkers.
     """
+    _check(mesh, walkers.log_weights.shape[0])
     whole: Any = NamedSharding(mesh, PartitionSpec())
-
-    def of_ensemble(walkers: Walkers | None) -> Any:
-        if walkers is None:
-            return None
-        _check(mesh, walkers.log_weights.shape[0])
-        parts = NamedSharding(mesh, PartitionSpec(_axis(mesh)))
-        state, log_weights, roots = jax.tree.map(
-            lambda _: parts, (walkers.state, walkers.log_weights, walkers.roots)
-        )
-        return Walkers(state, log_weights, whole, roots, whole)
-
-    return TrainingState(
-        whole,
-        jax.tree.map(lambda _: whole, state.params),
-        jax.tree.map(lambda _: whole, state.opt_state),
-        of_ensemble(state.walkers),
-        of_ensemble(state.held_out),
+    parts = NamedSharding(mesh, PartitionSpec(_axis(mesh)))
+    state, log_weights, roots = jax.tree.map(
+        lambda _: parts, (walkers.state, walkers.log_weights, walkers.roots)
     )
-
-
-def spread_state(state: TrainingState, mesh: Mesh) -> TrainingState:
-    """Spread the walkers of a training state over a mesh; errors as :func:`state_shardings`.
-
-    Parameters
-    ----------
-    state
-        From a training algorithm's ``init``, or from a checkpoint of any number of devices.
-    mesh
-        With one axis.
-
-    Returns
-    -------
-    TrainingState
-        The same numbers, on the mesh.
-
-    Examples
-    --------
-    >>> import jax, jax.numpy as jnp, optax
-    >>> from jarzynski_jax import training
-    >>> from jarzynski_jax.dynamics import langevin
-    >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
-    >>> algorithm = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
-    >>> x = jax.random.normal(jax.random.key(0), (500, 2))
-    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
-    >>> state = spread_state(state, make_mesh())
-    >>> state, metrics = jax.jit(algorithm.step)(jax.random.key(2), state, x)
-    """
-    return jax.device_put(state, state_shardings(state, mesh))
+    return Walkers(state, log_weights, whole, roots, whole)
 
 
 def spread_data(data: Position, mesh: Mesh) -> Position:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import mixture
 
-from jarzynski_jax import evaluation, targets
+from jarzynski_jax import baselines, evaluation, targets
 from jarzynski_jax.annealing import AnnealingInfo, LogPartitionBounds, log_partition_bounds
+from jarzynski_jax.data.noise import add_noise, noise_entropy
 from jarzynski_jax.dynamics import langevin
 from jarzynski_jax.paths import geometric_path
 
@@ -88,7 +89,7 @@ def test_the_larger_backward_bound_counts():
 
 def test_noise_entropy_is_that_of_scipy():
     expected = stats.multivariate_normal(np.zeros(5), 0.04 * np.eye(5)).entropy()
-    assert evaluation.noise_entropy(5, 0.2) == pytest.approx(expected)
+    assert noise_entropy(5, 0.2) == pytest.approx(expected)
 
 
 def test_gaussian_cross_entropy_is_exact():
@@ -96,7 +97,7 @@ def test_gaussian_cross_entropy_is_exact():
     train, test = rng.normal(size=(500, 3)) * [1, 2, 3], rng.normal(size=(40, 2, 3))
     covariance = np.cov(train.T, bias=True) + 0.09 * np.eye(3)
     exact = -stats.multivariate_normal(train.mean(axis=0), covariance).logpdf(test)
-    values = evaluation.gaussian_cross_entropy(train, test, 0.3)
+    values = baselines.gaussian_cross_entropy(train, test, 0.3)
     np.testing.assert_allclose(values, exact.mean(axis=1), rtol=1e-6)
 
 
@@ -104,14 +105,14 @@ def test_mixture_of_three_is_found_and_beats_one_gaussian():
     rng = np.random.default_rng(0)
     centres = np.array([[-8.0, 0], [8, 0], [0, 8]])
     clean = centres[rng.integers(3, size=600)] + 0.3 * rng.normal(size=(600, 2))
-    test = evaluation.add_noise(clean[:100], 0.3, 10, seed=1)
-    values, count = evaluation.mixture_cross_entropy(clean[100:], test, 0.3, (1, 2, 3))
+    test = add_noise(clean[:100], 0.3, 10, seed=1)
+    values, count = baselines.mixture_cross_entropy(clean[100:], test, 0.3, (1, 2, 3))
     assert count == 3
     # Exact: log 3, and the entropy of a Gaussian of variance 0.09 + 0.09 in two dimensions.
-    exact = np.log(3) + evaluation.noise_entropy(2, np.sqrt(0.18))
+    exact = np.log(3) + noise_entropy(2, np.sqrt(0.18))
     # The standard error of a mean of 100 test samples is about 0.07.
     assert values.mean() == pytest.approx(exact, abs=0.25)
-    assert evaluation.gaussian_cross_entropy(clean[100:], test, 0.3).mean() > exact + 1
+    assert baselines.gaussian_cross_entropy(clean[100:], test, 0.3).mean() > exact + 1
 
 
 def test_a_feature_that_never_varies_is_a_gaussian_of_its_own():
@@ -119,19 +120,19 @@ def test_a_feature_that_never_varies_is_a_gaussian_of_its_own():
     rng = np.random.default_rng(0)
     varying = rng.normal(size=(300, 2)) + 4 * (rng.random((300, 1)) < 0.4)
     clean = np.column_stack([varying[:, 0], np.full(300, -1.0), varying[:, 1]])
-    test = evaluation.add_noise(clean[:50], 0.3, 3, seed=1)
-    values, _ = evaluation.mixture_cross_entropy(clean, test, 0.3, (2,))
+    test = add_noise(clean[:50], 0.3, 3, seed=1)
+    values, _ = baselines.mixture_cross_entropy(clean, test, 0.3, (2,))
     model = mixture.GaussianMixture(2, reg_covar=0.09, max_iter=300, random_state=0).fit(clean)
     expected = -model.score_samples(test.reshape(-1, 3).astype(np.float64)).reshape(50, 3)
     np.testing.assert_allclose(values, expected.mean(axis=1), rtol=1e-5)
 
 
 def test_noise_copies():
-    noisy = evaluation.add_noise(np.zeros((2000, 3), np.float32), 0.3, 4, seed=0)
+    noisy = add_noise(np.zeros((2000, 3), np.float32), 0.3, 4, seed=0)
     assert noisy.shape == (2000, 4, 3)
     assert noisy.dtype == np.float32
     assert np.std(noisy) == pytest.approx(0.3, rel=0.02)
-    assert evaluation.add_noise(np.zeros((5, 3)), 0.0, 4, seed=0).shape == (5, 1, 3)
+    assert add_noise(np.zeros((5, 3)), 0.0, 4, seed=0).shape == (5, 1, 3)
 
 
 @pytest.mark.parametrize("relaxed", [None, GOOD[:1] + 0.1])
@@ -194,16 +195,16 @@ def test_doubts_name_the_step_size_or_the_number_of_steps(step_size, num_steps, 
 
 
 def test_integers_keep_their_noise():
-    noisy = evaluation.add_noise(np.full((500, 2), 200, np.uint8), 0.3, 4, seed=0)
+    noisy = add_noise(np.full((500, 2), 200, np.uint8), 0.3, 4, seed=0)
     assert noisy.dtype == np.float32
     # 4000 squares of a normal: the standard error of the mean square is 2 % of it.
     assert abs(np.mean((noisy - 200) ** 2) / 0.09 - 1) < 0.1
-    assert evaluation.add_noise(np.ones((5, 3), bool), 0.0, 4, seed=0).dtype == np.float32
+    assert add_noise(np.ones((5, 3), bool), 0.0, 4, seed=0).dtype == np.float32
 
 
 def test_what_never_varies_is_one_gaussian_of_the_noise():
     train, noise = np.full((20, 2), 7.0), np.array([[[0.3, -0.1]], [[0.0, 0.2]]])
-    values, num_components = evaluation.mixture_cross_entropy(
+    values, num_components = baselines.mixture_cross_entropy(
         train, train[:2, None] + noise, 0.3
     )
     expected = np.log(2 * np.pi * 0.09) + np.sum(noise**2, axis=(1, 2)) / 0.18

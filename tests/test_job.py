@@ -26,6 +26,7 @@ from jarzynski_jax import (
 )
 from jarzynski_jax.annealing import AnnealingInfo
 from jarzynski_jax.bounding import Annealing
+from jarzynski_jax.data.noise import noise_entropy
 from jarzynski_jax.kernels import ula
 
 SMALL = ("--walkers", "32", "--held-out", "16", "--batch-size", "16", "--hidden", "4")
@@ -238,9 +239,9 @@ def test_the_floor_of_a_file_is_in_its_units(tiny_run):
     """Noise of 0.3 standard deviations of the training part of each column."""
     report = _report(tiny_run[0])
     scale = data.split(TINY, 0.15).train.std(axis=0)
-    expected = sum(evaluation.noise_entropy(1, 0.3 * width) for width in scale)
+    expected = sum(noise_entropy(1, 0.3 * width) for width in scale)
     assert report["noise"] == pytest.approx(expected)
-    gaussian = evaluation.noise_entropy(1, 1.0) * 2 + np.sum(np.log(scale))
+    gaussian = noise_entropy(1, 1.0) * 2 + np.sum(np.log(scale))
     assert report["gaussian"] == pytest.approx(gaussian, abs=0.8)  # of nine test samples
 
 

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from jarzynski_jax import cli
-from jarzynski_jax.evaluation import add_noise
+from jarzynski_jax.data.noise import add_noise
 from jarzynski_jax.plotting import plot_samples
 from jarzynski_jax.shares import find_shares
 

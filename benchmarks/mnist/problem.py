@@ -9,8 +9,8 @@ from flax import nnx
 
 from benchmarks.mnist.settings import Settings
 from jarzynski_jax import data as data_lib
-from jarzynski_jax import evaluation, resampling
-from jarzynski_jax.data import PrincipalAxes
+from jarzynski_jax import resampling
+from jarzynski_jax.data import PrincipalAxes, noise
 from jarzynski_jax.data.images import Part
 from jarzynski_jax.dynamics import Dynamics, kinetic_langevin
 from jarzynski_jax.energies import (
@@ -67,7 +67,7 @@ def load(settings: Settings) -> Problem:
     folder = Path(settings.data)
     train, train_labels = _select(folder, "train", settings)
     test, test_labels = _select(folder, "test", settings)
-    noisy_test = evaluation.add_noise(test, settings.noise, _NUM_NOISE_COPIES, seed=0)
+    noisy_test = noise.add_noise(test, settings.noise, _NUM_NOISE_COPIES, seed=0)
     if settings.network == "mlp":
         axes = data_lib.find_principal_axes(train)
         positions = data_lib.to_principal_axes(axes, train)

@@ -20,7 +20,8 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.mnist import problem as problem_lib
 from benchmarks.mnist.settings import Settings
-from jarzynski_jax import evaluation
+from jarzynski_jax import baselines
+from jarzynski_jax.data.noise import add_noise
 from jarzynski_jax.types import Array
 
 NAMES = ("gaussian", "mixture", "factors", "coupling", "flow")
@@ -41,10 +42,10 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
     test = problem.noisy_test.reshape(*problem.noisy_test.shape[:2], -1)
     fits: dict[str, Callable[[], tuple[np.ndarray, int]]] = {
         "gaussian": lambda: (
-            evaluation.gaussian_cross_entropy(train, test, settings.noise),
+            baselines.gaussian_cross_entropy(train, test, settings.noise),
             1,
         ),
-        "mixture": lambda: evaluation.mixture_cross_entropy(
+        "mixture": lambda: baselines.mixture_cross_entropy(
             train, test, settings.noise, settings.num_components
         ),
         "factors": lambda: _factors(train, test, settings),
@@ -66,7 +67,7 @@ def _factors(train: np.ndarray, test: np.ndarray, settings: Settings) -> tuple[n
     The number is chosen on a fifth of the training data that the candidates do not see.
     """
     num_fit = len(train) - len(train) // 5
-    validation = evaluation.add_noise(train[num_fit:], settings.noise, _NUM_COPIES, 0)
+    validation = add_noise(train[num_fit:], settings.noise, _NUM_COPIES, 0)
     scores = {
         count: _factor_values(train[:num_fit], validation, settings.noise, count).mean()
         for count in (5, 10, 20, 40)
@@ -78,7 +79,7 @@ def _factors(train: np.ndarray, test: np.ndarray, settings: Settings) -> tuple[n
 def _factor_values(
     train: np.ndarray, test: np.ndarray, noise: float, num_clusters: int
 ) -> np.ndarray:
-    noisy = evaluation.add_noise(train, noise, _NUM_COPIES, 1).reshape(-1, train.shape[1])
+    noisy = add_noise(train, noise, _NUM_COPIES, 1).reshape(-1, train.shape[1])
     flat = test.reshape(-1, test.shape[-1])
     with threadpool_limits(1):
         clusters = KMeans(num_clusters, n_init=1, random_state=0).fit_predict(train)

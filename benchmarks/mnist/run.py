@@ -15,7 +15,8 @@ from benchmarks.mnist.problem import Model, Problem
 from benchmarks.mnist.settings import Settings, num_rival_moves
 from jarzynski_jax import evaluation, training
 from jarzynski_jax.bounding import Annealing, Bounding, bound_from_base
-from jarzynski_jax.energies import gaussian_base
+from jarzynski_jax.data.noise import add_noise, noise_entropy
+from jarzynski_jax.energies import denoising, gaussian_base
 from jarzynski_jax.training import TrainingAlgorithm, TrainingState
 from jarzynski_jax.types import Params, PRNGKey
 from jarzynski_jax.weights import normalize
@@ -58,7 +59,7 @@ def run(name: str, settings: Settings, judge: Settings | None = None) -> dict[st
     walkers = np.asarray(state.walkers.position)
     weights = np.asarray(normalize(state.walkers.log_weights), np.float64)
     denoise = partial(
-        evaluation.posterior_mean, model.energy_fn, state.params, noise_scale=settings.noise
+        denoising.posterior_mean, model.energy_fn, state.params, noise_scale=settings.noise
     )
     return {
         **_likelihood(problem, model, state.params, found, settings.noise),
@@ -132,9 +133,9 @@ def _likelihood(
     problem: Problem, model: Model, params: Params, found: Bounding, noise: float
 ) -> dict[str, np.ndarray]:
     energies = _test_energies(model, params, problem.to_positions(problem.noisy_test))
-    floor = evaluation.noise_entropy(problem.base.mean.size, noise)
+    floor = noise_entropy(problem.base.mean.size, noise)
     bracket = evaluation.bracket(energies, found.bounds, floor)
-    noisy_train = evaluation.add_noise(problem.train[: len(problem.test)], noise, 1, 1)
+    noisy_train = add_noise(problem.train[: len(problem.test)], noise, 1, 1)
     train_energy = float(
         _test_energies(model, params, problem.to_positions(noisy_train)).mean()
     )

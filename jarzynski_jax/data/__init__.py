@@ -15,6 +15,7 @@ from jarzynski_jax.data.cifar import load_cifar10
 from jarzynski_jax.data.idx import load_idx
 from jarzynski_jax.data.images import LabelledImages, select_classes, shrink
 from jarzynski_jax.data.mnist import load_mnist
+from jarzynski_jax.data.noise import add_noise, noise_entropy
 from jarzynski_jax.data.principal_axes import (
     PrincipalAxes,
     find_principal_axes,
@@ -44,6 +45,7 @@ __all__ = [
     "Source",
     "Split",
     "StandardCoordinates",
+    "add_noise",
     "as_samples",
     "draw_batch",
     "find_principal_axes",
@@ -63,6 +65,7 @@ __all__ = [
     "load_mnist",
     "load_split",
     "log_volume",
+    "noise_entropy",
     "select_classes",
     "shrink",
     "split",

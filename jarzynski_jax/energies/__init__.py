@@ -7,6 +7,7 @@ from jarzynski_jax.energies.convolutional import (
     thesis_cifar_layers,
     thesis_mnist_layers,
 )
+from jarzynski_jax.energies.denoising import posterior_mean
 from jarzynski_jax.energies.functional import functional
 from jarzynski_jax.energies.gaussian_base import (
     GaussianBase,
@@ -29,6 +30,7 @@ __all__ = [
     "fit_gaussian_base",
     "functional",
     "make_gaussian_base",
+    "posterior_mean",
     "restricted_boltzmann",
     "thesis_cifar_layers",
     "thesis_mnist_layers",

@@ -24,9 +24,10 @@ from jarzynski_jax import checkpoint, interruption
 from jarzynski_jax.checks import check_known
 from jarzynski_jax.data import as_samples, draw_batch
 from jarzynski_jax.progress import show_progress
-from jarzynski_jax.sharding import spread_data, spread_key, spread_state, state_shardings
+from jarzynski_jax.sharding import spread_data, spread_key
 from jarzynski_jax.training.algorithm import Metrics, TrainingAlgorithm, TrainingState
 from jarzynski_jax.training.refresh import Refresh, refresh_state
+from jarzynski_jax.training.sharding import spread_state, state_shardings
 from jarzynski_jax.training.trouble import (
     ChunkSummary,
     Trouble,

@@ -1,0 +1,91 @@
+"""A training state spread over devices: walkers in equal parts, parameters on all of them."""
+
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jarzynski_jax.sharding import ensemble_shardings
+from jarzynski_jax.training.algorithm import TrainingState
+from jarzynski_jax.walkers import Walkers
+
+__all__ = ["spread_state", "state_shardings"]
+
+
+def state_shardings(state: TrainingState, mesh: Mesh) -> TrainingState:
+    """Say for every leaf of a training state where it belongs.
+
+    Parameters
+    ----------
+    state
+        From a training algorithm's ``init``.
+    mesh
+        With one axis, e.g. from :func:`jarzynski_jax.sharding.make_mesh`.
+
+    Returns
+    -------
+    TrainingState
+        A sharding for each leaf: walkers in equal parts, all else on every device.
+
+    Raises
+    ------
+    ValueError
+        If the mesh has more than one axis, or does not divide a number of walkers.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, optax
+    >>> from jarzynski_jax import training
+    >>> from jarzynski_jax.sharding import make_mesh
+    >>> from jarzynski_jax.dynamics import langevin
+    >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
+    >>> algorithm = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
+    >>> x = jax.random.normal(jax.random.key(0), (500, 2))
+    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
+    >>> shardings = state_shardings(state, make_mesh(1))
+    >>> tuple(shardings.walkers.log_weights.spec), tuple(shardings.params.spec)
+    (('walkers',), ())
+    """
+    whole: Any = NamedSharding(mesh, PartitionSpec())
+
+    def of_ensemble(walkers: Walkers | None) -> Any:
+        return None if walkers is None else ensemble_shardings(walkers, mesh)
+
+    return TrainingState(
+        whole,
+        jax.tree.map(lambda _: whole, state.params),
+        jax.tree.map(lambda _: whole, state.opt_state),
+        of_ensemble(state.walkers),
+        of_ensemble(state.held_out),
+    )
+
+
+def spread_state(state: TrainingState, mesh: Mesh) -> TrainingState:
+    """Spread the walkers of a training state over a mesh; errors as :func:`state_shardings`.
+
+    Parameters
+    ----------
+    state
+        From a training algorithm's ``init``, or from a checkpoint of any number of devices.
+    mesh
+        With one axis.
+
+    Returns
+    -------
+    TrainingState
+        The same numbers, on the mesh.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, optax
+    >>> from jarzynski_jax import training
+    >>> from jarzynski_jax.sharding import make_mesh
+    >>> from jarzynski_jax.dynamics import langevin
+    >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
+    >>> algorithm = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
+    >>> x = jax.random.normal(jax.random.key(0), (500, 2))
+    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
+    >>> state = spread_state(state, make_mesh())
+    >>> state, metrics = jax.jit(algorithm.step)(jax.random.key(2), state, x)
+    """
+    return jax.device_put(state, state_shardings(state, mesh))
