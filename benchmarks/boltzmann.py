@@ -20,16 +20,17 @@ import tyro
 
 from benchmarks import command_line, drawing
 from benchmarks.tables import describe, machine, markdown
-from jarzynski_jax import annealing, evaluation, paths, training
-from jarzynski_jax.bounding import Annealing, bound_along_path
+from jarzynski_jax import annealing, free_energy, training
+from jarzynski_jax.annealing import paths
 from jarzynski_jax.data import load_mnist
-from jarzynski_jax.dynamics import Dynamics
 from jarzynski_jax.energies import restricted_boltzmann
 from jarzynski_jax.energies.restricted_boltzmann import Machine
 from jarzynski_jax.formatting import format_with_error
+from jarzynski_jax.free_energy import Annealing, bound_along_path
 from jarzynski_jax.kernels import gibbs
 from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.types import Array, PRNGKey
+from jarzynski_jax.walkers import Dynamics
 
 _NUM_REPLICATES = 4
 _MOST_ENUMERATED = 20
@@ -68,7 +69,7 @@ class Fit(NamedTuple):
     """A machine, bounds of its test cross entropy, and where exact, that itself."""
 
     params: Machine
-    bracket: evaluation.Bracket
+    bracket: free_energy.Bracket
     exact: float | None
     walkers: float | None
     images: np.ndarray
@@ -138,7 +139,7 @@ def fit_machine(
     state, metrics = _train(keys[0], build, num_hidden, train, settings)
     bounds, images = _bound(keys[1], state.params, dynamics, jnp.asarray(train), settings)
     energies = jax.jit(jax.vmap(restricted_boltzmann.energy, (None, 0)))(state.params, test)
-    bracket = evaluation.bracket(np.asarray(energies, np.float64), bounds)
+    bracket = free_energy.bracket(np.asarray(energies, np.float64), bounds)
     exact = None
     if num_hidden <= _MOST_ENUMERATED:
         log_z = restricted_boltzmann.log_partition_function(state.params)

@@ -19,9 +19,8 @@ import tyro
 from flax import nnx
 
 from benchmarks import command_line, drawing
-from jarzynski_jax import checkpoint, training
+from jarzynski_jax import training
 from jarzynski_jax.data import load_cifar10, noise
-from jarzynski_jax.dynamics import langevin
 from jarzynski_jax.energies import (
     ConvNet,
     OnGaussianBase,
@@ -30,7 +29,9 @@ from jarzynski_jax.energies import (
     gaussian_base,
     thesis_cifar_layers,
 )
+from jarzynski_jax.training import checkpoint
 from jarzynski_jax.types import Array
+from jarzynski_jax.walkers import langevin
 
 _SHAPE = (32, 32, 3)
 _NOISE = 0.03

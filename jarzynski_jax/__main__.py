@@ -2,6 +2,6 @@
 
 import sys
 
-from jarzynski_jax.cli import main
+from jarzynski_jax.app.cli import main
 
 sys.exit(main())

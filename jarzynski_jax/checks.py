@@ -16,6 +16,7 @@ __all__ = [
     "accepts",
     "argument_names",
     "check_energy",
+    "check_fields",
     "check_kernel",
     "check_kernel_args",
     "check_kernel_init",
@@ -54,7 +55,7 @@ def check_kernel(kernel: Any) -> None:
         raise ValueError(
             f"a kernel must be a function (rng_key, state, logdensity_fn, ...); got "
             f"{type(kernel).__name__}, a sampler: write "
-            "jarzynski_jax.blackjax.invariant_kernel(sampler)"
+            "jarzynski_jax.interop.blackjax.invariant_kernel(sampler)"
         )
     _check_function(kernel, "a kernel", "(rng_key, state, logdensity_fn, ...)")
     if getattr(kernel, "__name__", "").startswith("build_"):
@@ -271,3 +272,14 @@ def _check_function(value: Any, what: str, signature: str) -> None:
 
 def _short_name(module: str) -> str:
     return module.rpartition(".")[2]
+
+
+def check_fields(value: Any, what: str, *fields: str) -> None:
+    """Raise a ``ValueError`` if what a kernel returned lacks a field that walkers need."""
+    missing = [field for field in fields if not hasattr(value, field)]
+    if missing:
+        raise ValueError(
+            f"the {what} of a kernel must have the field {missing[0]!r}; got "
+            f"{type(value).__name__} with the fields {getattr(value, '_fields', ())}. A Markov "
+            "kernel, such as BlackJAX's, is made one for walkers by kernels.invariant"
+        )

@@ -27,14 +27,14 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from jarzynski_jax import walkers as walkers_lib
-from jarzynski_jax.annealing import anneal
-from jarzynski_jax.dynamics import Dynamics
+from jarzynski_jax.annealing.anneal import anneal
+from jarzynski_jax.annealing.paths import Path, check_times
 from jarzynski_jax.kernels import escorted
 from jarzynski_jax.kernels.arithmetic import check_positive
-from jarzynski_jax.paths import Path, check_times
-from jarzynski_jax.resampling import AdaptiveResampler
+from jarzynski_jax.resampling.schemes import AdaptiveResampler
 from jarzynski_jax.types import Array, LogDensityFn, PRNGKey, Scalar
-from jarzynski_jax.walkers import Walkers
+from jarzynski_jax.walkers.dynamics import Dynamics
+from jarzynski_jax.walkers.ensemble import Walkers
 
 __all__ = [
     "FieldFn",

@@ -25,14 +25,14 @@ from zscore import (
     z_scores,
 )
 
-from jarzynski_jax import bounding, walkers
+from jarzynski_jax import free_energy, walkers
 from jarzynski_jax.annealing import anneal, log_partition_bounds, relax, work
-from jarzynski_jax.dynamics import Dynamics, langevin
+from jarzynski_jax.annealing.paths import geometric_path
+from jarzynski_jax.annealing.schedules import anneal_adaptively
 from jarzynski_jax.energies import gaussian_base, mixture
 from jarzynski_jax.kernels import invariant, metropolis, ula
-from jarzynski_jax.paths import geometric_path
 from jarzynski_jax.resampling import adaptive, systematic
-from jarzynski_jax.schedules import anneal_adaptively
+from jarzynski_jax.walkers import Dynamics, langevin
 
 H = 0.1
 DYNAMICS = langevin(H)
@@ -494,7 +494,7 @@ def test_a_second_call_compiles_nothing(recompilations):
 def test_more_replicates_than_walkers_are_bounded():
     """Their number is known there, so nobody has to guess it."""
     base = gaussian_base.GaussianBase(jnp.zeros(1), jnp.array(1.0), jnp.array(1.0))
-    found = bounding.bound_from_base(
+    found = free_energy.bound_from_base(
         jax.random.key(0),
         base,
         lambda params, x: params * jnp.sum(x**2) / 2,
@@ -502,7 +502,7 @@ def test_more_replicates_than_walkers_are_bounded():
         jnp.linspace(-1, 1, 50)[:, None],
         0.0,
         langevin(H),
-        bounding.Annealing(steps=20, walkers=4, replicates=9),
+        free_energy.Annealing(steps=20, walkers=4, replicates=9),
     )
     assert found.bounds.forward.shape == (9,)
     assert found.bounds.end_points.shape == (9, 4, 1)

@@ -15,8 +15,8 @@ from blackjax.smc.base import SMCState
 from blackjax.util import run_inference_algorithm, thin_kernel
 from zscore import assert_biased, assert_unbiased, replicate
 
-from jarzynski_jax import blackjax as adapters
 from jarzynski_jax import walkers
+from jarzynski_jax.interop import blackjax as adapters
 from jarzynski_jax.kernels import bijection, escorted, invariant, kinetic, ula
 from jarzynski_jax.resampling import adaptive, multinomial, stratified, systematic
 

@@ -8,9 +8,9 @@ import pytest
 from zscore import test_key
 
 from jarzynski_jax import training, walkers
-from jarzynski_jax.blocks import choose_block_size, scan_blocks
-from jarzynski_jax.dynamics import advance_and_average, langevin
 from jarzynski_jax.kernels import ula
+from jarzynski_jax.walkers import advance_and_average, langevin
+from jarzynski_jax.walkers.blocks import choose_block_size, scan_blocks
 from jarzynski_jax.weights import weighted_mean
 
 NUM_WALKERS, D = 1000, 3

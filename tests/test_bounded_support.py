@@ -12,12 +12,12 @@ from jax.scipy.special import betaln, gammaln
 from numpyro.distributions import constraints
 from zscore import assert_biased, assert_unbiased, replicate
 
-from jarzynski_jax import annealing, evaluation, walkers
-from jarzynski_jax.dynamics import Dynamics, langevin
+from jarzynski_jax import annealing, free_energy, walkers
+from jarzynski_jax.annealing.paths import tempering_path
 from jarzynski_jax.kernels import invariant, metropolis, ula
-from jarzynski_jax.paths import tempering_path
 from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.targets import unbounded
+from jarzynski_jax.walkers import Dynamics, langevin
 
 NUM_WALKERS, NUM_STEPS = 500, 60
 TIMES = jnp.linspace(0, 1, NUM_STEPS + 1)[1:]
@@ -183,7 +183,7 @@ def _bounds(path, draw, dynamics):
 
 def test_a_bracket_doubts_lost_walkers_in_both_directions():
     draw, prior, likelihood, *_ = _exponential()
-    found = evaluation.log_partition_bracket(
+    found = free_energy.log_partition_bracket(
         _bounds(tempering_path(prior, likelihood), draw, DYNAMICS)
     )
     forward, backward = (doubt for doubt in found.doubts if "walkers died" in doubt)
@@ -204,7 +204,7 @@ def test_deaths_that_are_exact_are_not_doubted():
 
     draw, prior, *_ = _exponential()
     bounds = _bounds(tempering_path(prior, likelihood), draw, ADJUSTED)
-    found = evaluation.log_partition_bracket(bounds)
+    found = free_energy.log_partition_bracket(bounds)
     assert np.all(np.asarray(bounds.forward_info.num_dead[:, 0]) > 100)
     assert found.lower == pytest.approx(-np.log(2), abs=0.15)
     assert not any("walkers died" in doubt for doubt in found.doubts)

@@ -7,12 +7,13 @@ import optax
 import pytest
 from flax import linen, nnx
 
-from jarzynski_jax import annealing, bounding, energies, schedules, training, tuning, walkers
-from jarzynski_jax import blackjax as adapters
-from jarzynski_jax.dynamics import Dynamics, kinetic_langevin, langevin
+from jarzynski_jax import annealing, energies, free_energy, training, walkers
+from jarzynski_jax.annealing import schedules, tuning
+from jarzynski_jax.annealing.paths import geometric_path
+from jarzynski_jax.interop import blackjax as adapters
 from jarzynski_jax.kernels import binding, invariant, metropolis, sequence, ula
-from jarzynski_jax.paths import geometric_path
 from jarzynski_jax.resampling import adaptive, stratified, systematic
+from jarzynski_jax.walkers import Dynamics, kinetic_langevin, langevin
 
 KEY = jax.random.key(0)
 X = jnp.arange(8.0)
@@ -127,7 +128,7 @@ ENERGY_TAKERS = {
         )
     },
     "pool": lambda energy: training.jarzynski_pool(energy, optax.sgd(0.1), langevin(0.1), 4),
-    "path": lambda energy: bounding.path_from_base(None, energy, None),
+    "path": lambda energy: free_energy.path_from_base(None, energy, None),
     "start": lambda energy: energies.gaussian_base.exact_start(KEY, None, energy, None, 4),
 }
 NO_ENERGIES = {

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from jarzynski_jax import walkers
-from jarzynski_jax.dynamics import Dynamics, advance, kinetic_langevin, langevin
 from jarzynski_jax.kernels import kinetic, ula
 from jarzynski_jax.kernels.preconditioning import preconditioner
 from jarzynski_jax.resampling import adaptive, multinomial
+from jarzynski_jax.walkers import Dynamics, advance, kinetic_langevin, langevin
 
 
 @pytest.mark.parametrize("step_size", [0, 0.0, -0.1, float("inf"), float("nan")])

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import mixture
 
-from jarzynski_jax import baselines, evaluation, targets
+from jarzynski_jax import free_energy, targets
 from jarzynski_jax.annealing import AnnealingInfo, LogPartitionBounds, log_partition_bounds
+from jarzynski_jax.annealing.paths import geometric_path
+from jarzynski_jax.app import baselines
 from jarzynski_jax.data.noise import add_noise, noise_entropy
-from jarzynski_jax.dynamics import langevin
-from jarzynski_jax.paths import geometric_path
+from jarzynski_jax.walkers import langevin
 
 ENERGIES = np.array([19.0, 20.0, 21.0])
 GOOD = np.array([15.0, 15.1, 14.9, 15.0])
@@ -26,7 +27,7 @@ def _bounds(forward=GOOD, backward=GOOD + 0.1, relaxed=GOOD + 0.1, ess=0.6):
 
 
 def test_a_good_bracket_is_believed():
-    result = evaluation.bracket(ENERGIES, _bounds(), entropy_floor=13.76)
+    result = free_energy.bracket(ENERGIES, _bounds(), entropy_floor=13.76)
     assert result.doubts == ()
     assert result.lower == pytest.approx(35.0)
     assert result.upper == pytest.approx(35.1)
@@ -47,14 +48,14 @@ def test_a_good_bracket_is_believed():
     ],
 )
 def test_each_doubt_is_raised(bounds, floor, doubt):
-    doubts = evaluation.bracket(ENERGIES, bounds, floor).doubts
+    doubts = free_energy.bracket(ENERGIES, bounds, floor).doubts
     assert any(doubt in text for text in doubts), doubts
 
 
 def test_a_bracket_is_printed_with_its_errors_and_doubts():
-    found = evaluation.bracket(ENERGIES, _bounds())
+    found = free_energy.bracket(ENERGIES, _bounds())
     assert str(found) == "35.000 ± 0.041 to 35.100 ± 0.041 nats"
-    lines = str(evaluation.bracket(ENERGIES, _bounds(backward=GOOD + 3), 40.0)).splitlines()
+    lines = str(free_energy.bracket(ENERGIES, _bounds(backward=GOOD + 3), 40.0)).splitlines()
     assert lines[0] == "35.000 ± 0.041 to 38.000 ± 0.041 nats"
     assert [line.split(":")[0] for line in lines[1:]] == ["not to be believed"] * 2
     assert repr(found).startswith("Bracket(lower=35.0")
@@ -64,26 +65,26 @@ def test_a_bracket_is_printed_with_its_errors_and_doubts():
 def test_test_energies_that_are_not_finite_are_doubted_and_not_the_walkers(bad):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        result = evaluation.bracket(np.array([19.0, bad, bad]), _bounds())
+        result = free_energy.bracket(np.array([19.0, bad, bad]), _bounds())
     assert result.doubts == ("2 of 3 test energies are not finite",)
 
 
 def test_values_that_are_traced_are_refused():
     with pytest.raises(ValueError, match=r"evaluation\.bracket looks at values.*jax\.jit"):
-        jax.jit(lambda x: evaluation.bracket(x, _bounds()).lower)(ENERGIES)
+        jax.jit(lambda x: free_energy.bracket(x, _bounds()).lower)(ENERGIES)
     with pytest.raises(ValueError, match="log_partition_bracket looks at values"):
-        jax.vmap(lambda x: evaluation.log_partition_bracket(_bounds(x)).lower)(GOOD[None])
+        jax.vmap(lambda x: free_energy.log_partition_bracket(_bounds(x)).lower)(GOOD[None])
 
 
 def test_relaxed_samples_may_be_off_within_the_tolerance():
-    result = evaluation.bracket(ENERGIES, _bounds(relaxed=GOOD - 0.3))
+    result = free_energy.bracket(ENERGIES, _bounds(relaxed=GOOD - 0.3))
     assert result.doubts == ()
     assert result.relaxed == pytest.approx(34.7)
-    assert evaluation.bracket(ENERGIES, _bounds(relaxed=None)).relaxed is None
+    assert free_energy.bracket(ENERGIES, _bounds(relaxed=None)).relaxed is None
 
 
 def test_the_larger_backward_bound_counts():
-    result = evaluation.bracket(ENERGIES, _bounds(relaxed=GOOD + 0.3))
+    result = free_energy.bracket(ENERGIES, _bounds(relaxed=GOOD + 0.3))
     assert result.upper == pytest.approx(35.3)
 
 
@@ -140,11 +141,11 @@ def test_noise_copies():
 def test_one_replicate_is_not_believed_for_want_of_an_error(relaxed, gap, doubt):
     info = AnnealingInfo(*(np.full((1, 10), 0.6) for _ in range(4)))
     bounds = LogPartitionBounds(GOOD[:1], GOOD[:1] + gap, relaxed, None, info)
-    result = evaluation.bracket(ENERGIES, bounds)
+    result = free_energy.bracket(ENERGIES, bounds)
     assert any(doubt in text for text in result.doubts)
     assert result.lower_error == np.inf
     fine = LogPartitionBounds(GOOD[:1], GOOD[:1] + 0.1, relaxed, None, info)
-    assert evaluation.bracket(ENERGIES, fine).doubts == ()
+    assert free_energy.bracket(ENERGIES, fine).doubts == ()
 
 
 offsets = st.floats(-1e4, 1e4)
@@ -154,8 +155,8 @@ offsets = st.floats(-1e4, 1e4)
 def test_a_bracket_does_not_depend_on_offsets_and_order(offset, order, gap):
     """Energies and log Z move against each other where an energy is known to a constant."""
     order = np.array(order)
-    plain = evaluation.bracket(ENERGIES, _bounds(backward=GOOD + gap, relaxed=None))
-    moved = evaluation.bracket(
+    plain = free_energy.bracket(ENERGIES, _bounds(backward=GOOD + gap, relaxed=None))
+    moved = free_energy.bracket(
         ENERGIES[::-1] + offset,
         _bounds(GOOD[order] - offset, GOOD[order] + gap - offset, None),
     )
@@ -165,7 +166,7 @@ def test_a_bracket_does_not_depend_on_offsets_and_order(offset, order, gap):
 
 
 def test_log_z_itself_is_bracketed():
-    found = evaluation.log_partition_bracket(_bounds())
+    found = free_energy.log_partition_bracket(_bounds())
     assert (found.lower, found.upper) == pytest.approx((15.0, 15.1))
     assert found.doubts == ()
 
@@ -187,7 +188,7 @@ def test_doubts_name_the_step_size_or_the_number_of_steps(step_size, num_steps, 
             key, x, path, WIDE.log_partition_function, langevin(step_size), num_steps
         )
     )(jax.random.key(1))
-    doubts = evaluation.log_partition_bracket(bounds).doubts
+    doubts = free_energy.log_partition_bracket(bounds).doubts
     assert cause in doubts[0]
     is_step = cause == "time step"
     assert any("Take a smaller step size" in doubt for doubt in doubts) == is_step
@@ -217,4 +218,4 @@ def test_a_bracket_of_the_dead_says_so():
     info, dead = AnnealingInfo(*(np.zeros((2, 5)) for _ in range(4))), np.full(2, -np.inf)
     nowhere = np.full((2, 3), np.nan)
     bounds = LogPartitionBounds(dead, -dead, None, nowhere, info, info, None, np.zeros(2))
-    assert any("not finite" in doubt for doubt in evaluation.bracket(ENERGIES, bounds).doubts)
+    assert any("not finite" in doubt for doubt in free_energy.bracket(ENERGIES, bounds).doubts)

@@ -15,9 +15,9 @@ import numpy as np
 import optax
 import pytest
 
-from jarzynski_jax import checkpoint, training
-from jarzynski_jax.dynamics import langevin
-from jarzynski_jax.training import TrainingDiverged, Watch, fit
+from jarzynski_jax import training
+from jarzynski_jax.training import TrainingDiverged, Watch, checkpoint, fit
+from jarzynski_jax.walkers import langevin
 
 KEY = jax.random.key(5)
 DATA = jax.random.normal(jax.random.key(0), (300, 2)) + 1

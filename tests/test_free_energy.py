@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from scipy import optimize
 from zscore import assert_biased, assert_unbiased, replicate, test_key
 
-from jarzynski_jax import annealing, formatting, free_energy, paths, walkers
-from jarzynski_jax import blackjax as adapters
-from jarzynski_jax.dynamics import Dynamics, langevin
+from jarzynski_jax import annealing, formatting, free_energy, walkers
+from jarzynski_jax.annealing import paths
+from jarzynski_jax.interop import blackjax as adapters
 from jarzynski_jax.kernels import escorted, invariant, kinetic, ula
 from jarzynski_jax.resampling import adaptive, systematic
+from jarzynski_jax.walkers import Dynamics, langevin
 
 DELTA_F = 1.3
 

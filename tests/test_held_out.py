@@ -18,7 +18,7 @@ from jax.scipy.special import logsumexp
 from zscore import assert_biased, assert_unbiased, replicate, z_scores
 
 from jarzynski_jax import training
-from jarzynski_jax.dynamics import langevin
+from jarzynski_jax.walkers import langevin
 
 CENTRES = jnp.linspace(-3, 3, 13)
 WIDTH = 0.4

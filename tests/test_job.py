@@ -14,20 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jarzynski_jax import (
-    checkpoint,
-    cli,
-    data,
-    evaluation,
-    interruption,
-    job,
-    run_folder,
-    walkers,
-)
+from jarzynski_jax import data, free_energy, interruption, walkers
 from jarzynski_jax.annealing import AnnealingInfo
-from jarzynski_jax.bounding import Annealing
+from jarzynski_jax.app import cli, job, run_folder
 from jarzynski_jax.data.noise import noise_entropy
+from jarzynski_jax.free_energy import Annealing
 from jarzynski_jax.kernels import ula
+from jarzynski_jax.training import checkpoint
 
 SMALL = ("--walkers", "32", "--held-out", "16", "--batch-size", "16", "--hidden", "4")
 TINY = np.random.default_rng(0).normal(size=(60, 2))
@@ -462,7 +455,7 @@ def test_reports_are_strict_json_and_come_back(dead_run, tmp_path):
     assert values["model"]["lower"] == "-Infinity"
     report = job.read_report(job.RunFolder(run))
     assert report.model.lower == -np.inf
-    assert isinstance(report.model, evaluation.Bracket)
+    assert isinstance(report.model, free_energy.Bracket)
     assert report.annealing == Annealing(60, 512, 4)
     run_folder.write_json(tmp_path / "again.json", report)
     assert (tmp_path / "again.json").read_text() == text
@@ -510,7 +503,7 @@ def test_the_living_are_counted_before_they_are_copied(
 
 
 def test_what_is_better_is_said_to_lie_below(capsys):
-    bracket = evaluation.Bracket(34.0978, 0.0049, 34.2, 0.0, None, 0.2871, ())
+    bracket = free_energy.Bracket(34.0978, 0.0049, 34.2, 0.0, None, 0.2871, ())
     report = job.Report(
         *(bracket, 42.13, 34.86, 20, 30, (-61.2871, 3.0312), 13.76, 270, 100),
         *(-2.5, Annealing(), job.Moves("kinetic", 0.12, 0.5)),

@@ -18,7 +18,6 @@ from gaussian_path import at
 from zscore import assert_biased, assert_unbiased, replicate, test_key
 
 from jarzynski_jax import walkers
-from jarzynski_jax.dynamics import Dynamics, advance
 from jarzynski_jax.kernels import (
     bijection,
     escorted,
@@ -31,6 +30,7 @@ from jarzynski_jax.kernels import (
 from jarzynski_jax.kernels.preconditioning import preconditioner
 from jarzynski_jax.kernels.sequence import Stage
 from jarzynski_jax.resampling import adaptive, systematic
+from jarzynski_jax.walkers import Dynamics, advance
 
 D = 2
 PATH = gaussian_path.stiffening(8, (1.0, 2.0), (0.0, 0.6))

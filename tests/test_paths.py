@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jarzynski_jax import annealing, paths, schedules, walkers
-from jarzynski_jax.dynamics import langevin
+from jarzynski_jax import annealing, walkers
+from jarzynski_jax.annealing import paths, schedules
 from jarzynski_jax.kernels import ula
+from jarzynski_jax.walkers import langevin
 
 
 def quadratic(x):

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from jarzynski_jax import weights
-from jarzynski_jax.dynamics import advance, kinetic_langevin, langevin
+from jarzynski_jax.app.pilot import find_pilot_step_size
 from jarzynski_jax.energies import make_gaussian_base
 from jarzynski_jax.energies.gaussian_base import energy
-from jarzynski_jax.pilot import find_pilot_step_size
-from jarzynski_jax.walkers import init
+from jarzynski_jax.walkers import advance, init, kinetic_langevin, langevin
 
 WAYS = {"langevin": langevin, "kinetic": lambda h: kinetic_langevin(h, friction=1.0)}
 

@@ -11,12 +11,12 @@ import optax
 import pytest
 
 from jarzynski_jax import annealing, training, walkers
-from jarzynski_jax import blackjax as adapters
-from jarzynski_jax.dynamics import Dynamics, kinetic_langevin, langevin
+from jarzynski_jax.annealing.paths import geometric_path
+from jarzynski_jax.annealing.schedules import anneal_adaptively
+from jarzynski_jax.interop import blackjax as adapters
 from jarzynski_jax.kernels import bijection, escorted, invariant, sequence, ula
-from jarzynski_jax.paths import geometric_path
 from jarzynski_jax.resampling import adaptive, systematic
-from jarzynski_jax.schedules import anneal_adaptively
+from jarzynski_jax.walkers import Dynamics, kinetic_langevin, langevin
 
 RESAMPLER = adaptive(systematic, 0.5)
 EXACT = -2 * math.log(2)  # four numbers, variance 1 to 1/2

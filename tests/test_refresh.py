@@ -8,11 +8,11 @@ import optax
 import pytest
 from zscore import test_key
 
-from jarzynski_jax import checkpoint, training
+from jarzynski_jax import training
 from jarzynski_jax import walkers as walkers_lib
-from jarzynski_jax.dynamics import langevin
 from jarzynski_jax.energies import GaussianBase, gaussian_base
-from jarzynski_jax.training import refresh_from_base, refresh_state
+from jarzynski_jax.training import checkpoint, refresh_from_base, refresh_state
+from jarzynski_jax.walkers import langevin
 
 D, NUM_WALKERS, NUM_SEEDS = 3, 200, 64
 BASE = GaussianBase(jnp.full(D, 0.5), jnp.array(1.5), jnp.array(1 / 1.5))

@@ -22,13 +22,13 @@ from zscore import (
 
 from jarzynski_jax import training, walkers
 from jarzynski_jax.annealing import anneal, log_partition_bounds, relax, work
-from jarzynski_jax.dynamics import Dynamics
+from jarzynski_jax.annealing.paths import geometric_path
 from jarzynski_jax.energies import restricted_boltzmann
 from jarzynski_jax.energies.restricted_boltzmann import Machine, base, exact_start
 from jarzynski_jax.kernels import gibbs
 from jarzynski_jax.kernels.gibbs import Units
-from jarzynski_jax.paths import geometric_path
 from jarzynski_jax.resampling import adaptive, systematic
+from jarzynski_jax.walkers import Dynamics
 
 D, J = 5, 3
 energy = restricted_boltzmann.energy

@@ -10,9 +10,9 @@ import pytest
 from zscore import assert_unbiased, replicate, test_key
 
 from jarzynski_jax import training
-from jarzynski_jax.dynamics import langevin
 from jarzynski_jax.energies import mixture
 from jarzynski_jax.training.score_matching import _derivatives
+from jarzynski_jax.walkers import langevin
 
 D = 3
 MIXTURE = {"a": -jnp.ones(D), "b": 0.7 * jnp.ones(D), "z": jnp.array(0.4)}

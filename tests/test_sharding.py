@@ -12,8 +12,9 @@ import numpy as np
 import optax
 import pytest
 
-from jarzynski_jax import checkpoint, sharding, training
-from jarzynski_jax.dynamics import langevin
+from jarzynski_jax import training
+from jarzynski_jax.training import checkpoint
+from jarzynski_jax.walkers import langevin, sharding
 
 HERE = Path(__file__).parent
 

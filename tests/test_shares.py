@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jarzynski_jax import cli
+from jarzynski_jax.app import cli
+from jarzynski_jax.app.plotting import plot_samples
+from jarzynski_jax.app.shares import find_shares
 from jarzynski_jax.data.noise import add_noise
-from jarzynski_jax.plotting import plot_samples
-from jarzynski_jax.shares import find_shares
 
 CENTRES = {2: (-2.0, 0.0), 3: (2.0, 0.0), 6: (0.0, 3.0)}
 

@@ -16,9 +16,9 @@ from jax.tree_util import Partial
 from zscore import assert_biased, assert_unbiased, replicate
 
 from jarzynski_jax import annealing, walkers
-from jarzynski_jax.dynamics import Dynamics, kinetic_langevin, langevin
 from jarzynski_jax.kernels import bijection, escorted, kinetic, sequence, ula
 from jarzynski_jax.resampling import adaptive, systematic
+from jarzynski_jax.walkers import Dynamics, kinetic_langevin, langevin
 
 NUM_STEPS = 6
 TIMES = jnp.linspace(0, 1, NUM_STEPS + 1)[1:]

@@ -20,7 +20,6 @@ from flax import nnx
 from zscore import assert_biased, assert_unbiased, replicate, test_key
 
 from jarzynski_jax import training, walkers
-from jarzynski_jax.dynamics import langevin
 from jarzynski_jax.energies import (
     MLP,
     ConvNet,
@@ -32,6 +31,7 @@ from jarzynski_jax.energies import (
 from jarzynski_jax.energies.convolutional import Convolution
 from jarzynski_jax.kernels import ula
 from jarzynski_jax.resampling import adaptive, systematic
+from jarzynski_jax.walkers import langevin
 
 ALGORITHMS = {
     "jarzynski": training.jarzynski,

@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jarzynski_jax import blackjax as adapters
+from jarzynski_jax.annealing.tuning import acceptance_rate, find_step_size
+from jarzynski_jax.interop import blackjax as adapters
 from jarzynski_jax.kernels import invariant, kinetic, ula
 from jarzynski_jax.kernels.preconditioning import preconditioner
-from jarzynski_jax.tuning import acceptance_rate, find_step_size
 from jarzynski_jax.weights import effective_sample_size
 
 VARIANCES = jnp.array([1.0, 0.04, 0.25])

@@ -16,9 +16,9 @@ from gaussian_path import (
 from zscore import assert_biased, assert_unbiased, replicate, test_key
 
 from jarzynski_jax import annealing, resampling, targets, walkers, weights
-from jarzynski_jax.dynamics import langevin
+from jarzynski_jax.annealing.paths import geometric_path
 from jarzynski_jax.kernels import ula
-from jarzynski_jax.paths import geometric_path
+from jarzynski_jax.walkers import langevin
 
 KERNEL = ula.build_kernel()
 ALWAYS = resampling.adaptive(resampling.systematic, 1.0)

@@ -15,16 +15,15 @@ from benchmarks.gaussian_mixture.settings import Settings
 from benchmarks.gaussian_mixture.variants import RATES, STEP_SIZE, speed
 from benchmarks.tables import Results
 from jarzynski_jax import training, walkers
-from jarzynski_jax.dynamics import Dynamics
 from jarzynski_jax.resampling import (
-    Resampler,
     adaptive,
     multinomial,
     stratified,
     systematic,
 )
 from jarzynski_jax.training import TrainingAlgorithm, TrainingState
-from jarzynski_jax.types import Array, PRNGKey
+from jarzynski_jax.types import Array, PRNGKey, Resampler
+from jarzynski_jax.walkers import Dynamics
 
 SCHEMES = {"multinomial": multinomial, "stratified": stratified, "systematic": systematic}
 

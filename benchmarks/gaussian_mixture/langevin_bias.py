@@ -19,9 +19,8 @@ from benchmarks.gaussian_mixture.runs import never_resampled
 from benchmarks.gaussian_mixture.settings import Settings
 from benchmarks.tables import Results
 from jarzynski_jax import walkers, weights
-from jarzynski_jax.dynamics import advance
 from jarzynski_jax.types import Array, PRNGKey
-from jarzynski_jax.walkers import Walkers
+from jarzynski_jax.walkers import Walkers, advance
 
 #: Stiffness 1, so h is in units of the variance. At h = 1 the weights' variance is infinite.
 STEP_SIZES = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8)

@@ -10,12 +10,11 @@ import numpy as np
 
 from benchmarks.gaussian_mixture import model
 from benchmarks.gaussian_mixture.model import Rates
-from jarzynski_jax.dynamics import Dynamics, langevin
 from jarzynski_jax.energies import mixture
 from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.training import Metrics, TrainingAlgorithm, TrainingState
 from jarzynski_jax.types import Array, PRNGKey, Scalar
-from jarzynski_jax.walkers import Walkers
+from jarzynski_jax.walkers import Dynamics, Walkers, langevin
 
 
 class Sizes(NamedTuple):

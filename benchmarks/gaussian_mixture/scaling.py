@@ -20,8 +20,8 @@ from benchmarks.gaussian_mixture.settings import Settings
 from benchmarks.gaussian_mixture.variants import NUM_UPDATES, RATES, STEP_SIZE, speed
 from benchmarks.tables import Results
 from jarzynski_jax import training
-from jarzynski_jax.dynamics import langevin
 from jarzynski_jax.formatting import format_with_error, two_digits
+from jarzynski_jax.walkers import langevin
 
 _LABELS = {
     "walkers": "N, walkers",

@@ -11,8 +11,8 @@ from benchmarks.gaussian_mixture.model import Rates
 from benchmarks.gaussian_mixture.runs import Build, Sizes, never_resampled, stack, train
 from benchmarks.gaussian_mixture.settings import Settings
 from jarzynski_jax import training
-from jarzynski_jax.dynamics import Dynamics, langevin
 from jarzynski_jax.resampling import adaptive, systematic
+from jarzynski_jax.walkers import Dynamics, langevin
 
 STEP_SIZE = 0.1
 #: The thesis' learning rates and number of updates (§4.3.1), as its code multiplies them.

@@ -13,14 +13,14 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.log_partition.problems import Problem
-from jarzynski_jax import blackjax as adapters
-from jarzynski_jax import schedules, walkers
-from jarzynski_jax.annealing import anneal
-from jarzynski_jax.dynamics import Dynamics
+from jarzynski_jax import walkers
+from jarzynski_jax.annealing import anneal, schedules
+from jarzynski_jax.annealing.paths import tempering_path
+from jarzynski_jax.interop import blackjax as adapters
 from jarzynski_jax.kernels import invariant, kinetic, ula
-from jarzynski_jax.paths import tempering_path
 from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.types import Array, PRNGKey
+from jarzynski_jax.walkers import Dynamics
 
 
 class Estimate(NamedTuple):

@@ -12,7 +12,6 @@ from jarzynski_jax import data as data_lib
 from jarzynski_jax import resampling
 from jarzynski_jax.data import PrincipalAxes, noise
 from jarzynski_jax.data.images import Part
-from jarzynski_jax.dynamics import Dynamics, kinetic_langevin
 from jarzynski_jax.energies import (
     MLP,
     ConvNet,
@@ -25,6 +24,7 @@ from jarzynski_jax.energies import (
 )
 from jarzynski_jax.kernels.preconditioning import preconditioner
 from jarzynski_jax.types import Array, EnergyFn, Params
+from jarzynski_jax.walkers import Dynamics, kinetic_langevin
 
 CLASSES = (2, 3, 6)
 PROPORTIONS = (4, 2, 1)

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.mnist import problem as problem_lib
 from benchmarks.mnist.settings import Settings
-from jarzynski_jax import baselines
+from jarzynski_jax.app import baselines
 from jarzynski_jax.data.noise import add_noise
 from jarzynski_jax.types import Array
 

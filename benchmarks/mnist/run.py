@@ -13,10 +13,10 @@ from benchmarks.mnist import problem as problem_lib
 from benchmarks.mnist.classifier import Classifier
 from benchmarks.mnist.problem import Model, Problem
 from benchmarks.mnist.settings import Settings, num_rival_moves
-from jarzynski_jax import evaluation, training
-from jarzynski_jax.bounding import Annealing, Bounding, bound_from_base
+from jarzynski_jax import free_energy, training
 from jarzynski_jax.data.noise import add_noise, noise_entropy
 from jarzynski_jax.energies import denoising, gaussian_base
+from jarzynski_jax.free_energy import Annealing, Bounding, bound_from_base
 from jarzynski_jax.training import TrainingAlgorithm, TrainingState
 from jarzynski_jax.types import Params, PRNGKey
 from jarzynski_jax.weights import normalize
@@ -134,7 +134,7 @@ def _likelihood(
 ) -> dict[str, np.ndarray]:
     energies = _test_energies(model, params, problem.to_positions(problem.noisy_test))
     floor = noise_entropy(problem.base.mean.size, noise)
-    bracket = evaluation.bracket(energies, found.bounds, floor)
+    bracket = free_energy.bracket(energies, found.bounds, floor)
     noisy_train = add_noise(problem.train[: len(problem.test)], noise, 1, 1)
     train_energy = float(
         _test_energies(model, params, problem.to_positions(noisy_train)).mean()

@@ -7,10 +7,9 @@ import jax.numpy as jnp
 
 from benchmarks.speed.timing import Case
 from jarzynski_jax import annealing, targets, walkers
-from jarzynski_jax.dynamics import advance, langevin
-from jarzynski_jax.paths import geometric_path
+from jarzynski_jax.annealing.paths import geometric_path
 from jarzynski_jax.types import Array, PRNGKey
-from jarzynski_jax.walkers import Walkers
+from jarzynski_jax.walkers import Walkers, advance, langevin
 
 
 def step_cases(num_walkers: int, dimension: int, num_steps: int) -> dict[str, Case]:

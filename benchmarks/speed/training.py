@@ -11,8 +11,6 @@ from flax import nnx
 from benchmarks.gaussian_mixture import model
 from benchmarks.speed.timing import Case
 from jarzynski_jax import training
-from jarzynski_jax.blocks import choose_block_size, scan_blocks
-from jarzynski_jax.dynamics import langevin
 from jarzynski_jax.energies import (
     MLP,
     ConvNet,
@@ -25,6 +23,8 @@ from jarzynski_jax.energies import (
 from jarzynski_jax.kernels.arithmetic import draw_noise
 from jarzynski_jax.training import TrainingAlgorithm, TrainingState
 from jarzynski_jax.types import Array, PRNGKey
+from jarzynski_jax.walkers import langevin
+from jarzynski_jax.walkers.blocks import choose_block_size, scan_blocks
 
 _DIMENSION = 50
 

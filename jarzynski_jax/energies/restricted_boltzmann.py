@@ -19,7 +19,7 @@ the walkers' weights, if they are weighed by the base at first:
 >>> import jax, jax.numpy as jnp, optax
 >>> from functools import partial
 >>> from jarzynski_jax import training
->>> from jarzynski_jax.dynamics import Dynamics
+>>> from jarzynski_jax.walkers import Dynamics
 >>> from jarzynski_jax.energies import restricted_boltzmann
 >>> from jarzynski_jax.kernels import gibbs
 >>> from jarzynski_jax.resampling import adaptive, systematic
@@ -48,8 +48,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from jarzynski_jax.annealing.paths import Path
 from jarzynski_jax.kernels.gibbs import Units
-from jarzynski_jax.paths import Path
 from jarzynski_jax.types import Array, LogDensityFn, PRNGKey, Scalar
 
 __all__ = [

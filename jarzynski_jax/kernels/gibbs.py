@@ -26,8 +26,8 @@ v given h, which leaves :math:`e^{\ell_{\rm new}}` invariant, with detailed bala
 A step costs three products with the weights, of which training shares one with the gradient.
 
 The marginal is always had from the joint density. So a path that interpolates joint densities,
-as :func:`~jarzynski_jax.paths.geometric_path` does, is followed through the marginals of what
-it interpolates, and not through what it makes of the two marginals.
+as :func:`~jarzynski_jax.annealing.geometric_path` does, is followed through the marginals of
+what it interpolates, and not through what it makes of the two marginals.
 
 References: thesis, end of §3.4; Neal, *Statistics and Computing* 11 (2001) 125; Salakhutdinov
 and Murray, ICML 2008.

@@ -18,13 +18,13 @@ import optax
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax import weights
-from jarzynski_jax.blocks import Statistic, average, choose_block_size
 from jarzynski_jax.checks import check_energy
 from jarzynski_jax.data import as_samples
-from jarzynski_jax.dynamics import Dynamics, advance_and_average, check_dynamics
 from jarzynski_jax.kernels.arithmetic import lift
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Params, Position, PRNGKey, Scalar
-from jarzynski_jax.walkers import Walkers
+from jarzynski_jax.walkers.blocks import Statistic, average, choose_block_size
+from jarzynski_jax.walkers.dynamics import Dynamics, advance_and_average, check_dynamics
+from jarzynski_jax.walkers.ensemble import Walkers
 
 __all__ = [
     "DataGradient",

@@ -13,9 +13,7 @@ import optax
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax import weights
-from jarzynski_jax.blocks import Statistic
 from jarzynski_jax.data.precision import check_kind
-from jarzynski_jax.dynamics import Dynamics, advance_and_average
 from jarzynski_jax.training.algorithm import (
     Negatives,
     NegativeSampler,
@@ -27,7 +25,9 @@ from jarzynski_jax.training.algorithm import (
     start_from_model,
 )
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Position, PRNGKey, Scalar
-from jarzynski_jax.walkers import Walkers
+from jarzynski_jax.walkers.blocks import Statistic
+from jarzynski_jax.walkers.dynamics import Dynamics, advance_and_average
+from jarzynski_jax.walkers.ensemble import Walkers
 
 __all__ = ["contrastive_divergence", "persistent_contrastive_divergence", "unweighted"]
 
@@ -60,7 +60,7 @@ def contrastive_divergence(
     Examples
     --------
     >>> import jax, jax.numpy as jnp, optax
-    >>> from jarzynski_jax.dynamics import langevin
+    >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
     >>> algorithm = contrastive_divergence(energy_fn, optax.sgd(1.0), langevin(0.1, 4))
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))
@@ -115,7 +115,7 @@ def persistent_contrastive_divergence(
     Examples
     --------
     >>> import jax, jax.numpy as jnp, optax
-    >>> from jarzynski_jax.dynamics import langevin
+    >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
     >>> algorithm = persistent_contrastive_divergence(energy_fn, optax.sgd(0.1), langevin(0.1))
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))
@@ -159,7 +159,7 @@ def unweighted(
     Examples
     --------
     >>> import jax, jax.numpy as jnp, optax
-    >>> from jarzynski_jax.dynamics import langevin
+    >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
     >>> algorithm = unweighted(energy_fn, optax.sgd(0.1), langevin(0.1))
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))

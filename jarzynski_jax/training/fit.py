@@ -20,11 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jarzynski_jax import checkpoint, interruption
+from jarzynski_jax import interruption
 from jarzynski_jax.checks import check_known
 from jarzynski_jax.data import as_samples, draw_batch
 from jarzynski_jax.progress import show_progress
-from jarzynski_jax.sharding import spread_data, spread_key
+from jarzynski_jax.training import checkpoint
 from jarzynski_jax.training.algorithm import Metrics, TrainingAlgorithm, TrainingState
 from jarzynski_jax.training.refresh import Refresh, refresh_state
 from jarzynski_jax.training.sharding import spread_state, state_shardings
@@ -38,6 +38,7 @@ from jarzynski_jax.training.trouble import (
     summarize,
 )
 from jarzynski_jax.types import Array, PRNGKey
+from jarzynski_jax.walkers.sharding import spread_data, spread_key
 
 __all__ = ["FitResult", "TrainingDiverged", "fit"]
 
@@ -174,7 +175,7 @@ def fit(
         Whether to show a progress bar.
     mesh
         Devices to spread walkers and data over, e.g. from
-        :func:`jarzynski_jax.sharding.make_mesh`; None for the one where they are. The result is
+        :func:`jarzynski_jax.walkers.make_mesh`; None for the one where they are. The result is
         the same but for the order of sums. With several processes (``jax.distributed``) each
         calls this with the same arguments, and all see the same folder.
     refresh
@@ -200,7 +201,7 @@ def fit(
     --------
     >>> import jax, jax.numpy as jnp, optax
     >>> from jarzynski_jax import training
-    >>> from jarzynski_jax.dynamics import langevin
+    >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
     >>> algorithm = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))

@@ -7,8 +7,6 @@ import jax
 import optax
 
 from jarzynski_jax import walkers as walkers_lib
-from jarzynski_jax.blocks import Statistic
-from jarzynski_jax.dynamics import Dynamics
 from jarzynski_jax.training.algorithm import (
     Negatives,
     NegativeSampler,
@@ -19,7 +17,9 @@ from jarzynski_jax.training.algorithm import (
     start_from_model,
 )
 from jarzynski_jax.types import EnergyFn, LogDensityFn, Position, PRNGKey, Scalar
-from jarzynski_jax.walkers import Walkers
+from jarzynski_jax.walkers.blocks import Statistic
+from jarzynski_jax.walkers.dynamics import Dynamics
+from jarzynski_jax.walkers.ensemble import Walkers
 
 __all__ = ["jarzynski", "jarzynski_pool"]
 
@@ -40,7 +40,7 @@ def jarzynski(
         Any of Optax. With Adam take eps near 1e-2, or 1e-3 and b1 near 0.99 for networks of
         images: with 1e-8 it blows entries of the gradient that are mere noise up to full size.
     dynamics
-        How the walkers move and resample, e.g. :func:`jarzynski_jax.dynamics.langevin`.
+        How the walkers move and resample, e.g. :func:`jarzynski_jax.walkers.langevin`.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def jarzynski(
     Examples
     --------
     >>> import jax, jax.numpy as jnp, optax
-    >>> from jarzynski_jax.dynamics import langevin
+    >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
     >>> algorithm = jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))
@@ -121,7 +121,7 @@ def jarzynski_pool(
     Examples
     --------
     >>> import jax, jax.numpy as jnp, optax
-    >>> from jarzynski_jax.dynamics import langevin
+    >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
     >>> algorithm = jarzynski_pool(energy_fn, optax.sgd(0.1), langevin(0.1), block_size=100)
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))

@@ -19,15 +19,15 @@ import jax.numpy as jnp
 from jax import random
 
 from jarzynski_jax import walkers as walkers_lib
-from jarzynski_jax.annealing import anneal
-from jarzynski_jax.bounding import path_from_base
-from jarzynski_jax.dynamics import Dynamics, check_dynamics
+from jarzynski_jax.annealing.anneal import anneal
+from jarzynski_jax.annealing.paths import Path
 from jarzynski_jax.energies import gaussian_base
 from jarzynski_jax.energies.gaussian_base import GaussianBase
-from jarzynski_jax.paths import Path
+from jarzynski_jax.free_energy.bounding import path_from_base
 from jarzynski_jax.training.algorithm import TrainingState
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
-from jarzynski_jax.walkers import Walkers
+from jarzynski_jax.walkers.dynamics import Dynamics, check_dynamics
+from jarzynski_jax.walkers.ensemble import Walkers
 
 __all__ = ["Refresh", "refresh_along_path", "refresh_from_base", "refresh_state"]
 
@@ -88,7 +88,7 @@ def refresh_along_path(
     >>> import jax, numpy as np
     >>> from functools import partial
     >>> from jarzynski_jax import walkers
-    >>> from jarzynski_jax.dynamics import Dynamics
+    >>> from jarzynski_jax.walkers import Dynamics
     >>> from jarzynski_jax.energies import restricted_boltzmann as rbm
     >>> from jarzynski_jax.kernels import gibbs
     >>> from jarzynski_jax.resampling import adaptive, systematic
@@ -160,7 +160,7 @@ def refresh_from_base(
     --------
     >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax import walkers
-    >>> from jarzynski_jax.dynamics import langevin
+    >>> from jarzynski_jax.walkers import langevin
     >>> from jarzynski_jax.energies import GaussianBase
     >>> base = GaussianBase(jnp.zeros(2), jnp.array(1.0), jnp.array(1.0))
     >>> energy_fn = lambda params, x: params * jnp.sum(x**2) / 2
@@ -201,7 +201,7 @@ def refresh_state(rng_key: PRNGKey, state: TrainingState, start: Start) -> Train
     --------
     >>> import jax, jax.numpy as jnp, optax
     >>> from jarzynski_jax import training
-    >>> from jarzynski_jax.dynamics import langevin
+    >>> from jarzynski_jax.walkers import langevin
     >>> from jarzynski_jax.energies import GaussianBase
     >>> base = GaussianBase(jnp.zeros(2), jnp.array(1.0), jnp.array(1.0))
     >>> energy_fn = lambda params, x: params * jnp.sum(x**2) / 2

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from jarzynski_jax.dynamics import Dynamics
 from jarzynski_jax.training.algorithm import TrainingAlgorithm, build_algorithm
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Params, Position, PRNGKey
+from jarzynski_jax.walkers.dynamics import Dynamics
 
 __all__ = ["score_matching"]
 
@@ -62,7 +62,7 @@ def score_matching(
     Examples
     --------
     >>> import jax, jax.numpy as jnp, optax
-    >>> from jarzynski_jax.dynamics import langevin
+    >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
     >>> algorithm = score_matching(energy_fn, optax.sgd(0.1), langevin(0.1))
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))

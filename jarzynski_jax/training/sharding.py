@@ -5,9 +5,9 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jarzynski_jax.sharding import ensemble_shardings
 from jarzynski_jax.training.algorithm import TrainingState
-from jarzynski_jax.walkers import Walkers
+from jarzynski_jax.walkers.ensemble import Walkers
+from jarzynski_jax.walkers.sharding import ensemble_shardings
 
 __all__ = ["spread_state", "state_shardings"]
 
@@ -20,7 +20,7 @@ def state_shardings(state: TrainingState, mesh: Mesh) -> TrainingState:
     state
         From a training algorithm's ``init``.
     mesh
-        With one axis, e.g. from :func:`jarzynski_jax.sharding.make_mesh`.
+        With one axis, e.g. from :func:`jarzynski_jax.walkers.sharding.make_mesh`.
 
     Returns
     -------
@@ -36,8 +36,8 @@ def state_shardings(state: TrainingState, mesh: Mesh) -> TrainingState:
     --------
     >>> import jax, jax.numpy as jnp, optax
     >>> from jarzynski_jax import training
-    >>> from jarzynski_jax.sharding import make_mesh
-    >>> from jarzynski_jax.dynamics import langevin
+    >>> from jarzynski_jax.walkers.sharding import make_mesh
+    >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
     >>> algorithm = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))
@@ -79,8 +79,8 @@ def spread_state(state: TrainingState, mesh: Mesh) -> TrainingState:
     --------
     >>> import jax, jax.numpy as jnp, optax
     >>> from jarzynski_jax import training
-    >>> from jarzynski_jax.sharding import make_mesh
-    >>> from jarzynski_jax.dynamics import langevin
+    >>> from jarzynski_jax.walkers.sharding import make_mesh
+    >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
     >>> algorithm = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))

@@ -6,8 +6,8 @@ from typing import TypeAlias
 import jax
 
 from jarzynski_jax import walkers, weights
-from jarzynski_jax.dynamics import Dynamics, advance, check_dynamics
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
+from jarzynski_jax.walkers.dynamics import Dynamics, advance, check_dynamics
 
 __all__ = ["StepQuality", "step_quality"]
 
@@ -35,7 +35,7 @@ def step_quality(energy_fn: EnergyFn, dynamics: Dynamics) -> StepQuality:
     Examples
     --------
     >>> import jax, jax.numpy as jnp
-    >>> from jarzynski_jax.dynamics import langevin
+    >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum(x**2) / 2
     >>> x = jax.random.normal(jax.random.key(0), (1000, 2))
     >>> bad, good = (step_quality(energy_fn, langevin(h))(jax.random.key(1), (), x)

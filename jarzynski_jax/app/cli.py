@@ -22,15 +22,16 @@ except ImportError as error:  # pragma: no cover
         f"the command line needs the extra 'cli' ({error}): pip install 'jarzynski-jax[cli]'"
     ) from error
 
-from jarzynski_jax import __version__, interruption, job
+from jarzynski_jax import __version__, interruption
 from jarzynski_jax import data as data_lib
+from jarzynski_jax.app import job
+from jarzynski_jax.app.shares import Shares
 from jarzynski_jax.data import Source
 from jarzynski_jax.energies.gaussian_base import Covariance
 from jarzynski_jax.formatting import format_with_error, two_digits
 from jarzynski_jax.interruption import Interruption
-from jarzynski_jax.sharding import make_mesh
-from jarzynski_jax.shares import Shares
 from jarzynski_jax.training import TrainingDiverged
+from jarzynski_jax.walkers.sharding import make_mesh
 
 _NOT_BELIEVED = 3
 _Options = TypeVar("_Options", bound=type)

@@ -21,12 +21,13 @@ from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.checks import (
     accepts,
     argument_names,
+    check_fields,
     check_kernel,
     check_kernel_init,
     check_resampler,
 )
 from jarzynski_jax.kernels import invariant
-from jarzynski_jax.resampling import AdaptiveResampler
+from jarzynski_jax.resampling.schemes import AdaptiveResampler
 from jarzynski_jax.types import (
     Array,
     ArrayTree,
@@ -71,7 +72,7 @@ def invariant_kernel(algorithm: Any, **options: Any) -> Kernel:
     Examples
     --------
     >>> import blackjax, jax, jax.numpy as jnp
-    >>> from jarzynski_jax import blackjax as adapters
+    >>> from jarzynski_jax.interop import blackjax as adapters
     >>> from jarzynski_jax.kernels import invariant
     >>> kernel, target = adapters.invariant_kernel(blackjax.mala), lambda x: -(x**2) / 2
     >>> state = invariant.init(jnp.array(1.0), target)
@@ -87,7 +88,7 @@ def invariant_kernel(algorithm: Any, **options: Any) -> Kernel:
     if algorithm.init is bj_elliptical_slice.init:
         raise ValueError(
             "BlackJAX's elliptical slice sampler takes a likelihood, not a target; use "
-            "jarzynski_jax.blackjax.elliptical_slice(mean, covariance)"
+            "jarzynski_jax.interop.blackjax.elliptical_slice(mean, covariance)"
         )
     if not accepts(algorithm.init, 2):
         raise ValueError(
@@ -133,7 +134,7 @@ def elliptical_slice(mean: Array, covariance: Array) -> Kernel:
     Examples
     --------
     >>> import jax, jax.numpy as jnp
-    >>> from jarzynski_jax import blackjax as adapters
+    >>> from jarzynski_jax.interop import blackjax as adapters
     >>> from jarzynski_jax.kernels import invariant
     >>> kernel = adapters.elliptical_slice(jnp.zeros(2), jnp.ones(2))
     >>> target = lambda x: -jnp.sum(x**2) / 2 - jnp.sum((x - 1) ** 2)
@@ -205,7 +206,7 @@ def weighted_update(
     Examples
     --------
     >>> import blackjax, jax, jax.numpy as jnp
-    >>> from jarzynski_jax import blackjax as adapters
+    >>> from jarzynski_jax.interop import blackjax as adapters
     >>> from jarzynski_jax.kernels import ula
     >>> from jarzynski_jax.resampling import adaptive, systematic
     >>> smc = blackjax.tempered_smc(
@@ -249,7 +250,7 @@ def weighted_update(
             states, info = jax.vmap(
                 lambda key, state, own: kernel(key, state, logposterior_fn, **shared, **own)
             )(keys, ensemble.state, own)
-            walkers_lib.check_fields(info, "info", "log_weight_increment")
+            check_fields(info, "info", "log_weight_increment")
             log_weights = ensemble.log_weights + info.log_weight_increment
             return ensemble._replace(state=states, log_weights=log_weights)
 

@@ -18,24 +18,20 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from jarzynski_jax import (
-    annealing,
-    baselines,
-    checkpoint,
-    evaluation,
-    interruption,
-    plotting,
-    resampling,
-    training,
-)
+from jarzynski_jax import annealing, free_energy, interruption, resampling, training
 from jarzynski_jax import data as data_lib
 from jarzynski_jax import walkers as walkers_lib
-from jarzynski_jax.bounding import (
-    Annealing,
-    bound_from_base,
-    check_annealing,
-    path_from_base,
+from jarzynski_jax.app import baselines, plotting
+from jarzynski_jax.app.pilot import find_pilot_step_size
+from jarzynski_jax.app.run_folder import (
+    ResultFiles,
+    RunFolder,
+    from_plain,
+    read_json,
+    write_json,
+    write_whole,
 )
+from jarzynski_jax.app.shares import Shares, find_shares
 from jarzynski_jax.data import (
     LabelledSplit,
     PrincipalAxes,
@@ -44,7 +40,6 @@ from jarzynski_jax.data import (
     StandardCoordinates,
     noise,
 )
-from jarzynski_jax.dynamics import Dynamics, kinetic_langevin, langevin
 from jarzynski_jax.energies import (
     MLP,
     ConvNet,
@@ -56,21 +51,19 @@ from jarzynski_jax.energies import (
     thesis_mnist_layers,
 )
 from jarzynski_jax.energies import gaussian_base as gaussian
-from jarzynski_jax.kernels.preconditioning import preconditioner
-from jarzynski_jax.pilot import find_pilot_step_size
-from jarzynski_jax.progress import show_fraction
-from jarzynski_jax.run_folder import (
-    ResultFiles,
-    RunFolder,
-    from_plain,
-    read_json,
-    write_json,
-    write_whole,
+from jarzynski_jax.free_energy.bounding import (
+    Annealing,
+    bound_from_base,
+    check_annealing,
+    path_from_base,
 )
-from jarzynski_jax.shares import Shares, find_shares
+from jarzynski_jax.kernels.preconditioning import preconditioner
+from jarzynski_jax.progress import show_fraction
+from jarzynski_jax.training import checkpoint
 from jarzynski_jax.training.algorithm import TrainingAlgorithm, TrainingState
 from jarzynski_jax.training.sharding import spread_state
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
+from jarzynski_jax.walkers.dynamics import Dynamics, kinetic_langevin, langevin
 
 __all__ = [
     "AlgorithmName",
@@ -279,14 +272,14 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         ``standardize``, and ``principal_axes`` without convolutions and with a full covariance.
         The ``learning_rate`` is less if v, the smallest variance of data and noise along any
         direction, is below 0.16 of the mean variance. ``step_size`` for a file is what
-        :func:`~jarzynski_jax.pilot.find_pilot_step_size` finds; for others 0.22 times v, or 0.4
-        times its square root for kinetic walkers, less above 120 dimensions; ``friction`` of
-        these, one over the largest standard deviation, or on principal axes over its geometric
-        mean with the smallest; ``hidden`` one layer of 64 after convolutions,
+        :func:`~jarzynski_jax.app.pilot.find_pilot_step_size` finds; for others 0.22 times v, or
+        0.4 times its square root for kinetic walkers, less above 120 dimensions; ``friction``
+        of these, one over the largest standard deviation, or on principal axes over its
+        geometric mean with the smallest; ``hidden`` one layer of 64 after convolutions,
         else two of 128 for digits and tables and of 256 for images. ``annealing_steps``,
         ``annealing_walkers`` and ``annealing_replicates`` are those of
-        :class:`~jarzynski_jax.bounding.Annealing`, and ``checkpoint_every`` 500, if None or not
-        given.
+        :class:`~jarzynski_jax.free_energy.Annealing`, and ``checkpoint_every`` 500, if None or
+        not given.
 
     Returns
     -------
@@ -755,7 +748,7 @@ class Report(NamedTuple):
         without samples.
     """
 
-    model: evaluation.Bracket
+    model: free_energy.Bracket
     gaussian: float
     mixture: float
     num_components: int
@@ -903,7 +896,7 @@ def _evaluate(
     if config.noise > 0:
         floor = noise.noise_entropy(model.ground.base.mean.size, config.noise)
         floor += log_volume
-    bracket = evaluation.bracket(test_energies, bounds, floor)
+    bracket = free_energy.bracket(test_energies, bounds, floor)
 
     flat_train = standard.train.reshape(len(standard.train), -1)
     flat_test = test.reshape(*test.shape[:2], -1)

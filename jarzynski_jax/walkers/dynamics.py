@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jarzynski_jax.blocks import Average, Statistic, choose_block_size, scan_blocks
 from jarzynski_jax.checks import check_kernel, check_kernel_init, check_resampler
 from jarzynski_jax.kernels import kinetic, ula
 from jarzynski_jax.kernels.arithmetic import check_friction, check_step_size, is_lost
 from jarzynski_jax.kernels.preconditioning import Preconditioner
-from jarzynski_jax.resampling import AdaptiveResampler, adaptive, systematic
+from jarzynski_jax.resampling.schemes import AdaptiveResampler, adaptive, systematic
 from jarzynski_jax.types import (
     Array,
     Kernel,
@@ -25,7 +24,8 @@ from jarzynski_jax.types import (
     PRNGKey,
     Scalar,
 )
-from jarzynski_jax.walkers import Walkers, lost_log_weight, move_each
+from jarzynski_jax.walkers.blocks import Average, Statistic, choose_block_size, scan_blocks
+from jarzynski_jax.walkers.ensemble import Walkers, lost_log_weight, move_each
 
 __all__ = [
     "Dynamics",

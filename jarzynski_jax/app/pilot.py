@@ -14,10 +14,10 @@ import numpy as np
 from jax.scipy.special import logsumexp
 
 from jarzynski_jax import weights
-from jarzynski_jax.baselines import choose_mixture
-from jarzynski_jax.dynamics import Dynamics
-from jarzynski_jax.tuning import find_step_size
+from jarzynski_jax.annealing.tuning import find_step_size
+from jarzynski_jax.app.baselines import choose_mixture
 from jarzynski_jax.types import Array, LogDensityFn
+from jarzynski_jax.walkers.dynamics import Dynamics
 
 __all__ = ["find_pilot_step_size"]
 
@@ -53,7 +53,7 @@ def find_pilot_step_size(
 
     Examples
     --------
-    >>> from jarzynski_jax.dynamics import langevin
+    >>> from jarzynski_jax.walkers import langevin
     >>> rng = np.random.default_rng(0)
     >>> narrow = rng.choice([-5.0, 5.0], size=(500, 1)) + 0.1 * rng.normal(size=(500, 1))
     >>> wide = rng.normal(0, 5, size=(500, 1))

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jarzynski_jax.types import Position, PRNGKey
-from jarzynski_jax.walkers import Walkers
+from jarzynski_jax.walkers.ensemble import Walkers
 
 __all__ = ["ensemble_shardings", "make_mesh", "spread_data", "spread_key"]
 

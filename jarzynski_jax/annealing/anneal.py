@@ -26,16 +26,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jarzynski_jax import walkers as walkers_lib
+from jarzynski_jax.annealing.paths import Path, check_ends, check_times
 from jarzynski_jax.compiling import compiled_once
-from jarzynski_jax.dynamics import Dynamics, advance, check_dynamics
 from jarzynski_jax.kernels import metropolis
 from jarzynski_jax.kernels.invariant import InvariantInfo
 from jarzynski_jax.kernels.kinetic import KineticInfo
 from jarzynski_jax.kernels.ula import ULAInfo
-from jarzynski_jax.paths import Path, check_ends, check_times
-from jarzynski_jax.resampling import adaptive, from_log_weights, systematic
+from jarzynski_jax.resampling.schemes import adaptive, from_log_weights, systematic
 from jarzynski_jax.types import Array, LogDensityFn, Position, PRNGKey, Scalar
-from jarzynski_jax.walkers import Walkers
+from jarzynski_jax.walkers.dynamics import Dynamics, advance, check_dynamics
+from jarzynski_jax.walkers.ensemble import Walkers
 from jarzynski_jax.weights import effective_sample_size
 
 __all__ = [
@@ -124,8 +124,8 @@ def anneal(
     --------
     >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax import walkers
-    >>> from jarzynski_jax.dynamics import langevin
-    >>> from jarzynski_jax.paths import geometric_path
+    >>> from jarzynski_jax.walkers import langevin
+    >>> from jarzynski_jax.annealing.paths import geometric_path
     >>> path = geometric_path(lambda x: -(x**2) / 2, lambda x: -2 * x**2)
     >>> dynamics = langevin(0.05)
     >>> x = jax.random.normal(jax.random.key(0), (1000,))
@@ -267,7 +267,7 @@ def relax(
     Examples
     --------
     >>> import jax, jax.numpy as jnp
-    >>> from jarzynski_jax.dynamics import langevin
+    >>> from jarzynski_jax.walkers import langevin
     >>> target = lambda x: -jnp.sum(x**2) / 2
     >>> x, rate = relax(jax.random.key(0), jnp.zeros((500, 1)), target, langevin(0.1), 100)
     >>> bool(abs(jnp.var(x) - 1) < 0.3), bool(rate > 0.9)
@@ -373,8 +373,8 @@ def work(
     --------
     >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax import free_energy
-    >>> from jarzynski_jax.dynamics import langevin
-    >>> from jarzynski_jax.paths import geometric_path
+    >>> from jarzynski_jax.walkers import langevin
+    >>> from jarzynski_jax.annealing.paths import geometric_path
     >>> path = geometric_path(lambda x: -(x**2) / 2, lambda x: -2 * x**2)
     >>> x = jax.random.normal(jax.random.key(0), (2, 1000))
     >>> times = jnp.linspace(0, 1, 21)[1:]
@@ -534,13 +534,13 @@ def log_partition_bounds(
     num_steps
         K, steps of equal length along the path, each way. From a prior to a posterior that is
         much narrower they are ill spent; give ``times`` then, as
-        :func:`~jarzynski_jax.schedules.anneal_adaptively` finds them.
+        :func:`~jarzynski_jax.annealing.schedules.anneal_adaptively` finds them.
     relaxed
         Samples of ``path(1)`` found without the forward runs, in the shape of ``positions``.
     times
         In place of ``num_steps``, the path's parameter after each step forward, shape ``(K,)``,
         ascending to 1, as for :func:`anneal`; from
-        :func:`~jarzynski_jax.schedules.refine`, say. Backward runs take the same way back.
+        :func:`~jarzynski_jax.annealing.refine`, say. Backward runs take the same way back.
     step_args
         As of :func:`anneal`, in the order of the steps forward; a step back over the same
         interval is given the same. Whatever they are, both estimates of ratios of partition
@@ -567,8 +567,8 @@ def log_partition_bounds(
     Examples
     --------
     >>> import jax, jax.numpy as jnp
-    >>> from jarzynski_jax.dynamics import langevin
-    >>> from jarzynski_jax.paths import geometric_path
+    >>> from jarzynski_jax.walkers import langevin
+    >>> from jarzynski_jax.annealing.paths import geometric_path
     >>> path = geometric_path(lambda x: -(x**2) / 2, lambda x: -2 * x**2)
     >>> x = jax.random.normal(jax.random.key(0), (1000,))
     >>> bounds = log_partition_bounds(

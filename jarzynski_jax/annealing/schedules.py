@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 
 from jarzynski_jax import walkers as walkers_lib
+from jarzynski_jax.annealing.paths import Path, check_ends
 from jarzynski_jax.compiling import compiled_once
-from jarzynski_jax.dynamics import Dynamics, advance, check_dynamics
 from jarzynski_jax.kernels.arithmetic import lift
-from jarzynski_jax.paths import Path, check_ends
 from jarzynski_jax.types import Array, PRNGKey
-from jarzynski_jax.walkers import Walkers
+from jarzynski_jax.walkers.dynamics import Dynamics, advance, check_dynamics
+from jarzynski_jax.walkers.ensemble import Walkers
 from jarzynski_jax.weights import conditional_effective_sample_size
 
 __all__ = ["AdaptiveInfo", "anneal_adaptively", "refine"]
@@ -98,8 +98,8 @@ def anneal_adaptively(
     --------
     >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax import walkers
-    >>> from jarzynski_jax.dynamics import langevin
-    >>> from jarzynski_jax.paths import geometric_path
+    >>> from jarzynski_jax.walkers import langevin
+    >>> from jarzynski_jax.annealing.paths import geometric_path
     >>> path = geometric_path(lambda x: -(x**2) / 2, lambda x: -8 * x**2)
     >>> dynamics = langevin(0.02)
     >>> x = jax.random.normal(jax.random.key(0), (500,))

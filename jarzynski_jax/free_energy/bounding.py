@@ -13,14 +13,14 @@ from typing import NamedTuple
 import jax
 
 from jarzynski_jax import annealing
-from jarzynski_jax.annealing import LogPartitionBounds
+from jarzynski_jax.annealing.anneal import LogPartitionBounds
+from jarzynski_jax.annealing.paths import Path, geometric_path
 from jarzynski_jax.checks import check_energy
 from jarzynski_jax.data import draw_batch
-from jarzynski_jax.dynamics import Dynamics
 from jarzynski_jax.energies import gaussian_base
 from jarzynski_jax.energies.gaussian_base import GaussianBase
-from jarzynski_jax.paths import Path, geometric_path
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
+from jarzynski_jax.walkers.dynamics import Dynamics
 
 __all__ = [
     "Annealing",
@@ -157,7 +157,7 @@ def bound_along_path(
     Returns
     -------
     Bounding
-        For :func:`jarzynski_jax.evaluation.bracket`, and for the model's samples.
+        For :func:`jarzynski_jax.free_energy.bracket`, and for the model's samples.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def bound_along_path(
     Examples
     --------
     >>> import jax, jax.numpy as jnp
-    >>> from jarzynski_jax.dynamics import langevin
+    >>> from jarzynski_jax.walkers import langevin
     >>> draw = lambda key, n: (jax.random.normal(key, (n, 1)), jnp.log(2 * jnp.pi) / 2)
     >>> path = geometric_path(lambda x: -jnp.sum(x**2) / 2, lambda x: -2 * jnp.sum(x**2))
     >>> data, settings = draw(jax.random.key(0), 100)[0] / 2, Annealing(200)
@@ -251,7 +251,7 @@ def bound_from_base(
     Returns
     -------
     Bounding
-        For :func:`jarzynski_jax.evaluation.bracket`, and for the model's samples.
+        For :func:`jarzynski_jax.free_energy.bracket`, and for the model's samples.
 
     Raises
     ------
@@ -261,7 +261,7 @@ def bound_from_base(
     Examples
     --------
     >>> import jax, jax.numpy as jnp
-    >>> from jarzynski_jax.dynamics import langevin
+    >>> from jarzynski_jax.walkers import langevin
     >>> base = GaussianBase(jnp.zeros(2), jnp.array(1.0), jnp.array(1.0))
     >>> energy_fn = lambda params, x: params * jnp.sum(x**2) / 2
     >>> data = jax.random.normal(jax.random.key(0), (100, 2)) / 2

@@ -18,13 +18,14 @@ import jax.numpy as jnp
 
 from jarzynski_jax import weights
 from jarzynski_jax.checks import (
+    check_fields,
     check_kernel,
     check_kernel_args,
     check_kernel_init,
     check_resampler,
 )
 from jarzynski_jax.kernels.arithmetic import is_lost
-from jarzynski_jax.resampling import AdaptiveResampler
+from jarzynski_jax.resampling.schemes import AdaptiveResampler
 from jarzynski_jax.types import (
     Array,
     Kernel,
@@ -612,17 +613,6 @@ def put(walkers: Walkers, indices: Array, block: Walkers) -> Walkers:
     return walkers._replace(
         state=state, log_weights=log_weights, roots=roots, leakage=walkers.leakage + lost
     )
-
-
-def check_fields(value: Any, what: str, *fields: str) -> None:
-    """Raise a ``ValueError`` if what a kernel returned lacks a field that walkers need."""
-    missing = [field for field in fields if not hasattr(value, field)]
-    if missing:
-        raise ValueError(
-            f"the {what} of a kernel must have the field {missing[0]!r}; got "
-            f"{type(value).__name__} with the fields {getattr(value, '_fields', ())}. A Markov "
-            "kernel, such as BlackJAX's, is made one for walkers by kernels.invariant"
-        )
 
 
 def _leading_axis(positions: Position) -> int:

@@ -1,0 +1,51 @@
+"""Walkers along a path of densities: annealed importance sampling and its relatives."""
+
+from jarzynski_jax.annealing.anneal import (
+    AnnealingInfo,
+    LogPartitionBounds,
+    Work,
+    anneal,
+    log_partition_bounds,
+    part_of,
+    relax,
+    work,
+)
+from jarzynski_jax.annealing.paths import (
+    Path,
+    check_ends,
+    check_times,
+    geometric_path,
+    tempering_path,
+)
+from jarzynski_jax.annealing.schedules import (
+    AdaptiveInfo,
+    anneal_adaptively,
+    refine,
+)
+from jarzynski_jax.annealing.tuning import (
+    TunedStepSize,
+    acceptance_rate,
+    find_step_size,
+)
+
+__all__ = [
+    "AdaptiveInfo",
+    "AnnealingInfo",
+    "LogPartitionBounds",
+    "Path",
+    "TunedStepSize",
+    "Work",
+    "acceptance_rate",
+    "anneal",
+    "anneal_adaptively",
+    "check_ends",
+    "check_times",
+    "find_step_size",
+    "geometric_path",
+    "log_partition_bounds",
+    "part_of",
+    "refine",
+    "relax",
+    "tempering_path",
+    "work",
+]

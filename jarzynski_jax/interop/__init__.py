@@ -1,0 +1,1 @@
+"""Other libraries: a file for each, which alone imports it."""

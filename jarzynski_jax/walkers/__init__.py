@@ -1,0 +1,55 @@
+"""Ensembles of weighted walkers: how they start, move, resample and what they estimate."""
+
+from jarzynski_jax.walkers.dynamics import (
+    Dynamics,
+    advance,
+    advance_and_average,
+    check_dynamics,
+    kinetic_langevin,
+    langevin,
+)
+from jarzynski_jax.walkers.ensemble import (
+    ResampleInfo,
+    Walkers,
+    draw_block,
+    init,
+    log_partition_function,
+    log_partition_function_error,
+    move,
+    put,
+    relocate_dead,
+    resample,
+    shadow_log_weights,
+    take,
+)
+from jarzynski_jax.walkers.sharding import (
+    ensemble_shardings,
+    make_mesh,
+    spread_data,
+    spread_key,
+)
+
+__all__ = [
+    "Dynamics",
+    "ResampleInfo",
+    "Walkers",
+    "advance",
+    "advance_and_average",
+    "check_dynamics",
+    "draw_block",
+    "ensemble_shardings",
+    "init",
+    "kinetic_langevin",
+    "langevin",
+    "log_partition_function",
+    "log_partition_function_error",
+    "make_mesh",
+    "move",
+    "put",
+    "relocate_dead",
+    "resample",
+    "shadow_log_weights",
+    "spread_data",
+    "spread_key",
+    "take",
+]
