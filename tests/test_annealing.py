@@ -26,9 +26,14 @@ from zscore import (
 )
 
 from jarzynski_jax import free_energy, walkers
-from jarzynski_jax.annealing import anneal, log_partition_bounds, relax, work
-from jarzynski_jax.annealing.paths import geometric_path
-from jarzynski_jax.annealing.schedules import anneal_adaptively
+from jarzynski_jax.annealing import (
+    anneal,
+    anneal_adaptively,
+    geometric_path,
+    log_partition_bounds,
+    relax,
+    work,
+)
 from jarzynski_jax.energies import gaussian_base, mixture
 from jarzynski_jax.kernels import invariant, metropolis, ula
 from jarzynski_jax.resampling import adaptive, systematic

@@ -13,7 +13,7 @@ from numpyro.distributions import constraints
 from zscore import assert_biased, assert_unbiased, replicate
 
 from jarzynski_jax import annealing, free_energy, walkers
-from jarzynski_jax.annealing.paths import tempering_path
+from jarzynski_jax.annealing import tempering_path
 from jarzynski_jax.kernels import invariant, metropolis, ula
 from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.targets import unbounded

@@ -8,8 +8,7 @@ import pytest
 from flax import linen, nnx
 
 from jarzynski_jax import annealing, energies, free_energy, training, walkers
-from jarzynski_jax.annealing import schedules, tuning
-from jarzynski_jax.annealing.paths import geometric_path
+from jarzynski_jax.annealing import geometric_path, schedules, tuning
 from jarzynski_jax.interop import blackjax as adapters
 from jarzynski_jax.kernels import binding, invariant, metropolis, sequence, ula
 from jarzynski_jax.resampling import adaptive, stratified, systematic

@@ -11,8 +11,12 @@ from scipy import stats
 from sklearn import mixture
 
 from jarzynski_jax import free_energy, targets
-from jarzynski_jax.annealing import AnnealingInfo, LogPartitionBounds, log_partition_bounds
-from jarzynski_jax.annealing.paths import geometric_path
+from jarzynski_jax.annealing import (
+    AnnealingInfo,
+    LogPartitionBounds,
+    geometric_path,
+    log_partition_bounds,
+)
 from jarzynski_jax.app import baselines
 from jarzynski_jax.data.noise import add_noise, noise_entropy
 from jarzynski_jax.walkers import langevin

@@ -11,8 +11,7 @@ import optax
 import pytest
 
 from jarzynski_jax import annealing, training, walkers
-from jarzynski_jax.annealing.paths import geometric_path
-from jarzynski_jax.annealing.schedules import anneal_adaptively
+from jarzynski_jax.annealing import anneal_adaptively, geometric_path
 from jarzynski_jax.interop import blackjax as adapters
 from jarzynski_jax.kernels import bijection, escorted, invariant, sequence, ula
 from jarzynski_jax.resampling import adaptive, systematic

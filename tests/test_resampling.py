@@ -17,6 +17,7 @@ from jarzynski_jax import resampling, weights
 from jarzynski_jax.resampling import (
     NO_ANCESTOR,
     adaptive,
+    fixed_point,
     from_log_weights,
     multinomial,
     residual,
@@ -295,11 +296,11 @@ TOP = np.uint32(2**32 - 1)
 def comb_at_both_ends(w, m):
     """The cumulative distribution, and the ancestors at the least and the greatest u."""
     substrata = -(-w.shape[0] // m)
-    cumulative = resampling._cumulative(w, m * substrata)
-    lowest = resampling._FixedPoint(jnp.int32(0), jnp.uint32(0))
-    highest = resampling._FixedPoint(jnp.int32(substrata - 1), TOP)
+    cumulative = fixed_point.cumulative_distribution(w, m * substrata)
+    lowest = fixed_point.FixedPoint(jnp.int32(0), jnp.uint32(0))
+    highest = fixed_point.FixedPoint(jnp.int32(substrata - 1), TOP)
     ancestors = [
-        resampling._comb_ancestors(cumulative, offset, m, substrata)
+        fixed_point.comb_ancestors(cumulative, offset, m, substrata)
         for offset in (lowest, highest)
     ]
     return cumulative, ancestors
@@ -321,11 +322,11 @@ def test_comb_at_the_ends_of_the_uniform_number(case):
 
 @jax.jit
 def search_at_both_ends(w):
-    cumulative = resampling._cumulative(w, w.shape[0])
-    points = resampling._FixedPoint(
+    cumulative = fixed_point.cumulative_distribution(w, w.shape[0])
+    points = fixed_point.FixedPoint(
         jnp.array([0, w.shape[0] - 1], jnp.int32), jnp.array([0, TOP], jnp.uint32)
     )
-    return cumulative, resampling._search(cumulative, points)
+    return cumulative, fixed_point.search(cumulative, points)
 
 
 @given(weights_and_size())

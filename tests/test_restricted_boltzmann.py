@@ -21,8 +21,7 @@ from zscore import (
 )
 
 from jarzynski_jax import training, walkers
-from jarzynski_jax.annealing import anneal, log_partition_bounds, relax, work
-from jarzynski_jax.annealing.paths import geometric_path
+from jarzynski_jax.annealing import anneal, geometric_path, log_partition_bounds, relax, work
 from jarzynski_jax.energies import restricted_boltzmann
 from jarzynski_jax.energies.restricted_boltzmann import Machine, base, exact_start
 from jarzynski_jax.kernels import gibbs

@@ -10,8 +10,7 @@ import pytest
 from zscore import assert_unbiased, replicate
 
 from jarzynski_jax import annealing, walkers
-from jarzynski_jax.annealing.paths import geometric_path, tempering_path
-from jarzynski_jax.annealing.schedules import anneal_adaptively, refine
+from jarzynski_jax.annealing import anneal_adaptively, geometric_path, refine, tempering_path
 from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.walkers import langevin
 from jarzynski_jax.weights import conditional_effective_sample_size

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jarzynski_jax.annealing.tuning import acceptance_rate, find_step_size
+from jarzynski_jax.annealing import acceptance_rate, find_step_size
 from jarzynski_jax.interop import blackjax as adapters
 from jarzynski_jax.kernels import invariant, kinetic, ula
 from jarzynski_jax.kernels.preconditioning import preconditioner

@@ -16,7 +16,7 @@ from gaussian_path import (
 from zscore import assert_biased, assert_unbiased, replicate, test_key
 
 from jarzynski_jax import annealing, resampling, targets, walkers, weights
-from jarzynski_jax.annealing.paths import geometric_path
+from jarzynski_jax.annealing import geometric_path
 from jarzynski_jax.kernels import ula
 from jarzynski_jax.walkers import langevin
 

@@ -15,12 +15,7 @@ from benchmarks.gaussian_mixture.settings import Settings
 from benchmarks.gaussian_mixture.variants import RATES, STEP_SIZE, speed
 from benchmarks.tables import Results
 from jarzynski_jax import training, walkers
-from jarzynski_jax.resampling import (
-    adaptive,
-    multinomial,
-    stratified,
-    systematic,
-)
+from jarzynski_jax.resampling import adaptive, multinomial, stratified, systematic
 from jarzynski_jax.training import TrainingAlgorithm, TrainingState
 from jarzynski_jax.types import Array, PRNGKey, Resampler
 from jarzynski_jax.walkers import Dynamics

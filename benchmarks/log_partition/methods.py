@@ -14,8 +14,7 @@ import jax.numpy as jnp
 
 from benchmarks.log_partition.problems import Problem
 from jarzynski_jax import walkers
-from jarzynski_jax.annealing import anneal, schedules
-from jarzynski_jax.annealing.paths import tempering_path
+from jarzynski_jax.annealing import anneal, schedules, tempering_path
 from jarzynski_jax.interop import blackjax as adapters
 from jarzynski_jax.kernels import invariant, kinetic, ula
 from jarzynski_jax.resampling import adaptive, systematic

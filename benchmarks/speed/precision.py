@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jarzynski_jax import annealing, targets, walkers
-from jarzynski_jax.annealing.paths import geometric_path
+from jarzynski_jax.annealing import geometric_path
 from jarzynski_jax.formatting import format_with_error
 from jarzynski_jax.types import Array, PRNGKey
 from jarzynski_jax.walkers import langevin

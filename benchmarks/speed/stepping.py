@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from benchmarks.speed.timing import Case
 from jarzynski_jax import annealing, targets, walkers
-from jarzynski_jax.annealing.paths import geometric_path
+from jarzynski_jax.annealing import geometric_path
 from jarzynski_jax.types import Array, PRNGKey
 from jarzynski_jax.walkers import Walkers, advance, langevin
 

@@ -2,13 +2,12 @@
 
 from jarzynski_jax.annealing.anneal import (
     AnnealingInfo,
-    LogPartitionBounds,
-    Work,
     anneal,
-    log_partition_bounds,
     part_of,
-    relax,
-    work,
+)
+from jarzynski_jax.annealing.bounds import (
+    LogPartitionBounds,
+    log_partition_bounds,
 )
 from jarzynski_jax.annealing.paths import (
     Path,
@@ -16,6 +15,9 @@ from jarzynski_jax.annealing.paths import (
     check_times,
     geometric_path,
     tempering_path,
+)
+from jarzynski_jax.annealing.relax import (
+    relax,
 )
 from jarzynski_jax.annealing.schedules import (
     AdaptiveInfo,
@@ -26,6 +28,10 @@ from jarzynski_jax.annealing.tuning import (
     TunedStepSize,
     acceptance_rate,
     find_step_size,
+)
+from jarzynski_jax.annealing.work import (
+    Work,
+    work,
 )
 
 __all__ = [

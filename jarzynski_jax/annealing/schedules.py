@@ -19,8 +19,7 @@ from jarzynski_jax.annealing.paths import Path, check_ends
 from jarzynski_jax.compiling import compiled_once
 from jarzynski_jax.kernels.arithmetic import lift
 from jarzynski_jax.types import Array, PRNGKey
-from jarzynski_jax.walkers.dynamics import Dynamics, advance, check_dynamics
-from jarzynski_jax.walkers.ensemble import Walkers
+from jarzynski_jax.walkers import Dynamics, Walkers, advance, check_dynamics
 from jarzynski_jax.weights import conditional_effective_sample_size
 
 __all__ = ["AdaptiveInfo", "anneal_adaptively", "refine"]

@@ -31,7 +31,7 @@ from jarzynski_jax.energies.gaussian_base import Covariance
 from jarzynski_jax.formatting import format_with_error, two_digits
 from jarzynski_jax.interruption import Interruption
 from jarzynski_jax.training import TrainingDiverged
-from jarzynski_jax.walkers.sharding import make_mesh
+from jarzynski_jax.walkers import make_mesh
 
 _NOT_BELIEVED = 3
 _Options = TypeVar("_Options", bound=type)

@@ -51,7 +51,7 @@ from jarzynski_jax.energies import (
     thesis_mnist_layers,
 )
 from jarzynski_jax.energies import gaussian_base as gaussian
-from jarzynski_jax.free_energy.bounding import (
+from jarzynski_jax.free_energy import (
     Annealing,
     bound_from_base,
     check_annealing,
@@ -63,7 +63,7 @@ from jarzynski_jax.training import checkpoint
 from jarzynski_jax.training.algorithm import TrainingAlgorithm, TrainingState
 from jarzynski_jax.training.sharding import spread_state
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
-from jarzynski_jax.walkers.dynamics import Dynamics, kinetic_langevin, langevin
+from jarzynski_jax.walkers import Dynamics, kinetic_langevin, langevin
 
 __all__ = [
     "AlgorithmName",

@@ -14,10 +14,10 @@ import numpy as np
 from jax.scipy.special import logsumexp
 
 from jarzynski_jax import weights
-from jarzynski_jax.annealing.tuning import find_step_size
+from jarzynski_jax.annealing import find_step_size
 from jarzynski_jax.app.baselines import choose_mixture
 from jarzynski_jax.types import Array, LogDensityFn
-from jarzynski_jax.walkers.dynamics import Dynamics
+from jarzynski_jax.walkers import Dynamics
 
 __all__ = ["find_pilot_step_size"]
 

@@ -48,7 +48,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from jarzynski_jax.annealing.paths import Path
+from jarzynski_jax.annealing import Path
 from jarzynski_jax.kernels.gibbs import Units
 from jarzynski_jax.types import Array, LogDensityFn, PRNGKey, Scalar
 

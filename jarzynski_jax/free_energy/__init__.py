@@ -1,5 +1,9 @@
 """Free-energy differences and log Z, with errors, from both sides, or with doubts."""
 
+from jarzynski_jax.free_energy.acceptance_ratio import (
+    bennett_acceptance_ratio,
+    overlap,
+)
 from jarzynski_jax.free_energy.bounding import (
     Annealing,
     Bounding,
@@ -8,24 +12,30 @@ from jarzynski_jax.free_energy.bounding import (
     check_annealing,
     path_from_base,
 )
+from jarzynski_jax.free_energy.bounds import (
+    Bounds,
+    dissipation_bounds,
+    two_sided_bounds,
+)
 from jarzynski_jax.free_energy.brackets import (
     Bracket,
     bracket,
     log_partition_bracket,
 )
-from jarzynski_jax.free_energy.estimators import (
-    Bounds,
+from jarzynski_jax.free_energy.crossing import (
     Crossing,
-    Estimate,
-    FreeEnergy,
-    bennett_acceptance_ratio,
     crooks_crossing,
-    cumulant_expansion,
-    dissipation_bounds,
+)
+from jarzynski_jax.free_energy.estimators import (
+    FreeEnergy,
     estimate,
+)
+from jarzynski_jax.free_energy.exponential import (
+    cumulant_expansion,
     exponential_average,
-    overlap,
-    two_sided_bounds,
+)
+from jarzynski_jax.free_energy.work_values import (
+    Estimate,
 )
 
 __all__ = [

@@ -13,14 +13,13 @@ from typing import NamedTuple
 import jax
 
 from jarzynski_jax import annealing
-from jarzynski_jax.annealing.anneal import LogPartitionBounds
-from jarzynski_jax.annealing.paths import Path, geometric_path
+from jarzynski_jax.annealing import LogPartitionBounds, Path, geometric_path
 from jarzynski_jax.checks import check_energy
 from jarzynski_jax.data import draw_batch
 from jarzynski_jax.energies import gaussian_base
 from jarzynski_jax.energies.gaussian_base import GaussianBase
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
-from jarzynski_jax.walkers.dynamics import Dynamics
+from jarzynski_jax.walkers import Dynamics
 
 __all__ = [
     "Annealing",

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jarzynski_jax.annealing.anneal import LogPartitionBounds
+from jarzynski_jax.annealing import LogPartitionBounds
 from jarzynski_jax.checks import check_known
 from jarzynski_jax.formatting import disbelief, format_with_error
 

@@ -27,7 +27,7 @@ from jarzynski_jax.checks import (
     check_resampler,
 )
 from jarzynski_jax.kernels import invariant
-from jarzynski_jax.resampling.schemes import AdaptiveResampler
+from jarzynski_jax.resampling import AdaptiveResampler
 from jarzynski_jax.types import (
     Array,
     ArrayTree,

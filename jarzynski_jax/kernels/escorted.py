@@ -44,12 +44,7 @@ from jarzynski_jax.kernels.arithmetic import (
     value_and_grad,
 )
 from jarzynski_jax.kernels.binding import bind
-from jarzynski_jax.kernels.preconditioning import (
-    Preconditioner,
-    apply,
-    apply_factor,
-    solve,
-)
+from jarzynski_jax.kernels.preconditioning import Preconditioner, apply, apply_factor, solve
 from jarzynski_jax.types import (
     Array,
     ArrayTree,

@@ -1,12 +1,14 @@
 """Resampling schemes, and when to resample."""
 
-from jarzynski_jax.resampling.schemes import (
-    NO_ANCESTOR,
+from jarzynski_jax.resampling.adaptive import (
     AdaptiveResampler,
     ResamplingInfo,
     adaptive,
     from_log_weights,
     islands,
+)
+from jarzynski_jax.resampling.schemes import (
+    NO_ANCESTOR,
     multinomial,
     residual,
     stratified,

@@ -22,9 +22,8 @@ from jarzynski_jax.checks import check_energy
 from jarzynski_jax.data import as_samples
 from jarzynski_jax.kernels.arithmetic import lift
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Params, Position, PRNGKey, Scalar
+from jarzynski_jax.walkers import Dynamics, Walkers, advance_and_average, check_dynamics
 from jarzynski_jax.walkers.blocks import Statistic, average, choose_block_size
-from jarzynski_jax.walkers.dynamics import Dynamics, advance_and_average, check_dynamics
-from jarzynski_jax.walkers.ensemble import Walkers
 
 __all__ = [
     "DataGradient",

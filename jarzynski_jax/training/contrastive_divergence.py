@@ -25,9 +25,8 @@ from jarzynski_jax.training.algorithm import (
     start_from_model,
 )
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Position, PRNGKey, Scalar
+from jarzynski_jax.walkers import Dynamics, Walkers, advance_and_average
 from jarzynski_jax.walkers.blocks import Statistic
-from jarzynski_jax.walkers.dynamics import Dynamics, advance_and_average
-from jarzynski_jax.walkers.ensemble import Walkers
 
 __all__ = ["contrastive_divergence", "persistent_contrastive_divergence", "unweighted"]
 

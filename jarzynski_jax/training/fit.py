@@ -38,7 +38,7 @@ from jarzynski_jax.training.trouble import (
     summarize,
 )
 from jarzynski_jax.types import Array, PRNGKey
-from jarzynski_jax.walkers.sharding import spread_data, spread_key
+from jarzynski_jax.walkers import spread_data, spread_key
 
 __all__ = ["FitResult", "TrainingDiverged", "fit"]
 

@@ -17,9 +17,8 @@ from jarzynski_jax.training.algorithm import (
     start_from_model,
 )
 from jarzynski_jax.types import EnergyFn, LogDensityFn, Position, PRNGKey, Scalar
+from jarzynski_jax.walkers import Dynamics, Walkers
 from jarzynski_jax.walkers.blocks import Statistic
-from jarzynski_jax.walkers.dynamics import Dynamics
-from jarzynski_jax.walkers.ensemble import Walkers
 
 __all__ = ["jarzynski", "jarzynski_pool"]
 

@@ -19,15 +19,13 @@ import jax.numpy as jnp
 from jax import random
 
 from jarzynski_jax import walkers as walkers_lib
-from jarzynski_jax.annealing.anneal import anneal
-from jarzynski_jax.annealing.paths import Path
+from jarzynski_jax.annealing import Path, anneal
 from jarzynski_jax.energies import gaussian_base
 from jarzynski_jax.energies.gaussian_base import GaussianBase
-from jarzynski_jax.free_energy.bounding import path_from_base
+from jarzynski_jax.free_energy import path_from_base
 from jarzynski_jax.training.algorithm import TrainingState
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
-from jarzynski_jax.walkers.dynamics import Dynamics, check_dynamics
-from jarzynski_jax.walkers.ensemble import Walkers
+from jarzynski_jax.walkers import Dynamics, Walkers, check_dynamics
 
 __all__ = ["Refresh", "refresh_along_path", "refresh_from_base", "refresh_state"]
 

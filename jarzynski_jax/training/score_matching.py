@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 from jarzynski_jax.training.algorithm import TrainingAlgorithm, build_algorithm
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Params, Position, PRNGKey
-from jarzynski_jax.walkers.dynamics import Dynamics
+from jarzynski_jax.walkers import Dynamics
 
 __all__ = ["score_matching"]
 

@@ -6,8 +6,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jarzynski_jax.training.algorithm import TrainingState
-from jarzynski_jax.walkers.ensemble import Walkers
-from jarzynski_jax.walkers.sharding import ensemble_shardings
+from jarzynski_jax.walkers import Walkers, ensemble_shardings
 
 __all__ = ["spread_state", "state_shardings"]
 
@@ -36,7 +35,7 @@ def state_shardings(state: TrainingState, mesh: Mesh) -> TrainingState:
     --------
     >>> import jax, jax.numpy as jnp, optax
     >>> from jarzynski_jax import training
-    >>> from jarzynski_jax.walkers.sharding import make_mesh
+    >>> from jarzynski_jax.walkers import make_mesh
     >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
     >>> algorithm = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
@@ -79,7 +78,7 @@ def spread_state(state: TrainingState, mesh: Mesh) -> TrainingState:
     --------
     >>> import jax, jax.numpy as jnp, optax
     >>> from jarzynski_jax import training
-    >>> from jarzynski_jax.walkers.sharding import make_mesh
+    >>> from jarzynski_jax.walkers import make_mesh
     >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
     >>> algorithm = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))

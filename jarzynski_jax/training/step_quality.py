@@ -7,7 +7,7 @@ import jax
 
 from jarzynski_jax import walkers, weights
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
-from jarzynski_jax.walkers.dynamics import Dynamics, advance, check_dynamics
+from jarzynski_jax.walkers import Dynamics, advance, check_dynamics
 
 __all__ = ["StepQuality", "step_quality"]
 

@@ -9,18 +9,24 @@ from jarzynski_jax.walkers.dynamics import (
     langevin,
 )
 from jarzynski_jax.walkers.ensemble import (
-    ResampleInfo,
     Walkers,
-    draw_block,
     init,
+    move,
+)
+from jarzynski_jax.walkers.estimates import (
     log_partition_function,
     log_partition_function_error,
-    move,
+)
+from jarzynski_jax.walkers.pool import (
+    draw_block,
     put,
+    take,
+)
+from jarzynski_jax.walkers.resample import (
+    ResampleInfo,
     relocate_dead,
     resample,
     shadow_log_weights,
-    take,
 )
 from jarzynski_jax.walkers.sharding import (
     ensemble_shardings,

@@ -14,7 +14,7 @@ from jarzynski_jax.checks import check_kernel, check_kernel_init, check_resample
 from jarzynski_jax.kernels import kinetic, ula
 from jarzynski_jax.kernels.arithmetic import check_friction, check_step_size, is_lost
 from jarzynski_jax.kernels.preconditioning import Preconditioner
-from jarzynski_jax.resampling.schemes import AdaptiveResampler, adaptive, systematic
+from jarzynski_jax.resampling import AdaptiveResampler, adaptive, systematic
 from jarzynski_jax.types import (
     Array,
     Kernel,

@@ -1,0 +1,295 @@
+r"""Log Z of the last density of a path, bounded from both sides.
+
+Forward, from exact samples of the first density, the mean weight is an unbiased estimate of
+:math:`Z_1/Z_0`; by Jensen's inequality :math:`E[\log \hat Z_1] \le \log Z_1`. Backward, from
+samples of the last density along the reversed path, it estimates :math:`Z_0/Z_1`, so that
+:math:`E[\log Z_0 - \log \widehat{Z_0/Z_1}] \ge \log Z_1`. The gap between the two tells how
+far either can be trusted.
+
+The upper bound is as good as its samples of the last density. Those are had in two ways, and
+both are reported: the end points of the forward run, which cannot show a mode that the
+forward run missed, and samples relaxed from elsewhere, say from data.
+
+Reference: Grosse, Ghahramani and Adams, *Sandwiching the marginal likelihood using
+bidirectional Monte Carlo*, 2015.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jarzynski_jax import walkers as walkers_lib
+from jarzynski_jax.annealing.anneal import (
+    AnnealingInfo,
+    anneal,
+    check_step_args,
+    part_of,
+    reverse_args,
+)
+from jarzynski_jax.annealing.paths import Path, check_ends, check_times
+from jarzynski_jax.compiling import compiled_once
+from jarzynski_jax.resampling import from_log_weights, systematic
+from jarzynski_jax.types import Array, LogDensityFn, Position, PRNGKey, Scalar
+from jarzynski_jax.walkers import Dynamics, Walkers, advance, check_dynamics
+from jarzynski_jax.weights import effective_sample_size
+
+__all__ = [
+    "LogPartitionBounds",
+    "log_partition_bounds",
+]
+
+
+class LogPartitionBounds(NamedTuple):
+    """Estimates of log Z of the last density, in nats; R independent replicates of each.
+
+    forward
+        Shape ``(R,)``; their expectation is at most log Z.
+    backward
+        From the forward runs' end points, shape ``(R,)``; their expectation is at least
+        log Z, if the end points are samples of the last density.
+    backward_from_relaxed
+        From the samples given, likewise; None if none were.
+    end_points
+        Samples of the last density from the forward runs, leading axes ``(R, N)``; NaN where
+        no walker arrived alive, for of the dead nothing is sampled.
+    forward_info
+        Diagnostics of the forward runs, every field of shape ``(R, K)``.
+    backward_info
+        Those of the backward runs, likewise.
+    relaxed_info
+        Those of the backward runs from relaxed samples; None if none were given.
+    step_effective_sample_size
+        What one step at the last density leaves of the shadow weights' effective sample size,
+        though the target rests, shape ``(R,)``. If its K-th power is small the time step is
+        too large, and more steps make it worse.
+    """
+
+    forward: Array
+    backward: Array
+    backward_from_relaxed: Array | None
+    end_points: Position
+    forward_info: AnnealingInfo
+    backward_info: AnnealingInfo | None = None
+    relaxed_info: AnnealingInfo | None = None
+    step_effective_sample_size: Array | None = None
+
+
+def log_partition_bounds(
+    rng_key: PRNGKey,
+    positions: Position,
+    path: Path,
+    log_partition_function_0: Scalar,
+    dynamics: Dynamics,
+    num_steps: int | None = None,
+    relaxed: Position | None = None,
+    *,
+    times: Array | None = None,
+    step_args: tuple[Any, ...] | None = None,
+    num_replicates: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> LogPartitionBounds:
+    """Bound log Z of the last density of a path from both sides.
+
+    Parameters
+    ----------
+    rng_key
+        A key of ``jax.random``.
+    positions
+        Exact, independent samples of ``path(0)``, leading axes ``(R, N)``: R independent
+        replicates of N walkers each. Their spread tells the standard error. With
+        ``num_replicates``, leading axis ``R N``.
+    path
+        ``path(t) -> logdensity_fn``.
+    log_partition_function_0
+        Exact log Z of ``path(0)``.
+    dynamics
+        How the walkers move and resample.
+    num_steps
+        K, steps of equal length along the path, each way. From a prior to a posterior that is
+        much narrower they are ill spent; give ``times`` then, as
+        :func:`~jarzynski_jax.annealing.schedules.anneal_adaptively` finds them.
+    relaxed
+        Samples of ``path(1)`` found without the forward runs, in the shape of ``positions``.
+    times
+        In place of ``num_steps``, the path's parameter after each step forward, shape ``(K,)``,
+        ascending to 1, as for :func:`anneal`; from
+        :func:`~jarzynski_jax.annealing.refine`, say. Backward runs take the same way back.
+    step_args
+        As of :func:`anneal`, in the order of the steps forward; a step back over the same
+        interval is given the same. Whatever they are, both estimates of ratios of partition
+        functions are unbiased. Which of them are useful is another matter: a drift or a map
+        that takes the density along forward takes it the wrong way backward, and the upper
+        bound is loose.
+    num_replicates
+        R, into which an ensemble of one leading axis is cut.
+    progress
+        As of :func:`anneal`, with shares of the steps of all replicates.
+
+    Returns
+    -------
+    LogPartitionBounds
+        All estimates, and the forward runs' end points.
+
+    Raises
+    ------
+    ValueError
+        If ``num_steps`` is below one, not one of ``num_steps`` and ``times`` is given, an end
+        of the path makes no sense, ``positions`` look like one ensemble of vectors rather than
+        replicates, the dynamics are none, or ``step_args`` are not as of :func:`anneal`.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from jarzynski_jax.walkers import langevin
+    >>> from jarzynski_jax.annealing.paths import geometric_path
+    >>> path = geometric_path(lambda x: -(x**2) / 2, lambda x: -2 * x**2)
+    >>> x = jax.random.normal(jax.random.key(0), (1000,))
+    >>> bounds = log_partition_bounds(
+    ...     jax.random.key(1), x, path, 0.0, langevin(0.05), 100, num_replicates=2
+    ... )
+    >>> bounds.forward.shape, bounds.backward.shape
+    ((2,), (2,))
+    """
+    check_dynamics(dynamics)
+    times = _schedule(num_steps, times)
+    step_args = check_step_args(step_args, times.shape[0])
+    positions = _by_replicate(positions, num_replicates)
+    if relaxed is not None:
+        relaxed = _by_replicate(relaxed, num_replicates)
+    check_ends(path, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), positions))
+    return _log_partition_bounds(
+        rng_key,
+        positions,
+        path,
+        log_partition_function_0,
+        dynamics,
+        times,
+        step_args,
+        relaxed,
+        progress,
+    )
+
+
+def _schedule(num_steps: int | None, times: Array | None) -> Array:
+    if (num_steps is None) == (times is None):
+        raise ValueError(
+            "either num_steps or times must be given, and not both; got "
+            f"num_steps={num_steps} and times={times}"
+        )
+    if times is not None:
+        return check_times(times, is_ascending=True)
+    assert num_steps is not None
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1; got {num_steps}")
+    return jnp.arange(1, num_steps + 1) / num_steps
+
+
+#: More replicates than this are taken for walkers, unless their number is given.
+_MOST_REPLICATES = 64
+
+
+def _by_replicate(positions: Position, num_replicates: int | None) -> Position:
+    """Bring positions to the leading axes (R, N)."""
+    leading = jax.tree.leaves(positions)[0].shape[:2]
+    if num_replicates is None:
+        if len(leading) < 2 or leading[0] > min(leading[1], _MOST_REPLICATES):
+            raise ValueError(
+                "positions must have the leading axes (R, N), R replicates of N walkers; got "
+                f"{leading}, which looks like one ensemble of {leading[0]} walkers. Give "
+                "num_replicates, into how many replicates it is to be cut"
+            )
+        return positions
+    if num_replicates < 1 or leading[0] % num_replicates:
+        raise ValueError(
+            f"num_replicates must divide the number of walkers, {leading[0]}; got "
+            f"{num_replicates}"
+        )
+    return jax.tree.map(
+        lambda leaf: leaf.reshape(num_replicates, -1, *leaf.shape[1:]), positions
+    )
+
+
+@compiled_once
+def _log_partition_bounds(
+    rng_key: PRNGKey,
+    positions: Position,
+    path: Path,
+    log_partition_function_0: Scalar,
+    dynamics: Dynamics,
+    upward: Array,
+    step_args: tuple[Any, ...],
+    relaxed: Position | None,
+    progress: Callable[[float], None] | None,
+) -> LogPartitionBounds:
+    num_replicates = jax.tree.leaves(positions)[0].shape[0]
+    report = part_of(progress, 1 / (num_replicates * (2 if relaxed is None else 3)))
+    downward = jnp.concatenate([upward[-2::-1], jnp.zeros(1, upward.dtype)])
+    key_forward, key_end, key_backward, key_relaxed = (
+        jax.random.split(key, num_replicates) for key in jax.random.split(rng_key, 4)
+    )
+
+    def forward(inputs: tuple[PRNGKey, PRNGKey, Position]) -> tuple:
+        key, key_end, positions = inputs
+        start = walkers_lib.init(positions, path(0.0), dynamics.kernel_init)
+        end, info = anneal(key, start, path, upward, dynamics, step_args, progress=report)
+        ancestors = from_log_weights(systematic)(
+            key_end, end.log_weights, end.log_weights.shape[0]
+        )
+        is_alive = jnp.any(jnp.isfinite(end.log_weights))
+        end_points = jax.tree.map(
+            lambda leaf: jnp.where(is_alive, leaf[ancestors], jnp.nan), end.position
+        )
+        return walkers_lib.log_partition_function(end), end_points, info
+
+    def backward(inputs: tuple[PRNGKey, Position]) -> tuple[Array, AnnealingInfo]:
+        key, positions = inputs
+        start = walkers_lib.init(positions, path(1.0), dynamics.kernel_init)
+        end, info = anneal(
+            key, start, path, downward, dynamics, reverse_args(step_args), progress=report
+        )
+        return -walkers_lib.log_partition_function(end), info
+
+    # One replicate after the other: side by side, the branch that resamples would be taken
+    # at every step by all of them.
+    log_ratios, end_points, info = jax.lax.map(forward, (key_forward, key_end, positions))
+    back, back_info = jax.lax.map(backward, (key_backward, end_points))
+    last_args = jax.tree.map(lambda leaf: leaf[-1], step_args)
+    at_last = dynamics._replace(kernel_args=(*dynamics.kernel_args, *last_args))
+    left = jax.lax.map(
+        lambda inputs: _left_by_a_step(inputs[0], inputs[1], path(1.0), at_last),
+        (key_end, end_points),
+    )
+    relaxed_back, relaxed_info = None, None
+    if relaxed is not None:
+        relaxed_back, relaxed_info = jax.lax.map(backward, (key_relaxed, relaxed))
+        relaxed_back = log_partition_function_0 + relaxed_back
+    return LogPartitionBounds(
+        log_partition_function_0 + log_ratios,
+        log_partition_function_0 + back,
+        relaxed_back,
+        end_points,
+        info,
+        back_info,
+        relaxed_info,
+        left,
+    )
+
+
+def _left_by_a_step(
+    rng_key: PRNGKey, positions: Position, logdensity_fn: LogDensityFn, dynamics: Dynamics
+) -> Array:
+    """Effective sample size, by the shadow weight, after one step at a target at rest.
+
+    The second of two: the first has an endpoint factor at its end alone.
+    """
+
+    def step(walkers: Walkers, key: PRNGKey) -> tuple[Walkers, Array]:
+        walkers, _ = advance(key, walkers, logdensity_fn, dynamics)
+        return walkers, walkers_lib.shadow_log_weights(walkers)
+
+    start = walkers_lib.init(positions, logdensity_fn, dynamics.kernel_init)
+    _, shadows = jax.lax.scan(step, start, jax.random.split(rng_key))
+    increments = jnp.where(jnp.isfinite(shadows[0]), shadows[1] - shadows[0], -jnp.inf)
+    return effective_sample_size(increments)

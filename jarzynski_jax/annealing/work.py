@@ -1,0 +1,182 @@
+"""Work along a path, forward and in reverse, of walkers that are not resampled."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jarzynski_jax import walkers as walkers_lib
+from jarzynski_jax.annealing.anneal import anneal, check_step_args, reverse_args
+from jarzynski_jax.annealing.paths import Path, check_ends, check_times
+from jarzynski_jax.compiling import compiled_once
+from jarzynski_jax.kernels.invariant import InvariantInfo
+from jarzynski_jax.kernels.kinetic import KineticInfo
+from jarzynski_jax.kernels.ula import ULAInfo
+from jarzynski_jax.resampling import adaptive, systematic
+from jarzynski_jax.types import Array, Position, PRNGKey
+from jarzynski_jax.walkers import Dynamics, check_dynamics
+
+__all__ = [
+    "Work",
+    "work",
+]
+
+
+class Work(NamedTuple):
+    """Work of independent walkers in nats, ``inf`` for one that died.
+
+    forward
+        From samples of the first density, shape ``(n,)``.
+    reverse
+        From samples of the last density along the reversed path, shape ``(m,)``.
+    """
+
+    forward: Array
+    reverse: Array
+
+
+def work(
+    rng_key: PRNGKey,
+    first_positions: Position,
+    last_positions: Position,
+    path: Path,
+    times: Array,
+    dynamics: Dynamics,
+    reverse_dynamics: Dynamics | None = None,
+    step_args: tuple[Any, ...] | None = None,
+) -> Work:
+    """Work in both directions, for :mod:`jarzynski_jax.free_energy`.
+
+    Reverse runs are forward runs turned round in time, move for move; walkers are never
+    resampled, whatever the dynamics say, so that they are independent.
+
+    Parameters
+    ----------
+    rng_key
+        A key of ``jax.random``.
+    first_positions
+        Exact, independent samples of ``path(0)``, leading axis n. Of a state that is one well
+        of several, samples of that well alone: those that were left in or fell into others
+        shift ΔF, and no doubt of :mod:`~jarzynski_jax.free_energy` tells.
+    last_positions
+        Independent samples of ``path(times[-1])``, leading axis m.
+    path
+        ``path(t) -> logdensity_fn``.
+    times
+        The path's parameter after each step, shape ``(K,)``, ascending, as for :func:`anneal`:
+        runs start at ``path(0)``. (A first time of 0 is a step at rest, and does no harm.)
+    dynamics
+        How the walkers move.
+    reverse_dynamics
+        How they move back, with as many moves at each time. The same if None, which holds for
+        unadjusted and kinetic Langevin and for Markov kernels with detailed balance, such as
+        MALA, HMC and NUTS. Escorted walkers need the drift -b, a bijection its inverse, a
+        sequence its stages in reverse order.
+    step_args
+        As of :func:`anneal`. A move back is given those of the move that it undoes: step sizes,
+        or the parameters of a map, of which the reverse dynamics take the inverse. (A drift
+        that depends on time belongs to both ends of a move, and is not turned round by this.)
+
+    Returns
+    -------
+    Work
+        Forward and reverse; ΔF is that from the first density to the last.
+
+    Raises
+    ------
+    ValueError
+        If the times do not ascend, the dynamics are none, or the kernel is one that does not
+        undo itself and no ``reverse_dynamics`` are given, or ``step_args`` are not as of
+        :func:`anneal`.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from jarzynski_jax import free_energy
+    >>> from jarzynski_jax.walkers import langevin
+    >>> from jarzynski_jax.annealing.paths import geometric_path
+    >>> path = geometric_path(lambda x: -(x**2) / 2, lambda x: -2 * x**2)
+    >>> x = jax.random.normal(jax.random.key(0), (2, 1000))
+    >>> times = jnp.linspace(0, 1, 21)[1:]
+    >>> found = work(jax.random.key(1), x[0], x[1] / 2, path, times, langevin(0.05))
+    >>> bar = free_energy.estimate(*found).bar
+    >>> bool(abs(bar.value - jnp.log(2)) < 4.5 * bar.standard_error)
+    True
+    """
+    times = check_times(times, is_ascending=True)
+    check_dynamics(dynamics)
+    step_args = check_step_args(step_args, times.shape[0])
+    if reverse_dynamics is None:
+        _check_undoes_itself(first_positions, path, dynamics, step_args)
+        reverse_dynamics = dynamics
+    check_dynamics(reverse_dynamics)
+    check_ends(path, first_positions, is_strict=False)
+    return _work(
+        rng_key,
+        first_positions,
+        last_positions,
+        path,
+        times,
+        dynamics,
+        reverse_dynamics,
+        step_args,
+    )
+
+
+@compiled_once
+def _work(
+    rng_key: PRNGKey,
+    first_positions: Position,
+    last_positions: Position,
+    path: Path,
+    times: Array,
+    dynamics: Dynamics,
+    reverse_dynamics: Dynamics,
+    step_args: tuple[Any, ...],
+) -> Work:
+    # Target by target as the moves see them, so that they can be read backwards.
+    start = jnp.zeros(1, times.dtype)
+    targets = jnp.concatenate([start, jnp.repeat(times, dynamics.num_moves)])
+    move_args = jax.tree.map(
+        lambda leaf: jnp.repeat(jnp.asarray(leaf), dynamics.num_moves, axis=0), step_args
+    )
+
+    def run(
+        key: PRNGKey,
+        positions: Position,
+        targets: Array,
+        dynamics: Dynamics,
+        move_args: tuple[Any, ...],
+    ) -> Array:
+        alone = dynamics._replace(num_moves=1, resampler=adaptive(systematic, 0.0))
+        start = walkers_lib.init(positions, path(targets[0]), alone.kernel_init)
+        return -anneal(key, start, path, targets[1:], alone, move_args)[0].log_weights
+
+    key_forward, key_reverse = jax.random.split(rng_key)
+    return Work(
+        run(key_forward, first_positions, targets, dynamics, move_args),
+        run(
+            key_reverse,
+            last_positions,
+            targets[::-1],
+            reverse_dynamics,
+            reverse_args(move_args),
+        ),
+    )
+
+
+def _check_undoes_itself(
+    positions: Position, path: Path, dynamics: Dynamics, step_args: tuple[Any, ...]
+) -> None:
+    def move(key: PRNGKey, position: Position, args: tuple[Any, ...]) -> object:
+        state = dynamics.kernel_init(position, path(0.0))
+        return dynamics.kernel(key, state, path(0.0), *dynamics.kernel_args, *args)[1]
+
+    one, args = jax.tree.map(lambda leaf: leaf[0], (positions, step_args))
+    info = jax.eval_shape(move, jax.random.key(0), one, args)
+    if not isinstance(info, (ULAInfo, KineticInfo, InvariantInfo)):
+        raise ValueError(
+            "reverse_dynamics must be given for a kernel that does not undo itself, with the "
+            "drift -b for b, the inverse of a bijection, stages in reverse order; got a kernel "
+            f"whose info is {type(info).__name__}"
+        )

@@ -1,0 +1,214 @@
+"""Samples from a velocity: by an ODE, by an SDE, or weighted, without an error of the step."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+
+from jarzynski_jax import walkers as walkers_lib
+from jarzynski_jax.annealing import Path, anneal, check_times
+from jarzynski_jax.interpolants.interpolant import FieldFn
+from jarzynski_jax.kernels import escorted
+from jarzynski_jax.kernels.arithmetic import check_positive
+from jarzynski_jax.resampling import AdaptiveResampler
+from jarzynski_jax.types import Array, LogDensityFn, PRNGKey, Scalar
+from jarzynski_jax.walkers import Dynamics, Walkers
+
+__all__ = [
+    "generate_by_ode",
+    "generate_by_sde",
+    "generate_weighted",
+]
+
+
+def generate_by_ode(positions: Array, velocity_fn: FieldFn, times: Array) -> Array:
+    r"""Transport samples by :math:`\dot X = b(t, X)`, by Heun's method.
+
+    Parameters
+    ----------
+    positions
+        Samples at ``times[0]``, shape ``(n, ...)``.
+    velocity_fn
+        b(t, x), for one point.
+    times
+        Shape ``(K + 1,)``, ascending or, from data to base, descending.
+
+    Returns
+    -------
+    Array
+        Positions at ``times[-1]``, with an error of second order in the steps.
+
+    Raises
+    ------
+    ValueError
+        If the times are not monotone in [0, 1].
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> end = generate_by_ode(jnp.ones((1, 1)), lambda t, x: x, jnp.linspace(0, 1, 101))
+    >>> round(float(end[0, 0]), 3)
+    2.718
+    """
+    times = check_times(times)
+    velocities = jax.vmap(velocity_fn, (None, 0))
+
+    def step(x: Array, interval: tuple[Array, Array]) -> tuple[Array, None]:
+        start, end = interval
+        first = velocities(start, x)
+        second = velocities(end, x + (end - start) * first)
+        return x + (end - start) * (first + second) / 2, None
+
+    return jax.lax.scan(step, positions, (times[:-1], times[1:]))[0]
+
+
+def generate_by_sde(
+    rng_key: PRNGKey,
+    positions: Array,
+    velocity_fn: FieldFn,
+    score_fn: FieldFn,
+    times: Array,
+    diffusion: Scalar,
+) -> Array:
+    r"""Generate by :math:`dX = (b + \varepsilon s)\,dt + \sqrt{2\varepsilon}\,dW`, by Euler.
+
+    Parameters
+    ----------
+    rng_key
+        A key of ``jax.random``.
+    positions
+        Samples at ``times[0]``, shape ``(n, ...)``.
+    velocity_fn
+        b(t, x), for one point.
+    score_fn
+        s(t, x), for one point.
+    times
+        Shape ``(K + 1,)``, ascending.
+    diffusion
+        ε > 0.
+
+    Returns
+    -------
+    Array
+        Positions at ``times[-1]``, with an error of first order in the steps, which
+        :func:`generate_weighted` would remove.
+
+    Raises
+    ------
+    ValueError
+        If the times do not ascend in [0, 1], or ε is not positive.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> still, score = (lambda t, x: 0 * x), (lambda t, x: -x)
+    >>> x = jax.random.normal(jax.random.key(0), (2000, 1))
+    >>> times = jnp.linspace(0, 1, 101)
+    >>> end = generate_by_sde(jax.random.key(1), x, still, score, times, 1.0)
+    >>> bool(abs(jnp.var(end) - 1) < 0.15)
+    True
+    """
+    times = check_times(times, is_ascending=True)
+    check_positive("diffusion", diffusion)
+    velocities, scores = (jax.vmap(field, (None, 0)) for field in (velocity_fn, score_fn))
+
+    def step(x: Array, inputs: tuple[PRNGKey, Array, Array]) -> tuple[Array, None]:
+        key, start, end = inputs
+        h, epsilon = end - start, jnp.asarray(diffusion, x.dtype)
+        drift = velocities(start, x) + epsilon * scores(start, x)
+        noise = jax.random.normal(key, x.shape, x.dtype)
+        return x + h * drift + jnp.sqrt(2 * h * epsilon) * noise, None
+
+    keys = jax.random.split(rng_key, times.shape[0] - 1)
+    return jax.lax.scan(step, positions, (keys, times[:-1], times[1:]))[0]
+
+
+def generate_weighted(
+    rng_key: PRNGKey,
+    positions: Array,
+    path: Path,
+    velocity_fn: FieldFn,
+    times: Array,
+    diffusion: Scalar,
+    resampler: AdaptiveResampler,
+) -> Walkers:
+    r"""Generate by the SDE, with weights that make it exact at any step (Proposition 4.1.1).
+
+    The score is the gradient of the path's log-density. Whatever b is, the walkers are properly
+    weighted for ``path(times[-1])``; the better b transports the path, the more equal they are.
+
+    Parameters
+    ----------
+    rng_key
+        A key of ``jax.random``.
+    positions
+        Exact, independent samples of ``path(times[0])``, shape ``(N, ...)``.
+    path
+        ``path(t) -> logdensity_fn``.
+    velocity_fn
+        b(t, x), for one point.
+    times
+        Shape ``(K + 1,)``, ascending.
+    diffusion
+        ε > 0.
+    resampler
+        From :func:`jarzynski_jax.resampling.adaptive`.
+
+    Returns
+    -------
+    Walkers
+        Weighed by ``path(times[-1])``; log Z is relative to that of ``path(times[0])``.
+
+    Raises
+    ------
+    ValueError
+        If the times do not ascend in [0, 1], or ε is not positive.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from jarzynski_jax import walkers
+    >>> from jarzynski_jax.resampling import adaptive, systematic
+    >>> path = lambda t: lambda x: -jnp.sum(jnp.square(x - 3 * t)) / 2
+    >>> x = jax.random.normal(jax.random.key(0), (1000, 1))
+    >>> end = generate_weighted(
+    ...     jax.random.key(1), x, path, lambda t, x: 3 * jnp.ones_like(x),
+    ...     jnp.linspace(0, 1, 21), 1.0, adaptive(systematic, 0.5),
+    ... )
+    >>> float(abs(walkers.log_partition_function(end))) < 0.1
+    True
+    """
+    times = check_times(times, is_ascending=True)
+    check_positive("diffusion", diffusion)
+    # The path is asked for no time outside of them, where it may not make sense.
+    between = Partial(_path_between, path, times[0], times[-1])
+    start_velocity = partial(velocity_fn, times[0])
+    dynamics = Dynamics(
+        partial(escorted.init, velocity_fn=start_velocity),
+        Partial(_escorted_move, velocity_fn, diffusion),
+        kernel_args=(),
+        num_moves=1,
+        resampler=resampler,
+    )
+    start = walkers_lib.init(positions, path(times[0]), dynamics.kernel_init)
+    step_args = times[1:], jnp.diff(times)
+    return anneal(rng_key, start, between, times[1:], dynamics, step_args)[0]
+
+
+def _path_between(path: Path, first: Array, last: Array, time: Array) -> LogDensityFn:
+    return path(jnp.clip(time, first, last))
+
+
+def _escorted_move(
+    velocity_fn: FieldFn,
+    diffusion: Scalar,
+    rng_key: PRNGKey,
+    state: escorted.EscortedState,
+    logdensity_fn: LogDensityFn,
+    time: Array,
+    step_size: Array,
+) -> tuple[escorted.EscortedState, escorted.EscortedInfo]:
+    velocity = partial(velocity_fn, time)
+    kernel = escorted.build_kernel()
+    return kernel(rng_key, state, logdensity_fn, velocity, step_size, diffusion)
