@@ -23,12 +23,13 @@ from benchmarks.tables import describe, machine, markdown
 from jarzynski_jax import annealing, free_energy, training
 from jarzynski_jax.annealing import paths
 from jarzynski_jax.data import load_mnist
+from jarzynski_jax.density import check_exact
 from jarzynski_jax.energies import restricted_boltzmann
 from jarzynski_jax.energies.restricted_boltzmann import Machine
 from jarzynski_jax.formatting import format_with_error
-from jarzynski_jax.free_energy import Annealing, bound_along_path
 from jarzynski_jax.kernels import gibbs
 from jarzynski_jax.resampling import adaptive, systematic
+from jarzynski_jax.training import Annealing, bound_along_path
 from jarzynski_jax.types import Array, PRNGKey
 from jarzynski_jax.walkers import Dynamics
 
@@ -159,15 +160,15 @@ def block_gibbs(num_hidden: int, num_moves: int = 1) -> Dynamics:
 def _refresh(dynamics: Dynamics, settings: Settings) -> training.Refresh:
     """Walkers from the machine without its couplings to the machine as it is."""
 
-    def draw(rng_key: PRNGKey, params: Machine, num_walkers: int) -> tuple[Array, Array]:
-        base = restricted_boltzmann.base(params)
-        return restricted_boltzmann.exact_start(rng_key, base, num_walkers)
-
     def path_to(params: Machine) -> paths.Path:
         return restricted_boltzmann.parameter_path(restricted_boltzmann.base(params), params)
 
     return training.refresh_along_path(
-        draw, path_to, dynamics, settings.refresh_steps, settings.refresh_every
+        restricted_boltzmann.base_density,
+        path_to,
+        dynamics,
+        settings.refresh_steps,
+        settings.refresh_every,
     )
 
 
@@ -185,7 +186,8 @@ def _train(
     # Walkers start as exact samples of the machine without its couplings; the first update
     # takes them to the machine with them, and that step is in their weights.
     base = restricted_boltzmann.base(params)
-    positions, log_z = restricted_boltzmann.exact_start(keys[1], base, settings.num_walkers)
+    sample, log_z = check_exact(restricted_boltzmann.base_density(params))
+    positions = sample(keys[1], settings.num_walkers)
     optimizer = optax.sgd(
         optax.cosine_decay_schedule(settings.learning_rate, settings.num_updates)
     )
@@ -211,7 +213,7 @@ def _bound(
     base = restricted_boltzmann.base(params)
     bounds = bound_along_path(
         key,
-        lambda key, count: restricted_boltzmann.exact_start(key, base, count),
+        restricted_boltzmann.base_density(params),
         restricted_boltzmann.parameter_path(base, params),
         train,
         0.0,

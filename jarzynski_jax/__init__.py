@@ -4,6 +4,7 @@ In the order in which they build on each other:
 
 - ``types``, ``checks``: what functions take, and what to write for what they do not take
 - ``weights``: log-mean-exp, effective sample size, perplexity, weighted means
+- ``density``: a log-density, its log Z and its samples, as far as they are known
 - ``kernels``: how one walker moves, and by how much its log-weight changes
 - ``resampling``: schemes, and when to resample
 - ``walkers``: ensembles that start, move and resample, in blocks, on one device or many
@@ -26,6 +27,7 @@ from jarzynski_jax import (
     checks,
     compiling,
     data,
+    density,
     energies,
     formatting,
     free_energy,
@@ -48,6 +50,7 @@ __all__ = [
     "checks",
     "compiling",
     "data",
+    "density",
     "energies",
     "formatting",
     "free_energy",

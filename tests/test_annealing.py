@@ -25,7 +25,7 @@ from zscore import (
     z_scores,
 )
 
-from jarzynski_jax import free_energy, walkers
+from jarzynski_jax import training, walkers
 from jarzynski_jax.annealing import (
     anneal,
     anneal_adaptively,
@@ -499,7 +499,7 @@ def test_a_second_call_compiles_nothing(recompilations):
 def test_more_replicates_than_walkers_are_bounded():
     """Their number is known there, so nobody has to guess it."""
     base = gaussian_base.GaussianBase(jnp.zeros(1), jnp.array(1.0), jnp.array(1.0))
-    found = free_energy.bound_from_base(
+    found = training.bound_from_base(
         jax.random.key(0),
         base,
         lambda params, x: params * jnp.sum(x**2) / 2,
@@ -507,7 +507,7 @@ def test_more_replicates_than_walkers_are_bounded():
         jnp.linspace(-1, 1, 50)[:, None],
         0.0,
         langevin(H),
-        free_energy.Annealing(steps=20, walkers=4, replicates=9),
+        training.Annealing(steps=20, walkers=4, replicates=9),
     )
     assert found.bounds.forward.shape == (9,)
     assert found.bounds.end_points.shape == (9, 4, 1)

@@ -7,7 +7,7 @@ import optax
 import pytest
 from flax import linen, nnx
 
-from jarzynski_jax import annealing, energies, free_energy, training, walkers
+from jarzynski_jax import annealing, energies, training, walkers
 from jarzynski_jax.annealing import geometric_path, schedules, tuning
 from jarzynski_jax.interop import blackjax as adapters
 from jarzynski_jax.kernels import binding, invariant, metropolis, sequence, ula
@@ -127,7 +127,7 @@ ENERGY_TAKERS = {
         )
     },
     "pool": lambda energy: training.jarzynski_pool(energy, optax.sgd(0.1), langevin(0.1), 4),
-    "path": lambda energy: free_energy.path_from_base(None, energy, None),
+    "path": lambda energy: training.path_from_base(None, energy, None),
     "start": lambda energy: energies.gaussian_base.exact_start(KEY, None, energy, None, 4),
 }
 NO_ENERGIES = {

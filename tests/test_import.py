@@ -16,8 +16,8 @@ APART = {"__main__", "app", "interop"}
 # A room imports rooms above it alone.
 ORDER = (
     *("types", "checks", "compiling", "formatting", "interruption", "progress", "weights"),
-    *("kernels", "resampling", "walkers", "annealing", "free_energy", "targets", "energies"),
-    *("interpolants", "data", "training", "interop", "app", "__main__"),
+    *("density", "kernels", "resampling", "walkers", "annealing", "free_energy", "targets"),
+    *("energies", "interpolants", "data", "training", "interop", "app", "__main__"),
 )
 PACKAGE = Path(jarzynski_jax.__file__).parent
 

@@ -18,9 +18,8 @@ from jarzynski_jax import data, free_energy, interruption, walkers
 from jarzynski_jax.annealing import AnnealingInfo
 from jarzynski_jax.app import cli, job, run_folder
 from jarzynski_jax.data.noise import noise_entropy
-from jarzynski_jax.free_energy import Annealing
 from jarzynski_jax.kernels import ula
-from jarzynski_jax.training import checkpoint
+from jarzynski_jax.training import Annealing, checkpoint
 
 SMALL = ("--walkers", "32", "--held-out", "16", "--batch-size", "16", "--hidden", "4")
 TINY = np.random.default_rng(0).normal(size=(60, 2))

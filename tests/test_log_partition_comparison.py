@@ -8,7 +8,7 @@ import pytest
 from benchmarks.log_partition import comparison, methods, show
 from benchmarks.log_partition.problems import LABELS, PROBLEMS
 from benchmarks.log_partition.settings import QUICK
-from jarzynski_jax.targets import Target
+from jarzynski_jax.density import Density
 
 NUM_WALKERS = 20
 
@@ -32,7 +32,7 @@ class Counter:
             return value, grad
 
         logdensity_fn.defvjp(forward, lambda grad, cotangent: (cotangent * grad,))
-        self.target = Target(logdensity_fn, *target[1:])
+        self.target = Density(logdensity_fn, *target[1:])
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
@@ -54,13 +54,13 @@ def test_gradients_are_counted_as_they_are_taken(name):
 def test_base_is_normalised_and_sampled(name):
     """E_base[1] = 1 by importance from itself: the mean of log-density is minus the entropy."""
     problem = PROBLEMS[name]
-    x = problem.sample_base(jax.random.key(0), 4000)
+    x = problem.base.sample(jax.random.key(0), 4000)
     d = problem.target.dimension
     entropy = d / 2 * np.log(2 * np.pi * np.e * problem.base_scale**2)
     error = np.sqrt(d / 2 / 4000)
-    mean = float(jnp.mean(jax.vmap(problem.base_logdensity)(x)))
+    mean = float(jnp.mean(jax.vmap(problem.base.logdensity_fn)(x)))
     assert abs(mean + entropy) < 4.5 * error
-    both = jax.vmap(lambda x: problem.log_likelihood(x) + problem.base_logdensity(x))(x)
+    both = jax.vmap(lambda x: problem.log_likelihood(x) + problem.base.logdensity_fn(x))(x)
     np.testing.assert_allclose(
         both, jax.vmap(problem.target.logdensity_fn)(x), rtol=1e-4, atol=1e-3
     )

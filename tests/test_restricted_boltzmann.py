@@ -23,7 +23,7 @@ from zscore import (
 from jarzynski_jax import training, walkers
 from jarzynski_jax.annealing import anneal, geometric_path, log_partition_bounds, relax, work
 from jarzynski_jax.energies import restricted_boltzmann
-from jarzynski_jax.energies.restricted_boltzmann import Machine, base, exact_start
+from jarzynski_jax.energies.restricted_boltzmann import Machine, base, base_density
 from jarzynski_jax.kernels import gibbs
 from jarzynski_jax.kernels.gibbs import Units
 from jarzynski_jax.resampling import adaptive, systematic
@@ -160,10 +160,10 @@ def test_the_start_from_data():
 def test_the_base_is_exact():
     """Samples of independent units, |z| < 4.5 in 64 replicates, and their log Z."""
     params = base(machine())
-    assert float(exact_start(jax.random.key(0), params, 1)[1]) == pytest.approx(
+    assert float(base_density(params).log_partition_function) == pytest.approx(
         exact_log_z(params), rel=1e-6
     )
-    found = replicate("base", lambda key: frequencies(exact_start(key, params, 1000)[0]))
+    found = replicate("base", lambda key: frequencies(base_density(params).sample(key, 1000)))
     assert_unbiased(found, np.exp(exact_log_probabilities(params)))
 
 
@@ -394,7 +394,11 @@ def bounds():
     """Bounds of log Z less the exact one: forward, from end points, from exact samples."""
     params, dynamics, num_walkers = machine(8, 4), block_gibbs(4, ess_threshold=0.0), 2
     key_start, key_last, key = jax.random.split(test_key("bounds"), 3)
-    start, log_z_0 = exact_start(key_start, base(params), NUM_BOUNDS * num_walkers)
+    density = base_density(params)
+    start, log_z_0 = (
+        density.sample(key_start, NUM_BOUNDS * num_walkers),
+        density.log_partition_function,
+    )
     last = sample(key_last, params, (NUM_BOUNDS * num_walkers,))
     path = restricted_boltzmann.parameter_path(base(params), params)
     result = jax.jit(
@@ -463,10 +467,11 @@ def train(build, learning_rate, num_steps, num_walkers, num_held_out=0):
     key_params, key_walkers, key_held_out, key = jax.random.split(test_key("start"), 4)
     first = restricted_boltzmann.init(key_params, 8, 4, data())
     algorithm = build(energy, optax.adam(learning_rate, eps=1e-2), block_gibbs(4))
-    positions, log_z = exact_start(key_walkers, base(first), num_walkers)
+    density = base_density(first)
+    positions, log_z = density.sample(key_walkers, num_walkers), density.log_partition_function
     held_out = None
     if num_held_out:
-        held_out, _ = exact_start(key_held_out, base(first), num_held_out)
+        held_out = density.sample(key_held_out, num_held_out)
     state = algorithm.init(key, base(first), positions, data(), log_z, held_out)
 
     def step(state, key):
@@ -519,7 +524,8 @@ def test_the_step_from_the_base_to_large_weights_is_in_the_weights():
 
     def run(key):
         key_start, key = jax.random.split(key)
-        positions, log_z = exact_start(key_start, base(params), 1000)
+        density = base_density(params)
+        positions, log_z = density.sample(key_start, 1000), density.log_partition_function
         state = algorithm.init(key, base(params), positions, positions, log_z)
         _, metrics = algorithm.step(key, state._replace(params=params), positions[:10])
         return jnp.exp(metrics.training_log_partition_function - exact_log_z(params))
@@ -599,10 +605,6 @@ INIT = partial(restricted_boltzmann.init, jax.random.key(0))
         (lambda: INIT(2, 3, np.full((4, 2), 1.5)), r"\[0, 1\].*1.5"),
         (lambda: INIT(2, 3, np.full((4, 2), np.nan)), r"\[0, 1\].*nan"),
         (lambda: log_partition_function(INIT(21, 30)), "20 units.*21 visible and 30 hidden"),
-        (
-            lambda: exact_start(jax.random.key(0), PARAMS, 3),
-            r"base\(params\).*weights of up to",
-        ),
         (
             lambda: restricted_boltzmann.parameter_path(PARAMS, machine(4)),
             r"\(5, 3\).*\(4, 3\)",

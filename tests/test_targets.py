@@ -8,6 +8,7 @@ from scipy.integrate import quad
 from zscore import assert_biased, assert_unbiased, replicate
 
 from jarzynski_jax import targets
+from jarzynski_jax.density import Density
 
 TARGETS = {
     "gaussian": targets.gaussian([1.0, 0.25, 4.0]),
@@ -109,7 +110,7 @@ def test_shapes_gradients_and_dtypes(name):
 
 
 def test_a_product_without_samples_has_none():
-    bare = targets.Target(lambda x: -jnp.sum(x**2), 0.0, 1, None)
+    bare = Density(lambda x: -jnp.sum(x**2), 0.0, None, 1)
     assert targets.product([bare, targets.double_well()]).sample is None
 
 

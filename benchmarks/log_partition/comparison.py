@@ -18,6 +18,7 @@ from benchmarks.log_partition.methods import (
 )
 from benchmarks.log_partition.problems import PROBLEMS, Problem
 from benchmarks.log_partition.settings import Settings
+from jarzynski_jax.density import check_exact
 from jarzynski_jax.types import PRNGKey
 
 #: Temperatures after which BlackJAX's schedule is given up.
@@ -125,7 +126,8 @@ def _run_once(choice: Choice, problem: Problem, key: PRNGKey) -> Run:
     start = time.perf_counter()
     estimate = jax.block_until_ready(choice.estimate(key, *_arguments(choice)))
     seconds = time.perf_counter() - start
-    error = float(estimate.log_partition_function) - problem.target.log_partition_function
+    _, exact = check_exact(problem.target)
+    error = float(estimate.log_partition_function) - float(exact)
     return Run(error, float(estimate.num_gradients), seconds)
 
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from benchmarks.log_partition.problems import Problem
 from jarzynski_jax import walkers
 from jarzynski_jax.annealing import anneal, schedules, tempering_path
+from jarzynski_jax.density import check_exact
 from jarzynski_jax.interop import blackjax as adapters
 from jarzynski_jax.kernels import invariant, kinetic, ula
 from jarzynski_jax.resampling import adaptive, systematic
@@ -80,14 +81,14 @@ def build_ours(
     name: str, problem: Problem, num_walkers: int, budget: int, num_leapfrog: int
 ) -> Estimator:
     """Anneal with a schedule found by a tenth of the walkers, which the budget pays for."""
-    path = tempering_path(problem.base_logdensity, problem.log_likelihood)
+    path = tempering_path(problem.base.logdensity_fn, problem.log_likelihood)
     # An HMC move of ours has no gradient from before, as the target is new.
     cost = 1 + num_leapfrog if name == "hmc" else 1
     num_scouts = max(num_walkers // 10, 1)
     num_steps = max((budget - budget // 10) // cost, 1)
 
     def start(key: PRNGKey, number: int, dynamics: Dynamics) -> walkers.Walkers:
-        x = problem.sample_base(key, number)
+        x = check_exact(problem.base)[0](key, number)
         return walkers.init(x, path(0.0), dynamics.kernel_init)
 
     def estimate(rng_key: PRNGKey, step_size: Array, value: Array) -> Estimate:
@@ -141,7 +142,7 @@ def build_blackjax(
             parameters["inverse_mass_matrix"] = jnp.ones((1, problem.target.dimension))
             parameters["num_integration_steps"] = jnp.array([num_leapfrog])
         smc = blackjax.adaptive_tempered_smc(
-            problem.base_logdensity,
+            problem.base.logdensity_fn,
             problem.log_likelihood,
             sampler.build_kernel(),
             sampler.init,
@@ -161,7 +162,7 @@ def build_blackjax(
             return state, log_z + info.log_likelihood_increment, index + 1
 
         key_start, key_steps = jax.random.split(rng_key)
-        state = smc.init(problem.sample_base(key_start, num_walkers))
+        state = smc.init(check_exact(problem.base)[0](key_start, num_walkers))
         state = state._replace(tempering_param=jnp.zeros(()))
         start = (state, jnp.zeros(()), jnp.zeros((), jnp.int32))
         state, log_z, index = jax.lax.while_loop(is_on_the_way, step, start)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jarzynski_jax import targets
-from jarzynski_jax.targets import Target
+from jarzynski_jax.density import Density
 from jarzynski_jax.types import Array, LogDensityFn, PRNGKey
 
 
@@ -20,24 +20,30 @@ class Problem(NamedTuple):
         Of a leapfrog step: about the target's smallest width. What is tried is a multiple.
     """
 
-    target: Target
+    target: Density
     base_scale: float
     step_size: float
 
-    def base_logdensity(self, x: Array) -> Array:
-        """The normalised log-density of the Gaussian."""
-        log_norm = x.shape[0] * jnp.log(jnp.sqrt(2 * jnp.pi) * self.base_scale)
-        return -jnp.sum(jnp.square(x / self.base_scale)) / 2 - log_norm
+    @property
+    def base(self) -> Density:
+        """The normalised Gaussian."""
+        scale, dimension = self.base_scale, self.target.dimension
+        assert dimension is not None
+
+        def logdensity_fn(x: Array) -> Array:
+            log_norm = dimension * jnp.log(jnp.sqrt(2 * jnp.pi) * scale)
+            return -jnp.sum(jnp.square(x / scale)) / 2 - log_norm
+
+        def sample(rng_key: PRNGKey, num_samples: int) -> Array:
+            return scale * jax.random.normal(rng_key, (num_samples, dimension))
+
+        return Density(logdensity_fn, 0.0, sample, dimension)
 
     @property
     def log_likelihood(self) -> LogDensityFn:
         """What takes the Gaussian to the target."""
-        return lambda x: self.target.logdensity_fn(x) - self.base_logdensity(x)
-
-    def sample_base(self, rng_key: PRNGKey, num_samples: int) -> Array:
-        return self.base_scale * jax.random.normal(
-            rng_key, (num_samples, self.target.dimension)
-        )
+        base = self.base
+        return lambda x: self.target.logdensity_fn(x) - base.logdensity_fn(x)
 
 
 _MIXED = targets.product(

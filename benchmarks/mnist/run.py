@@ -16,8 +16,13 @@ from benchmarks.mnist.settings import Settings, num_rival_moves
 from jarzynski_jax import free_energy, training
 from jarzynski_jax.data.noise import add_noise, noise_entropy
 from jarzynski_jax.energies import denoising, gaussian_base
-from jarzynski_jax.free_energy import Annealing, Bounding, bound_from_base
-from jarzynski_jax.training import TrainingAlgorithm, TrainingState
+from jarzynski_jax.training import (
+    Annealing,
+    Bounding,
+    TrainingAlgorithm,
+    TrainingState,
+    bound_from_base,
+)
 from jarzynski_jax.types import Params, PRNGKey
 from jarzynski_jax.weights import normalize
 

@@ -51,15 +51,15 @@ from jarzynski_jax.energies import (
     thesis_mnist_layers,
 )
 from jarzynski_jax.energies import gaussian_base as gaussian
-from jarzynski_jax.free_energy import (
+from jarzynski_jax.kernels.preconditioning import preconditioner
+from jarzynski_jax.progress import show_fraction
+from jarzynski_jax.training import (
     Annealing,
     bound_from_base,
     check_annealing,
+    checkpoint,
     path_from_base,
 )
-from jarzynski_jax.kernels.preconditioning import preconditioner
-from jarzynski_jax.progress import show_fraction
-from jarzynski_jax.training import checkpoint
 from jarzynski_jax.training.algorithm import TrainingAlgorithm, TrainingState
 from jarzynski_jax.training.sharding import spread_state
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
@@ -278,7 +278,7 @@ def make_config(data: Split, source: Source, **options: Any) -> Config:
         geometric mean with the smallest; ``hidden`` one layer of 64 after convolutions,
         else two of 128 for digits and tables and of 256 for images. ``annealing_steps``,
         ``annealing_walkers`` and ``annealing_replicates`` are those of
-        :class:`~jarzynski_jax.free_energy.Annealing`, and ``checkpoint_every`` 500, if None or
+        :class:`~jarzynski_jax.training.Annealing`, and ``checkpoint_every`` 500, if None or
         not given.
 
     Returns

@@ -8,7 +8,7 @@ from jarzynski_jax.energies.convolutional import (
     thesis_mnist_layers,
 )
 from jarzynski_jax.energies.denoising import posterior_mean
-from jarzynski_jax.energies.functional import functional
+from jarzynski_jax.energies.functional import functional, logdensity
 from jarzynski_jax.energies.gaussian_base import (
     GaussianBase,
     OnGaussianBase,
@@ -29,6 +29,7 @@ __all__ = [
     "TwoModeMixture",
     "fit_gaussian_base",
     "functional",
+    "logdensity",
     "make_gaussian_base",
     "posterior_mean",
     "restricted_boltzmann",

@@ -1,12 +1,13 @@
-"""From a Flax module to the pair that samplers and optimizers speak."""
+"""From a Flax module to the pair that optimizers speak, and to what kernels speak."""
 
 from typing import Any
 
 from flax import nnx
 
-from jarzynski_jax.types import Array, EnergyFn, Params, Position
+from jarzynski_jax.checks import check_energy
+from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Params, Position
 
-__all__ = ["functional"]
+__all__ = ["functional", "logdensity"]
 
 
 def functional(module: nnx.Module) -> tuple[EnergyFn, Params]:
@@ -47,6 +48,23 @@ def functional(module: nnx.Module) -> tuple[EnergyFn, Params]:
         return energy
 
     return energy_fn, nnx.to_pure_dict(param_state)
+
+
+def logdensity(energy_fn: EnergyFn, params: Params) -> LogDensityFn:
+    """Change the sign: the log-density of a model, up to its log Z.
+
+    Raises
+    ------
+    ValueError
+        If the energy is a module of Flax, or no function.
+
+    Examples
+    --------
+    >>> logdensity(lambda params, x: params * x**2, 3.0)(2.0)
+    -12.0
+    """
+    check_energy(energy_fn)
+    return lambda x: -energy_fn(params, x)
 
 
 def _leaves(model: nnx.Module) -> dict[tuple, Any]:

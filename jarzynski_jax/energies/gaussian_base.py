@@ -16,12 +16,14 @@ import numpy as np
 from flax import nnx
 
 from jarzynski_jax.checks import check_energy
+from jarzynski_jax.density import Density
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
 
 __all__ = [
     "Covariance",
     "GaussianBase",
     "OnGaussianBase",
+    "density",
     "energy",
     "exact_start",
     "fit_gaussian_base",
@@ -293,6 +295,16 @@ def sample(rng_key: PRNGKey, base: GaussianBase, num_samples: int) -> Array:
     normal = jax.random.normal(rng_key, (num_samples, base.mean.size), base.mean.dtype)
     shifted = jax.vmap(lambda z: _apply(base.scale, z))(normal)
     return base.mean + shifted.reshape(num_samples, *base.mean.shape)
+
+
+def density(base: GaussianBase) -> Density:
+    """Make of the Gaussian a density, with its log Z and exact samples."""
+    return Density(
+        lambda x: -energy(base, x),
+        log_partition_function(base),
+        lambda rng_key, num_samples: sample(rng_key, base, num_samples),
+        base.mean.size if base.mean.ndim == 1 else None,
+    )
 
 
 def exact_start(

@@ -12,7 +12,7 @@ the visible units alone, eq. 3.4.8, whose energy is in closed form,
 first, and the gradient of training is that of the second.
 
 With W = 0 the machine is its *base*: independent units, with exact samples and an exact log Z
-(:func:`exact_start`). Hidden units that are alike would stay alike, so training has to start
+(:func:`base_density`). Hidden units that are alike would stay alike, so training has to start
 at a small random W. The step from the base to it is one more change of the target, and it is in
 the walkers' weights, if they are weighed by the base at first:
 
@@ -29,7 +29,9 @@ the walkers' weights, if they are weighed by the base at first:
 >>> dynamics = Dynamics(kernel_init, gibbs.build_kernel(), (2,), 1, resampler)
 >>> algorithm = training.jarzynski(restricted_boltzmann.energy, optax.sgd(0.1), dynamics)
 >>> first = restricted_boltzmann.base(params)
->>> positions, log_z = restricted_boltzmann.exact_start(jax.random.key(1), first, 100)
+>>> density = restricted_boltzmann.base_density(params)
+>>> positions = density.sample(jax.random.key(1), 100)
+>>> log_z = density.log_partition_function
 >>> state = algorithm.init(jax.random.key(2), first, positions, data, log_z)
 >>> state = state._replace(params=params)
 >>> state, metrics = jax.jit(algorithm.step)(jax.random.key(3), state, data)
@@ -49,6 +51,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from jarzynski_jax.annealing import Path
+from jarzynski_jax.density import Density
 from jarzynski_jax.kernels.gibbs import Units
 from jarzynski_jax.types import Array, LogDensityFn, PRNGKey, Scalar
 
@@ -56,8 +59,8 @@ __all__ = [
     "Machine",
     "Units",
     "base",
+    "base_density",
     "energy",
-    "exact_start",
     "init",
     "log_partition_function",
     "parameter_path",
@@ -274,54 +277,35 @@ def base(params: Machine) -> Machine:
     return params._replace(weights=jnp.zeros_like(params.weights))
 
 
-def exact_start(rng_key: PRNGKey, params: Machine, num_walkers: int) -> tuple[Array, Array]:
-    r"""Draw the first walkers of a machine that is its base.
+def base_density(params: Machine) -> Density:
+    r"""Make of the machine's :func:`base` a density, with its log Z and exact samples.
 
     With W = 0, :math:`P(v_i = 1) = 1 / (1 + e^{-b_i})`, independently, and
     :math:`\log Z_0 = \sum_i {\rm softplus}(b_i) + \sum_j {\rm softplus}(c_j)`.
 
-    Parameters
-    ----------
-    rng_key
-        A key of ``jax.random``.
-    params
-        From :func:`base`.
-    num_walkers
-        N.
-
-    Returns
-    -------
-    tuple[Array, Array]
-        Exact samples of the visible units, shape ``(N, D)``, and the exact log Z₀, in nats.
-
-    Raises
-    ------
-    ValueError
-        If W is not 0, unless it is traced: then they would not be samples of the machine.
-
     Examples
     --------
     >>> import jax
-    >>> params = base(init(jax.random.key(0), 2, 3))
-    >>> positions, log_z = exact_start(jax.random.key(1), params, 16)
-    >>> positions.shape, round(float(log_z), 4)  # 5 log 2
-    ((16, 2), 3.4657)
+    >>> density = base_density(init(jax.random.key(0), 2, 3))
+    >>> round(float(density.log_partition_function), 4)  # 5 log 2
+    3.4657
+    >>> density.sample(jax.random.key(1), 16).shape
+    (16, 2)
     """
-    if not isinstance(params.weights, jax.core.Tracer):
-        largest = float(np.max(np.abs(np.asarray(params.weights))))
-        if not largest == 0:
-            raise ValueError(
-                "a machine has exact samples if its weights are 0, as base(params) has them; "
-                f"got weights of up to {largest:.3g}"
-            )
+    params = base(params)
     dtype = params.visible_bias.dtype
-    probability = jax.nn.sigmoid(
-        params.visible_bias.astype(jnp.promote_types(dtype, jnp.float32))
-    )
-    shape = num_walkers, *probability.shape
-    positions = jax.random.bernoulli(rng_key, probability, shape).astype(dtype)
+
+    def sample(rng_key: PRNGKey, num_samples: int) -> Array:
+        probability = jax.nn.sigmoid(
+            params.visible_bias.astype(jnp.promote_types(dtype, jnp.float32))
+        )
+        shape = num_samples, *probability.shape
+        return jax.random.bernoulli(rng_key, probability, shape).astype(dtype)
+
     log_z = sum(jnp.sum(jax.nn.softplus(bias)) for bias in params[:2])
-    return positions, jnp.asarray(log_z)
+    return Density(
+        lambda x: -energy(params, x), jnp.asarray(log_z), sample, params.visible_bias.size
+    )
 
 
 def parameter_path(params_0: Machine, params_1: Machine) -> Path:

@@ -4,14 +4,6 @@ from jarzynski_jax.free_energy.acceptance_ratio import (
     bennett_acceptance_ratio,
     overlap,
 )
-from jarzynski_jax.free_energy.bounding import (
-    Annealing,
-    Bounding,
-    bound_along_path,
-    bound_from_base,
-    check_annealing,
-    path_from_base,
-)
 from jarzynski_jax.free_energy.bounds import (
     Bounds,
     dissipation_bounds,
@@ -39,18 +31,13 @@ from jarzynski_jax.free_energy.work_values import (
 )
 
 __all__ = [
-    "Annealing",
-    "Bounding",
     "Bounds",
     "Bracket",
     "Crossing",
     "Estimate",
     "FreeEnergy",
     "bennett_acceptance_ratio",
-    "bound_along_path",
-    "bound_from_base",
     "bracket",
-    "check_annealing",
     "crooks_crossing",
     "cumulant_expansion",
     "dissipation_bounds",
@@ -58,6 +45,5 @@ __all__ = [
     "exponential_average",
     "log_partition_bracket",
     "overlap",
-    "path_from_base",
     "two_sided_bounds",
 ]

@@ -7,12 +7,11 @@ from jarzynski_jax.targets.gaussians import (
     gaussian_mixture,
     two_modes,
 )
-from jarzynski_jax.targets.target import Target, product
+from jarzynski_jax.targets.product import product
 from jarzynski_jax.targets.unbounded import Unbounded, unbounded
 from jarzynski_jax.targets.wells import double_well, many_well
 
 __all__ = [
-    "Target",
     "Unbounded",
     "double_well",
     "forty_modes",

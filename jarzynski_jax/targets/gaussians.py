@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jarzynski_jax.targets.target import Target
+from jarzynski_jax.density import Density
 from jarzynski_jax.types import Array, PRNGKey
 
 __all__ = ["forty_modes", "funnel", "gaussian", "gaussian_mixture", "two_modes"]
 
 
-def gaussian(variances: Sequence[float] | np.ndarray) -> Target:
+def gaussian(variances: Sequence[float] | np.ndarray) -> Density:
     r"""A Gaussian of independent coordinates, :math:`\ell = -\sum_i x_i^2 / 2\sigma_i^2`.
 
     Parameters
@@ -23,7 +23,7 @@ def gaussian(variances: Sequence[float] | np.ndarray) -> Target:
 
     Returns
     -------
-    Target
+    Density
         With :math:`\log Z = \frac12\sum\log 2\pi\sigma_i^2`.
 
     Raises
@@ -48,12 +48,12 @@ def gaussian(variances: Sequence[float] | np.ndarray) -> Target:
         return scale * jax.random.normal(rng_key, (num_samples, values.size))
 
     log_z = float(np.sum(np.log(2 * math.pi * values)) / 2)
-    return Target(logdensity_fn, log_z, values.size, sample)
+    return Density(logdensity_fn, log_z, sample, values.size)
 
 
 def gaussian_mixture(
     means: np.ndarray, scale: float, masses: np.ndarray | None = None
-) -> Target:
+) -> Density:
     """A normalised mixture of isotropic Gaussians of one width: log Z = 0.
 
     Parameters
@@ -67,7 +67,7 @@ def gaussian_mixture(
 
     Returns
     -------
-    Target
+    Density
         With log Z = 0.
 
     Raises
@@ -107,10 +107,10 @@ def gaussian_mixture(
         mode = jax.random.categorical(key_mode, log_shares, shape=(num_samples,))
         return centres[mode] + scale * jax.random.normal(key_noise, (num_samples, dimension))
 
-    return Target(logdensity_fn, 0.0, dimension, sample)
+    return Density(logdensity_fn, 0.0, sample, dimension)
 
 
-def two_modes(dimension: int, distance: float = 8.0, mass: float = 0.25) -> Target:
+def two_modes(dimension: int, distance: float = 8.0, mass: float = 0.25) -> Density:
     """Two unit Gaussians on the first axis, one with a quarter of the mass: log Z = 0.
 
     Parameters
@@ -124,7 +124,7 @@ def two_modes(dimension: int, distance: float = 8.0, mass: float = 0.25) -> Targ
 
     Returns
     -------
-    Target
+    Density
         With log Z = 0.
 
     Raises
@@ -146,7 +146,7 @@ def two_modes(dimension: int, distance: float = 8.0, mass: float = 0.25) -> Targ
     return gaussian_mixture(means, 1.0, np.array([mass, 1 - mass]))
 
 
-def forty_modes() -> Target:
+def forty_modes() -> Density:
     """Forty Gaussians in the plane, centres uniform in a square of side 80: log Z = 0.
 
     In the manner of Midgley, Stimper, Simm, Schölkopf and Hernández-Lobato, *Flow annealed
@@ -155,7 +155,7 @@ def forty_modes() -> Target:
 
     Returns
     -------
-    Target
+    Density
         With log Z = 0.
 
     Examples
@@ -167,7 +167,7 @@ def forty_modes() -> Target:
     return gaussian_mixture(means, math.log1p(math.e))
 
 
-def funnel(dimension: int = 10, scale: float = 3.0) -> Target:
+def funnel(dimension: int = 10, scale: float = 3.0) -> Density:
     r"""Neal's funnel, :math:`x_0 \sim N(0, s^2)`, :math:`x_i \sim N(0, e^{x_0})`: log Z = 0.
 
     Parameters
@@ -179,7 +179,7 @@ def funnel(dimension: int = 10, scale: float = 3.0) -> Target:
 
     Returns
     -------
-    Target
+    Density
         With log Z = 0.
 
     Raises
@@ -208,4 +208,4 @@ def funnel(dimension: int = 10, scale: float = 3.0) -> Target:
         neck = scale * noise[:, :1]
         return jnp.concatenate([neck, jnp.exp(neck / 2) * noise[:, 1:]], axis=1)
 
-    return Target(logdensity_fn, 0.0, dimension, sample)
+    return Density(logdensity_fn, 0.0, sample, dimension)

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jarzynski_jax.density import Density
 from jarzynski_jax.targets.gaussians import gaussian
-from jarzynski_jax.targets.target import Target, product
+from jarzynski_jax.targets.product import product
 from jarzynski_jax.types import Array, PRNGKey
 
 __all__ = ["double_well", "many_well"]
@@ -27,7 +28,7 @@ def _tabulate(tilt: float) -> tuple[float, np.ndarray]:
     return log_z, cumulative / cumulative[-1]
 
 
-def double_well(tilt: float = 0.5) -> Target:
+def double_well(tilt: float = 0.5) -> Density:
     r"""Two wells on a line, :math:`\ell = -x^4 + 6x^2 + \tfrac12 x`, with a barrier of 9 nats.
 
     Parameters
@@ -37,7 +38,7 @@ def double_well(tilt: float = 0.5) -> Target:
 
     Returns
     -------
-    Target
+    Density
         With log Z by quadrature; samples by inverting the distribution function on a grid of
         spacing 6e-5.
 
@@ -63,10 +64,10 @@ def double_well(tilt: float = 0.5) -> Target:
         uniform = jax.random.uniform(rng_key, (num_samples, 1))
         return jnp.interp(uniform, jnp.asarray(cumulative), jnp.asarray(_GRID))
 
-    return Target(logdensity_fn, log_z, 1, sample)
+    return Density(logdensity_fn, log_z, sample, 1)
 
 
-def many_well(dimension: int = 32) -> Target:
+def many_well(dimension: int = 32) -> Density:
     r"""d/2 double wells, each beside a unit Gaussian: :math:`2^{d/2}` modes.
 
     :math:`\ell = \sum_i (-x_i^4 + 6x_i^2 + \frac12 x_i - \frac12 y_i^2)`. Midgley, Stimper,
@@ -79,7 +80,7 @@ def many_well(dimension: int = 32) -> Target:
 
     Returns
     -------
-    Target
+    Density
         The coordinates x and y alternate.
 
     Raises

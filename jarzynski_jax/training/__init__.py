@@ -1,6 +1,14 @@
 """Training of energy-based models: pairs of pure functions ``(init, step)``."""
 
 from jarzynski_jax.training.algorithm import Metrics, TrainingAlgorithm, TrainingState
+from jarzynski_jax.training.bounding import (
+    Annealing,
+    Bounding,
+    bound_along_path,
+    bound_from_base,
+    check_annealing,
+    path_from_base,
+)
 from jarzynski_jax.training.contrastive_divergence import (
     contrastive_divergence,
     persistent_contrastive_divergence,
@@ -19,6 +27,8 @@ from jarzynski_jax.training.step_quality import StepQuality, step_quality
 from jarzynski_jax.training.trouble import Trouble, Watch
 
 __all__ = [
+    "Annealing",
+    "Bounding",
     "FitResult",
     "Metrics",
     "Refresh",
@@ -28,10 +38,14 @@ __all__ = [
     "TrainingState",
     "Trouble",
     "Watch",
+    "bound_along_path",
+    "bound_from_base",
+    "check_annealing",
     "contrastive_divergence",
     "fit",
     "jarzynski",
     "jarzynski_pool",
+    "path_from_base",
     "persistent_contrastive_divergence",
     "refresh_along_path",
     "refresh_from_base",

@@ -20,11 +20,12 @@ from jax import random
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.annealing import Path, anneal
+from jarzynski_jax.density import Density, check_exact
 from jarzynski_jax.energies import gaussian_base
 from jarzynski_jax.energies.gaussian_base import GaussianBase
-from jarzynski_jax.free_energy import path_from_base
 from jarzynski_jax.training.algorithm import TrainingState
-from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
+from jarzynski_jax.training.bounding import path_from_base
+from jarzynski_jax.types import EnergyFn, Params, PRNGKey
 from jarzynski_jax.walkers import Dynamics, Walkers, check_dynamics
 
 __all__ = ["Refresh", "refresh_along_path", "refresh_from_base", "refresh_state"]
@@ -47,7 +48,7 @@ class Refresh(NamedTuple):
 
 
 def refresh_along_path(
-    draw: Callable[[PRNGKey, Params, int], tuple[Array, Array]],
+    base_of: Callable[[Params], Density],
     path_to: Callable[[Params], Path],
     dynamics: Dynamics,
     num_steps: int,
@@ -57,9 +58,8 @@ def refresh_along_path(
 
     Parameters
     ----------
-    draw
-        ``(rng_key, params, num_walkers) -> (positions, log_z)``: exact samples of where the
-        path starts, and its exact log Z.
+    base_of
+        ``params -> density``: where the path starts, with exact samples and an exact log Z.
     path_to
         ``params -> path``; at t = 1 the path is ``-U`` of these parameters.
     dynamics
@@ -93,7 +93,7 @@ def refresh_along_path(
     >>> data = np.array([[0.0, 1, 1], [1, 1, 0], [1, 0, 0], [0, 0, 1]])
     >>> params = rbm.init(jax.random.key(0), 3, 2, data)
     >>> refresh = refresh_along_path(
-    ...     lambda key, params, n: rbm.exact_start(key, rbm.base(params), n),
+    ...     rbm.base_density,
     ...     lambda params: rbm.parameter_path(rbm.base(params), params),
     ...     Dynamics(
     ...         partial(gibbs.init, num_hidden=2),
@@ -117,8 +117,9 @@ def refresh_along_path(
 
     def start(rng_key: PRNGKey, params: Params, num_walkers: int) -> Walkers:
         key_draw, key_anneal = random.split(rng_key)
-        positions, log_z = draw(key_draw, params, num_walkers)
         path = path_to(params)
+        sample, log_z = check_exact(base_of(params))
+        positions = sample(key_draw, num_walkers)
         walkers = walkers_lib.init(positions, path(0.0), dynamics.kernel_init, log_z)
         times = jnp.linspace(0, 1, num_steps + 1)[1:]
         return anneal(key_anneal, walkers, path, times, dynamics)[0]
@@ -168,14 +169,10 @@ def refresh_from_base(
     >>> bool(abs(walkers.log_partition_function(fresh) - exact) < 0.1)
     True
     """
-
-    def draw(rng_key: PRNGKey, params: Params, num_walkers: int) -> tuple[Array, Array]:
-        del params  # the base is not trained
-        positions = gaussian_base.sample(rng_key, base, num_walkers)
-        return positions, gaussian_base.log_partition_function(base)
-
     path_to = partial(path_from_base, base, energy_fn)
-    return refresh_along_path(draw, path_to, dynamics, num_steps, every)
+    return refresh_along_path(
+        lambda _: gaussian_base.density(base), path_to, dynamics, num_steps, every
+    )
 
 
 def refresh_state(rng_key: PRNGKey, state: TrainingState, start: Start) -> TrainingState:

@@ -14,9 +14,10 @@ import jax
 
 from jarzynski_jax import annealing
 from jarzynski_jax.annealing import LogPartitionBounds, Path, geometric_path
-from jarzynski_jax.checks import check_energy
 from jarzynski_jax.data import draw_batch
+from jarzynski_jax.density import Density, check_exact
 from jarzynski_jax.energies import gaussian_base
+from jarzynski_jax.energies.functional import logdensity
 from jarzynski_jax.energies.gaussian_base import GaussianBase
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
 from jarzynski_jax.walkers import Dynamics
@@ -114,15 +115,13 @@ def path_from_base(base: GaussianBase, energy_fn: EnergyFn, params: Params) -> P
     >>> float(path(0.5)(jnp.ones(1)))
     -1.0
     """
-    check_energy(energy_fn)
-    return geometric_path(
-        lambda x: -gaussian_base.energy(base, x), lambda x: -energy_fn(params, x)
-    )
+    to_model = logdensity(energy_fn, params)
+    return geometric_path(lambda x: -gaussian_base.energy(base, x), to_model)
 
 
 def bound_along_path(
     rng_key: PRNGKey,
-    draw: Callable[[PRNGKey, int], tuple[Array, Array]],
+    base: Density,
     path: Path,
     data: Array,
     noise_scale: float,
@@ -137,9 +136,8 @@ def bound_along_path(
     ----------
     rng_key
         A key of ``jax.random``.
-    draw
-        ``(rng_key, num_walkers) -> (positions, log_z)``: exact samples of where the path
-        starts, and its exact log Z.
+    base
+        Where the path starts, with exact samples and an exact log Z.
     path
         At t = 1 it is the model.
     data
@@ -167,16 +165,18 @@ def bound_along_path(
     --------
     >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax.walkers import langevin
-    >>> draw = lambda key, n: (jax.random.normal(key, (n, 1)), jnp.log(2 * jnp.pi) / 2)
-    >>> path = geometric_path(lambda x: -jnp.sum(x**2) / 2, lambda x: -2 * jnp.sum(x**2))
-    >>> data, settings = draw(jax.random.key(0), 100)[0] / 2, Annealing(200)
+    >>> from jarzynski_jax.targets import gaussian
+    >>> base = gaussian([1.0])
+    >>> path = geometric_path(base.logdensity_fn, lambda x: -2 * jnp.sum(x**2))
+    >>> data, settings = base.sample(jax.random.key(0), 100) / 2, Annealing(200)
     >>> key = jax.random.key(1)
-    >>> found = bound_along_path(key, draw, path, data, 0.0, langevin(0.05), settings)
+    >>> found = bound_along_path(key, base, path, data, 0.0, langevin(0.05), settings)
     >>> exact = jnp.log(2 * jnp.pi / 4) / 2
     >>> bool(jnp.all(jnp.abs(found.bounds.backward - exact) < 0.1))
     True
     """
     check_annealing(settings)
+    sample, log_z = check_exact(base)
     num_walkers = settings.replicates * settings.walkers
     num_relaxing = math.ceil(settings.steps / 4)
     share = num_relaxing / (num_relaxing + 3 * settings.steps)  # of forward and two backward
@@ -195,7 +195,7 @@ def bound_along_path(
             num_relaxing,
             progress=annealing.part_of(progress, share),
         )
-        positions, log_z = draw(keys[3], num_walkers)
+        positions = sample(keys[3], num_walkers)
         bounds = annealing.log_partition_bounds(
             keys[2],
             positions,
@@ -273,12 +273,14 @@ def bound_from_base(
     >>> found.relaxed.shape  # beside found.starts, the noisy data they came from
     (4, 512, 2)
     """
-
-    def draw(rng_key: PRNGKey, num_walkers: int) -> tuple[Array, Array]:
-        positions = gaussian_base.sample(rng_key, base, num_walkers)
-        return positions, gaussian_base.log_partition_function(base)
-
     path = path_from_base(base, energy_fn, params)
     return bound_along_path(
-        rng_key, draw, path, data, noise_scale, dynamics, settings, progress=progress
+        rng_key,
+        gaussian_base.density(base),
+        path,
+        data,
+        noise_scale,
+        dynamics,
+        settings,
+        progress=progress,
     )
