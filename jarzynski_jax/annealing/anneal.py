@@ -169,7 +169,7 @@ def _anneal(
     def step(walkers: Walkers, inputs: tuple) -> tuple[Walkers, AnnealingInfo]:
         key, time, args = inputs
         key_move, key_resample = jax.random.split(key)
-        at_step = dynamics._replace(kernel_args=(*dynamics.kernel_args, *args))
+        at_step = dynamics.with_args(*args)
         walkers, num_dead = advance(key_move, walkers, path(time), at_step)
         walkers, info = walkers_lib.resample(key_resample, walkers, dynamics.resampler)
         return walkers, AnnealingInfo(

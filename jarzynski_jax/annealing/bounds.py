@@ -256,7 +256,7 @@ def _log_partition_bounds(
     log_ratios, end_points, info = jax.lax.map(forward, (key_forward, key_end, positions))
     back, back_info = jax.lax.map(backward, (key_backward, end_points))
     last_args = jax.tree.map(lambda leaf: leaf[-1], step_args)
-    at_last = dynamics._replace(kernel_args=(*dynamics.kernel_args, *last_args))
+    at_last = dynamics.with_args(*last_args)
     left = jax.lax.map(
         lambda inputs: _left_by_a_step(inputs[0], inputs[1], path(1.0), at_last),
         (key_end, end_points),

@@ -79,14 +79,14 @@ def _relax(
     num_steps: int,
     progress: Callable[[float], None] | None,
 ) -> tuple[Position, Array]:
-    kernel = metropolis.adjust(dynamics.kernel)
+    kernel = metropolis.adjust(dynamics.move)
     states = jax.vmap(lambda x: dynamics.kernel_init(x, logdensity_fn))(positions)
     num_walkers = jax.tree.leaves(positions)[0].shape[0]
 
     def step(states: object, key: PRNGKey) -> tuple[object, Array]:
         keys = jax.random.split(key, num_walkers)
         states, info = jax.vmap(
-            lambda key, state: kernel(key, state, logdensity_fn, *dynamics.kernel_args)
+            lambda key, state: kernel(key, state, logdensity_fn, *dynamics.move.args)
         )(keys, states)
         return states, jnp.mean(info.acceptance_rate)
 

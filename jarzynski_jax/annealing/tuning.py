@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jarzynski_jax.checks import check_kernel, check_kernel_init
 from jarzynski_jax.compiling import compiled_once
-from jarzynski_jax.kernels.invariant import InvariantInfo
+from jarzynski_jax.kernels.move import Move, check_move
 from jarzynski_jax.types import Array, Kernel, KernelInit, LogDensityFn, Position, PRNGKey
 
 __all__ = ["TunedStepSize", "acceptance_rate", "find_step_size"]
@@ -63,9 +62,8 @@ def find_step_size(
     rng_key: PRNGKey,
     positions: Position,
     logdensity_fn: LogDensityFn,
-    kernel_init: KernelInit,
-    kernel: Kernel,
-    *kernel_args: Any,
+    move: Move,
+    *,
     target: float,
     measure: Callable[[Array], Array] = acceptance_rate,
 ) -> TunedStepSize:
@@ -80,13 +78,9 @@ def find_step_size(
         weighed.
     logdensity_fn
         The target.
-    kernel_init
-        E.g. ``ula.init``.
-    kernel
-        ``(rng_key, state, logdensity_fn, step_size, *kernel_args) -> (state, info)``, e.g.
-        ``ula.build_kernel()``.
-    *kernel_args
-        What the kernel takes after the step size.
+    move
+        Without its step size, which comes before its other arguments: ``ula.as_move()``,
+        ``kinetic.as_move(friction)``.
     target
         The value wanted, between 0 and 1.
     measure
@@ -102,7 +96,7 @@ def find_step_size(
     Raises
     ------
     ValueError
-        If the target is not between 0 and 1, or the kernel is an invariant one, or none.
+        If the target is not between 0 and 1, or the move leaves its target invariant, or is none.
 
     Examples
     --------
@@ -110,21 +104,22 @@ def find_step_size(
     >>> from jarzynski_jax.kernels import ula
     >>> x = jax.random.normal(jax.random.key(0), (1000, 10))
     >>> found = find_step_size(
-    ...     jax.random.key(1), x, lambda x: -jnp.sum(x**2) / 2, ula.init, ula.build_kernel(),
-    ...     target=0.9,
+    ...     jax.random.key(1), x, lambda x: -jnp.sum(x**2) / 2, ula.as_move(), target=0.9
     ... )
     >>> bool(abs(found.reached - 0.9) < 0.01)
     True
     """
     if not 0 < target < 1:
         raise ValueError(f"target must be between 0 and 1; got {target}")
-    check_kernel_init(kernel_init)
-    check_kernel(kernel)
+    check_move(move)
+    if move.is_invariant:
+        raise ValueError(
+            "a kernel that leaves its target invariant has no increments at a fixed "
+            "target, whatever its step size; tune it by its own acceptance rate"
+        )
     # As an array, so that another target is not another program.
     wanted = jnp.asarray(target)
-    return _find_step_size(
-        rng_key, positions, logdensity_fn, kernel_init, kernel, kernel_args, wanted, measure
-    )
+    return _find_step_size(rng_key, positions, logdensity_fn, move, wanted, measure)
 
 
 @compiled_once
@@ -132,25 +127,18 @@ def _find_step_size(
     rng_key: PRNGKey,
     positions: Position,
     logdensity_fn: LogDensityFn,
-    kernel_init: KernelInit,
-    kernel: Kernel,
-    kernel_args: tuple[Any, ...],
+    move: Move,
     target: Array,
     measure: Callable[[Array], Array],
 ) -> TunedStepSize:
-    states = jax.vmap(lambda x: kernel_init(x, logdensity_fn))(positions)
+    states = jax.vmap(lambda x: move.init(x, logdensity_fn))(positions)
     keys = jax.random.split(rng_key, jax.tree.leaves(positions)[0].shape[0])
 
     def measured(log_step_size: Array) -> Array:
         step_size = jnp.exp(log_step_size)
         _, info = jax.vmap(
-            lambda key, state: kernel(key, state, logdensity_fn, step_size, *kernel_args)
+            lambda key, state: move.kernel(key, state, logdensity_fn, step_size, *move.args)
         )(keys, states)
-        if isinstance(info, InvariantInfo):
-            raise ValueError(
-                "a kernel that leaves its target invariant has no increments at a fixed "
-                "target, whatever its step size; tune it by its own acceptance rate"
-            )
         return measure(info.log_weight_increment)
 
     def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:

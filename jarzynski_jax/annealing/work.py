@@ -9,9 +9,6 @@ from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.annealing.anneal import anneal, check_step_args, reverse_args
 from jarzynski_jax.annealing.paths import Path, check_ends, check_times
 from jarzynski_jax.compiling import compiled_once
-from jarzynski_jax.kernels.invariant import InvariantInfo
-from jarzynski_jax.kernels.kinetic import KineticInfo
-from jarzynski_jax.kernels.ula import ULAInfo
 from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.types import Array, Position, PRNGKey
 from jarzynski_jax.walkers import Dynamics, check_dynamics
@@ -42,7 +39,6 @@ def work(
     path: Path,
     times: Array,
     dynamics: Dynamics,
-    reverse_dynamics: Dynamics | None = None,
     step_args: tuple[Any, ...] | None = None,
 ) -> Work:
     """Work in both directions, for :mod:`jarzynski_jax.free_energy`.
@@ -66,15 +62,10 @@ def work(
         The path's parameter after each step, shape ``(K,)``, ascending, as for :func:`anneal`:
         runs start at ``path(0)``. (A first time of 0 is a step at rest, and does no harm.)
     dynamics
-        How the walkers move.
-    reverse_dynamics
-        How they move back, with as many moves at each time. The same if None, which holds for
-        unadjusted and kinetic Langevin and for Markov kernels with detailed balance, such as
-        MALA, HMC and NUTS. Escorted walkers need the drift -b, a bijection its inverse, a
-        sequence its stages in reverse order.
+        How the walkers move; back by the reverse of the move.
     step_args
         As of :func:`anneal`. A move back is given those of the move that it undoes: step sizes,
-        or the parameters of a map, of which the reverse dynamics take the inverse. (A drift
+        or the parameters of a map, of which the reverse move takes the inverse. (A drift
         that depends on time belongs to both ends of a move, and is not turned round by this.)
 
     Returns
@@ -85,9 +76,8 @@ def work(
     Raises
     ------
     ValueError
-        If the times do not ascend, the dynamics are none, or the kernel is one that does not
-        undo itself and no ``reverse_dynamics`` are given, or ``step_args`` are not as of
-        :func:`anneal`.
+        If the times do not ascend, the dynamics are none, the move has no reverse, or
+        ``step_args`` are not as of :func:`anneal`.
 
     Examples
     --------
@@ -106,9 +96,7 @@ def work(
     times = check_times(times, is_ascending=True)
     check_dynamics(dynamics)
     step_args = check_step_args(step_args, times.shape[0])
-    if reverse_dynamics is None:
-        _check_undoes_itself(first_positions, path, dynamics, step_args)
-        reverse_dynamics = dynamics
+    reverse_dynamics = _turned_round(dynamics)
     check_dynamics(reverse_dynamics)
     check_ends(path, first_positions, is_strict=False)
     return _work(
@@ -165,18 +153,11 @@ def _work(
     )
 
 
-def _check_undoes_itself(
-    positions: Position, path: Path, dynamics: Dynamics, step_args: tuple[Any, ...]
-) -> None:
-    def move(key: PRNGKey, position: Position, args: tuple[Any, ...]) -> object:
-        state = dynamics.kernel_init(position, path(0.0))
-        return dynamics.kernel(key, state, path(0.0), *dynamics.kernel_args, *args)[1]
-
-    one, args = jax.tree.map(lambda leaf: leaf[0], (positions, step_args))
-    info = jax.eval_shape(move, jax.random.key(0), one, args)
-    if not isinstance(info, (ULAInfo, KineticInfo, InvariantInfo)):
+def _turned_round(dynamics: Dynamics) -> Dynamics:
+    move = dynamics.move
+    if move.reverse is None:
         raise ValueError(
-            "reverse_dynamics must be given for a kernel that does not undo itself, with the "
-            "drift -b for b, the inverse of a bijection, stages in reverse order; got a kernel "
-            f"whose info is {type(info).__name__}"
+            "work needs a move whose reverse is known, as of the drift -b for b, the inverse of "
+            f"a bijection, stages in reverse order; got one whose reverse is None, {move}"
         )
+    return dynamics._replace(move=move.reverse(move))

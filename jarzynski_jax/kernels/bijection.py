@@ -12,7 +12,7 @@ Noé, *Stochastic normalizing flows*, 2020; thesis, §2.2.4.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jarzynski_jax.kernels.arithmetic import all_finite, keep_finite, lift, lower
 from jarzynski_jax.kernels.binding import bind
 from jarzynski_jax.kernels.density_state import DensityState, init
+from jarzynski_jax.kernels.move import Move
 from jarzynski_jax.types import (
     Array,
     Kernel,
@@ -31,6 +32,7 @@ from jarzynski_jax.types import (
 )
 
 __all__ = [
+    "as_move",
     "Bijection",
     "BijectionInfo",
     "as_top_level_api",
@@ -124,6 +126,26 @@ def _check(position: Position, image: Position, log_determinant: Array) -> None:
             "a bijection must return one log-determinant, a scalar; "
             f"it returned shape {jnp.shape(log_determinant)}"
         )
+
+
+def as_move(bijection: Bijection | None = None, inverse: Bijection | None = None) -> Move:
+    """Make a move of a map.
+
+    Parameters
+    ----------
+    bijection
+        None for one of its own at each step.
+    inverse
+        The map of the reverse move; None where no work back is asked for.
+    """
+    args = () if bijection is None else (bijection,)
+    reverse = None if inverse is None else partial(_inverted, bijection, inverse)
+    return Move(init, build_kernel(), args, reverse)
+
+
+def _inverted(bijection: Bijection | None, inverse: Bijection, move: Move) -> Move:
+    del move
+    return as_move(inverse, bijection)
 
 
 def as_top_level_api(logdensity_fn: LogDensityFn, bijection: Bijection) -> SamplingAlgorithm:

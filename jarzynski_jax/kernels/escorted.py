@@ -45,6 +45,7 @@ from jarzynski_jax.kernels.arithmetic import (
 )
 from jarzynski_jax.kernels.binding import bind
 from jarzynski_jax.kernels.preconditioning import Preconditioner, apply, apply_factor, solve
+from jarzynski_jax.kernels.move import Move
 from jarzynski_jax.types import (
     Array,
     ArrayTree,
@@ -57,6 +58,7 @@ from jarzynski_jax.types import (
 )
 
 __all__ = [
+    "as_move",
     "EscortedInfo",
     "EscortedState",
     "VelocityFn",
@@ -216,6 +218,27 @@ def build_kernel() -> Kernel:
         return new_state, EscortedInfo(jnp.where(is_finite, increment, -jnp.inf), is_finite)
 
     return kernel
+
+
+def as_move(
+    velocity_fn: VelocityFn,
+    step_size: Scalar,
+    diffusion: Scalar,
+    preconditioner: Preconditioner | None = None,
+) -> Move:
+    """Make a move of the kernel; its reverse has the drift -b."""
+    start = partial(init, velocity_fn=velocity_fn)
+    args = velocity_fn, step_size, diffusion, preconditioner
+    return Move(start, build_kernel(), args, _with_drift_turned)
+
+
+def _with_drift_turned(move: Move) -> Move:
+    velocity_fn, *others = move.args
+    return as_move(partial(_negative, velocity_fn), *others)
+
+
+def _negative(velocity_fn: VelocityFn, position: Position) -> ArrayTree:
+    return jax.tree.map(jnp.negative, velocity_fn(position))
 
 
 def as_top_level_api(

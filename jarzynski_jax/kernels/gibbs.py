@@ -43,6 +43,7 @@ from jarzynski_jax.kernels.arithmetic import check_floating, lift, value_and_gra
 from jarzynski_jax.kernels.binding import bind
 from jarzynski_jax.kernels.density_state import DensityState, without_endpoint
 from jarzynski_jax.kernels.invariant import InvariantInfo
+from jarzynski_jax.kernels.move import Move, itself, keep_state
 from jarzynski_jax.types import (
     Array,
     Kernel,
@@ -52,7 +53,8 @@ from jarzynski_jax.types import (
     SamplingAlgorithm,
 )
 
-__all__ = ["GibbsInfo", "Units", "as_top_level_api", "build_kernel", "init"]
+__all__ = [
+    "as_move","GibbsInfo", "Units", "as_top_level_api", "build_kernel", "init"]
 
 
 class Units(NamedTuple):
@@ -162,6 +164,12 @@ def build_kernel() -> Kernel:
         return without_endpoint(position, moved), info
 
     return kernel
+
+
+def as_move(num_hidden: int) -> Move:
+    """Make a move of the kernel."""
+    start = partial(init, num_hidden=num_hidden)
+    return Move(start, build_kernel(), (num_hidden,), itself, keep_state, is_invariant=True)
 
 
 def as_top_level_api(logdensity_fn: LogDensityFn, num_hidden: int) -> SamplingAlgorithm:

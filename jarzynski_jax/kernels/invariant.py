@@ -21,6 +21,7 @@ from jarzynski_jax.checks import check_kernel, check_kernel_init
 from jarzynski_jax.kernels.arithmetic import lift, lower
 from jarzynski_jax.kernels.binding import bind
 from jarzynski_jax.kernels.density_state import DensityState, init, without_endpoint
+from jarzynski_jax.kernels.move import Move, itself, keep_state
 from jarzynski_jax.types import (
     Array,
     Kernel,
@@ -30,7 +31,8 @@ from jarzynski_jax.types import (
     SamplingAlgorithm,
 )
 
-__all__ = ["InvariantInfo", "as_top_level_api", "build_kernel", "init"]
+__all__ = [
+    "as_move","InvariantInfo", "as_top_level_api", "build_kernel", "init"]
 
 #: ``init(position, logdensity_fn) -> state``, as BlackJAX's kernels have it.
 MCMCInit = Callable[[Position, LogDensityFn], Any]
@@ -125,6 +127,16 @@ def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
         return new_state, InvariantInfo(increment, is_finite, mcmc_info)
 
     return kernel
+
+
+def as_move(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel, *args: Any) -> Move:
+    """Make a move of a Markov kernel with detailed balance; behind the target it takes ``args``."""
+    return markov_move(build_kernel(mcmc_init, mcmc_kernel), *args)
+
+
+def markov_move(kernel: Kernel, *args: Any) -> Move:
+    """Make a move of what :func:`build_kernel` built."""
+    return Move(init, kernel, args, itself, keep_state, is_invariant=True)
 
 
 def as_top_level_api(

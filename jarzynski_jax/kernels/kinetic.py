@@ -28,7 +28,7 @@ References: Bussi and Parrinello, *Phys. Rev. E* 75 (2007) 056707; Sivak, Choder
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +52,7 @@ from jarzynski_jax.kernels.preconditioning import (
     apply_factor,
     apply_transposed_factor,
 )
+from jarzynski_jax.kernels.move import Move, itself
 from jarzynski_jax.types import (
     Array,
     ArrayTree,
@@ -63,7 +64,8 @@ from jarzynski_jax.types import (
     Scalar,
 )
 
-__all__ = ["KineticInfo", "KineticState", "as_top_level_api", "build_kernel", "init"]
+__all__ = [
+    "as_move","KineticInfo", "KineticState", "as_top_level_api", "build_kernel", "init"]
 
 
 class KineticState(NamedTuple):
@@ -225,6 +227,17 @@ def build_kernel() -> Kernel:
         return new_state, KineticInfo(increment, is_finite, before)
 
     return kernel
+
+
+def as_move(*args: Any) -> Move:
+    """Make a move of the kernel; it takes ``(step_size, friction, preconditioner=None)``."""
+    return Move(init, build_kernel(), args, itself, turn_round)
+
+
+def turn_round(state: KineticState, info: KineticInfo) -> KineticState:
+    """Send a walker whose move is rejected back the way it came, with the velocity -v₁."""
+    back = jax.tree.map(jnp.negative, info.drawn_velocity)
+    return state._replace(velocity=back, is_at_rest=jnp.array(False))
 
 
 def as_top_level_api(

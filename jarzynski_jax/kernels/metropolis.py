@@ -19,16 +19,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jarzynski_jax.checks import check_kernel
-from jarzynski_jax.kernels.invariant import InvariantInfo
-from jarzynski_jax.kernels.kinetic import KineticInfo
-from jarzynski_jax.kernels.ula import ULAInfo
+from jarzynski_jax.kernels.move import Move, check_move
 from jarzynski_jax.types import Array, Kernel, LogDensityFn, PRNGKey
 
 __all__ = ["MetropolisInfo", "adjust"]
-
-_ADJUSTABLE = (ULAInfo, KineticInfo, InvariantInfo)
-
 
 class MetropolisInfo(NamedTuple):
     """What one adjusted step did.
@@ -43,54 +37,53 @@ class MetropolisInfo(NamedTuple):
     is_accepted: Array
 
 
-def adjust(kernel: Kernel) -> Kernel:
+def adjust(move: Move) -> Kernel:
     """Turn a kernel into one that leaves a fixed target exactly invariant.
 
     Parameters
     ----------
-    kernel
-        That of :mod:`jarzynski_jax.kernels.ula`, :mod:`jarzynski_jax.kernels.kinetic` or
-        :mod:`jarzynski_jax.kernels.invariant`.
+    move
+        Of :mod:`jarzynski_jax.kernels.ula`, :mod:`jarzynski_jax.kernels.kinetic`, or a Markov
+        kernel; any that says where a rejected walker returns to.
 
     Returns
     -------
     Kernel
-        The same signature, with a :class:`MetropolisInfo`. The target must be the one by
-        which the state was last weighed. It raises a ``ValueError`` if the kernel is another.
+        The same signature, with a :class:`MetropolisInfo`; the arguments of the move are to be
+        given. The target must be the one by which the state was last weighed.
 
     Raises
     ------
     ValueError
-        If this is no kernel: its module, say.
+        If this is no move, or one whose increment is no ratio of acceptance.
 
     Examples
     --------
     >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax.kernels import ula
-    >>> mala, target = adjust(ula.build_kernel()), lambda x: -(x**2) / 2
+    >>> mala, target = adjust(ula.as_move()), lambda x: -(x**2) / 2
     >>> state, info = mala(jax.random.key(0), ula.init(jnp.array(1.0), target), target, 0.1)
     >>> 0 <= float(info.acceptance_rate) <= 1
     True
     """
-    check_kernel(kernel)
+    check_move(move)
+    reject = move.reject
+    if reject is None:
+        raise ValueError(
+            "only unadjusted Langevin, kinetic Langevin and Markov kernels (kernels.ula, "
+            "kernels.kinetic, kernels.invariant) can be Metropolis-adjusted; got a move that "
+            f"does not say where a rejected walker returns to, {move}"
+        )
 
     def adjusted(
         rng_key: PRNGKey, state: Any, logdensity_fn: LogDensityFn, *kernel_args: Any
     ) -> tuple[Any, MetropolisInfo]:
         key_move, key_accept = jax.random.split(rng_key)
-        proposed, info = kernel(key_move, state, logdensity_fn, *kernel_args)
-        if not isinstance(info, _ADJUSTABLE):
-            raise ValueError(
-                "only unadjusted Langevin, kinetic Langevin and Markov kernels (kernels.ula, "
-                "kernels.kinetic, kernels.invariant) can be Metropolis-adjusted; got a kernel "
-                f"whose info is {type(info).__name__}"
-            )
+        proposed, info = move.kernel(key_move, state, logdensity_fn, *kernel_args)
         log_ratio = info.log_weight_increment
         uniform = jax.random.uniform(key_accept, (), log_ratio.dtype)
         is_accepted = jnp.log(uniform) < log_ratio
-        if isinstance(info, KineticInfo):
-            back = jax.tree.map(jnp.negative, info.drawn_velocity)
-            state = state._replace(velocity=back, is_at_rest=jnp.array(False))
+        state = reject(state, info)
         state = jax.tree.map(lambda new, old: jnp.where(is_accepted, new, old), proposed, state)
         return state, MetropolisInfo(jnp.exp(jnp.minimum(log_ratio, 0)), is_accepted)
 

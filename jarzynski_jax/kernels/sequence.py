@@ -9,14 +9,15 @@ Reference: Wu, Köhler and Noé, *Stochastic normalizing flows*, NeurIPS 2020.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jarzynski_jax.checks import check_kernel, check_kernel_init
 from jarzynski_jax.kernels.arithmetic import is_lost
 from jarzynski_jax.kernels.binding import bind
+from jarzynski_jax.kernels.move import Move, check_move
 from jarzynski_jax.types import (
     Array,
     ArrayTree,
@@ -29,29 +30,13 @@ from jarzynski_jax.types import (
 )
 
 __all__ = [
+    "as_move",
     "SequenceInfo",
     "SequenceState",
-    "Stage",
     "as_top_level_api",
     "build_init",
     "build_kernel",
 ]
-
-
-class Stage(NamedTuple):
-    """One kernel of a sequence.
-
-    init
-        ``(position, logdensity_fn) -> state``, for one walker.
-    kernel
-        ``(rng_key, state, logdensity_fn, *args) -> (state, info)``, for one walker.
-    args
-        What else the kernel takes.
-    """
-
-    init: KernelInit
-    kernel: Kernel
-    args: tuple[Any, ...] = ()
 
 
 class SequenceState(NamedTuple):
@@ -102,7 +87,7 @@ class SequenceInfo(NamedTuple):
         return lost
 
 
-def build_init(stages: Sequence[Stage]) -> KernelInit:
+def build_init(stages: Sequence[Move]) -> KernelInit:
     """Build the function that weighs one walker for the first time.
 
     Parameters
@@ -124,7 +109,7 @@ def build_init(stages: Sequence[Stage]) -> KernelInit:
     --------
     >>> import jax.numpy as jnp
     >>> from jarzynski_jax.kernels import ula
-    >>> init = build_init([Stage(ula.init, ula.build_kernel(), (0.1,))])
+    >>> init = build_init([Move(ula.init, ula.build_kernel(), (0.1,))])
     >>> float(init(jnp.array(2.0), lambda x: -(x**2) / 2).logdensity)
     -2.0
     """
@@ -137,7 +122,7 @@ def build_init(stages: Sequence[Stage]) -> KernelInit:
     return init
 
 
-def build_kernel(stages: Sequence[Stage]) -> Kernel:
+def build_kernel(stages: Sequence[Move]) -> Kernel:
     """Build the kernel for one walker.
 
     Parameters
@@ -165,8 +150,8 @@ def build_kernel(stages: Sequence[Stage]) -> Kernel:
     >>> from jarzynski_jax.kernels import bijection, ula
     >>> halve = lambda x: (x / 2, -jnp.log(2.0))
     >>> stages = [
-    ...     Stage(bijection.init, bijection.build_kernel(), (halve,)),
-    ...     Stage(ula.init, ula.build_kernel(), (0.05,)),
+    ...     Move(bijection.init, bijection.build_kernel(), (halve,)),
+    ...     Move(ula.init, ula.build_kernel(), (0.05,)),
     ... ]
     >>> old, new = (lambda x: -(x**2) / 2), (lambda x: -2 * x**2)
     >>> state = build_init(stages)(jnp.array(1.0), old)
@@ -200,7 +185,21 @@ def build_kernel(stages: Sequence[Stage]) -> Kernel:
     return kernel
 
 
-def as_top_level_api(logdensity_fn: LogDensityFn, stages: Sequence[Stage]) -> SamplingAlgorithm:
+def as_move(stages: Sequence[Move]) -> Move:
+    """Make a move of a sequence; its reverse has the reverse stages in reverse order."""
+    stages = tuple(stages)
+    can_be_reversed = all(stage.reverse is not None for stage in stages)
+    reverse = partial(_reversed, stages) if can_be_reversed else None
+    return Move(build_init(stages), build_kernel(stages), (), reverse)
+
+
+def _reversed(stages: tuple[Move, ...], move: Move) -> Move:
+    del move
+    turned = [stage.reverse(stage) for stage in stages[::-1] if stage.reverse is not None]
+    return as_move(turned)
+
+
+def as_top_level_api(logdensity_fn: LogDensityFn, stages: Sequence[Move]) -> SamplingAlgorithm:
     """Bind the sequence to one target, as BlackJAX's samplers are.
 
     Parameters
@@ -219,7 +218,7 @@ def as_top_level_api(logdensity_fn: LogDensityFn, stages: Sequence[Stage]) -> Sa
     --------
     >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax.kernels import ula
-    >>> stages = [Stage(ula.init, ula.build_kernel(), (h,)) for h in (0.01, 0.1)]
+    >>> stages = [Move(ula.init, ula.build_kernel(), (h,)) for h in (0.01, 0.1)]
     >>> algorithm = as_top_level_api(lambda x: -jnp.sum(x**2) / 2, stages)
     >>> state, info = algorithm.step(jax.random.key(0), algorithm.init(jnp.zeros(2)))
     >>> state.position.shape
@@ -228,12 +227,11 @@ def as_top_level_api(logdensity_fn: LogDensityFn, stages: Sequence[Stage]) -> Sa
     return bind(build_init(stages), build_kernel(stages), logdensity_fn)
 
 
-def _check(stages: Sequence[Stage]) -> None:
+def _check(stages: Sequence[Move]) -> None:
     if not stages:
         raise ValueError("a sequence of kernels must have at least one stage; got none")
     for stage in stages:
-        check_kernel_init(stage.init)
-        check_kernel(stage.kernel)
+        check_move(stage)
 
 
 def _check_stage_args(stage_args: tuple, num_stages: int) -> tuple[tuple[Any, ...], ...]:

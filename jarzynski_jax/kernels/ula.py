@@ -25,7 +25,7 @@ With a preconditioner C the drift is :math:`hC\nabla\ell`, the noise
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +44,7 @@ from jarzynski_jax.kernels.arithmetic import (
 )
 from jarzynski_jax.kernels.binding import bind
 from jarzynski_jax.kernels.preconditioning import Preconditioner, apply, apply_factor
+from jarzynski_jax.kernels.move import Move, itself, keep_state
 from jarzynski_jax.types import (
     Array,
     ArrayTree,
@@ -55,7 +56,8 @@ from jarzynski_jax.types import (
     Scalar,
 )
 
-__all__ = ["ULAInfo", "ULAState", "as_top_level_api", "build_kernel", "init"]
+__all__ = [
+    "as_move","ULAInfo", "ULAState", "as_top_level_api", "build_kernel", "init"]
 
 
 class ULAState(NamedTuple):
@@ -187,6 +189,11 @@ def build_kernel() -> Kernel:
         return new_state, ULAInfo(jnp.where(is_finite, increment, -jnp.inf), is_finite)
 
     return kernel
+
+
+def as_move(*args: Any) -> Move:
+    """Make a move of the kernel and of what it takes: ``(step_size, preconditioner=None)``."""
+    return Move(init, build_kernel(), args, itself, keep_state)
 
 
 def as_top_level_api(

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jarzynski_jax.checks import check_kernel, check_kernel_init, check_resampler
+from jarzynski_jax.checks import check_resampler
 from jarzynski_jax.kernels import kinetic, ula
 from jarzynski_jax.kernels.arithmetic import check_friction, check_step_size, is_lost
+from jarzynski_jax.kernels.move import Move, check_move
 from jarzynski_jax.kernels.preconditioning import Preconditioner
 from jarzynski_jax.resampling import AdaptiveResampler, adaptive, systematic
 from jarzynski_jax.types import (
     Array,
-    Kernel,
     KernelInit,
     LogDensityFn,
     Position,
@@ -40,12 +40,8 @@ __all__ = [
 class Dynamics(NamedTuple):
     """How an ensemble moves.
 
-    kernel_init
-        ``(position, logdensity_fn) -> state``, for one walker.
-    kernel
-        ``(rng_key, state, logdensity_fn, *kernel_args) -> (state, info)``, for one walker.
-    kernel_args
-        What else the kernel takes.
+    move
+        How one walker moves.
     num_moves
         Moves under each new target.
     resampler
@@ -55,12 +51,19 @@ class Dynamics(NamedTuple):
         cache. It sets the peak memory, and no result depends on it but for rounding.
     """
 
-    kernel_init: KernelInit
-    kernel: Kernel
-    kernel_args: tuple[Any, ...]
-    num_moves: int
-    resampler: AdaptiveResampler
+    move: Move
+    num_moves: int = 1
+    resampler: AdaptiveResampler = adaptive(systematic, 0.5)
     block_size: int | None = None
+
+    @property
+    def kernel_init(self) -> KernelInit:
+        """``(position, logdensity_fn) -> state``, for one walker."""
+        return self.move.init
+
+    def with_args(self, *args: Any) -> "Dynamics":
+        """The same, with further arguments for the kernel."""
+        return self._replace(move=self.move._replace(args=(*self.move.args, *args)))
 
 
 def langevin(
@@ -104,8 +107,8 @@ def langevin(
         check_step_size(step_size)
     check_resampler(resampler)
     _check_sizes(num_moves, block_size)
-    kernel_args = () if step_size is None else (step_size,)
-    return Dynamics(ula.init, ula.build_kernel(), kernel_args, num_moves, resampler, block_size)
+    move = ula.as_move() if step_size is None else ula.as_move(step_size)
+    return Dynamics(move, num_moves, resampler, block_size)
 
 
 def kinetic_langevin(
@@ -155,7 +158,7 @@ def kinetic_langevin(
 
     Examples
     --------
-    >>> kinetic_langevin(step_size=0.12, friction=0.5).kernel_args
+    >>> kinetic_langevin(step_size=0.12, friction=0.5).move.args
     (0.12, 0.5, None)
     """
     if step_size is not None:
@@ -163,10 +166,13 @@ def kinetic_langevin(
     check_friction(friction)
     check_resampler(resampler)
     _check_sizes(num_moves, block_size)
-    is_free, fixed = step_size is None, (friction, preconditioner)
-    kernel = _kinetic_with_step_size_last if is_free else kinetic.build_kernel()
-    kernel_args = fixed if is_free else (step_size, *fixed)
-    return Dynamics(kinetic.init, kernel, kernel_args, num_moves, resampler, block_size)
+    if step_size is None:
+        move = kinetic.as_move(friction, preconditioner)._replace(
+            kernel=_kinetic_with_step_size_last
+        )
+    else:
+        move = kinetic.as_move(step_size, friction, preconditioner)
+    return Dynamics(move, num_moves, resampler, block_size)
 
 
 def _kinetic_with_step_size_last(
@@ -214,8 +220,7 @@ def check_dynamics(dynamics: Any) -> None:
             "dynamics must be a Dynamics, such as dynamics.langevin(step_size); got "
             f"{type(dynamics).__name__}"
         )
-    check_kernel_init(dynamics.kernel_init)
-    check_kernel(dynamics.kernel)
+    check_move(dynamics.move)
     check_resampler(dynamics.resampler)
 
 
@@ -314,7 +319,7 @@ def advance_and_average(
     def move(block: tuple, keys: PRNGKey) -> tuple[tuple, None]:
         state, log_weights, was_lost = block
         state, log_weights, info = move_each(
-            keys, state, log_weights, logdensity_fn, dynamics.kernel, *dynamics.kernel_args
+            keys, state, log_weights, logdensity_fn, dynamics.move.kernel, *dynamics.move.args
         )
         return (state, log_weights, was_lost | is_lost(info)), None
 
