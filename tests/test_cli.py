@@ -21,6 +21,8 @@ import pytest
 import jarzynski_jax as jj
 from jarzynski_jax.app import cli
 
+pytestmark = pytest.mark.usefixtures("quick_to_compile")
+
 SMALL = (
     *("--walkers", 64, "--held-out", 32, "--batch-size", 32, "--hidden", 8),
     *("--noise", 0.3, "--annealing-steps", 20, "--steps", 100),
@@ -60,7 +62,7 @@ def workplace(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def finished_run(workplace):
+def finished_run(workplace, quick_to_compile):
     result = _run("train", "data.npy", *SMALL, cwd=workplace)
     assert result.returncode == 0, result.stderr
     return workplace / "runs" / "data", result
@@ -117,6 +119,7 @@ def test_digits_are_images_from_end_to_end(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["pcd", "cd", "unweighted", "pool"])
 def test_every_algorithm_runs(workplace, tmp_path, algorithm):
     chosen = ("--touched", 16) if algorithm == "pool" else ("--algorithm", algorithm)
@@ -132,6 +135,7 @@ def images(tmp_path_factory):
     return made_up_images.write(tmp_path_factory.mktemp("idx"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["mlp", "conv"])
 def test_images_of_some_classes_from_end_to_end(images, tmp_path, network):
     chosen = ("--classes", "2,3,6", "--proportions", "4:2:1", "--shrink", 7)
@@ -164,6 +168,7 @@ def test_images_of_some_classes_from_end_to_end(images, tmp_path, network):
         assert arrays["samples"].shape == (8, 4, 4)
 
 
+@pytest.mark.slow
 def test_walkers_on_two_devices_learn_the_same(finished_run, workplace, tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
     arguments = ("train", workplace / "data.npy", "--out", tmp_path / "run", *SMALL)
@@ -348,7 +353,11 @@ def _interrupt(process, times=1):
     assert process.wait(timeout=60) == 130
 
 
-def test_interrupted_then_resumed_is_bit_for_bit_an_uninterrupted_run(workplace, tmp_path):
+@pytest.mark.slow
+def test_interrupted_then_resumed_is_bit_for_bit_an_uninterrupted_run(
+    workplace, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS")  # as users compute
     whole = _start_training(workplace, tmp_path / "whole")
     assert whole.wait(timeout=300) == 0, whole.stderr.read()
 
@@ -388,6 +397,7 @@ def _interrupt_at(words, *arguments, cwd):
     return process.stderr.read()
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_bounding_ends_and_keeps_the_model(finished_run, workplace, tmp_path):
     folder = tmp_path / "run"
     arguments = ("train", "data.npy", "--out", folder, *SMALL, "--annealing-steps", 10_000)
