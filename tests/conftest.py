@@ -76,7 +76,23 @@ def _forget_compiled_programs():
         jax.clear_caches()
 
 
-@pytest.fixture(scope="module")
+@contextlib.contextmanager
+def _without_optimizations():
+    name = "jax_disable_most_optimizations"
+    # Programs of the other kind, before and after, are no part of this.
+    jax.clear_caches()
+    with pytest.MonkeyPatch.context() as patch:
+        before = getattr(jax.config, name)
+        patch.setenv(name.upper(), "1")
+        jax.config.update(name, True)
+        try:
+            yield
+        finally:
+            jax.config.update(name, before)
+            jax.clear_caches()
+
+
+@pytest.fixture
 def quick_to_compile():
     """XLA's optimizations are off, here and in processes that are started.
 
@@ -84,15 +100,15 @@ def quick_to_compile():
     a program does with its files and words: numbers, and equality bit for bit, are tested as
     users compute them.
     """
-    name = "jax_disable_most_optimizations"
-    before, variable = jax.config.values[name], os.environ.get(name.upper())
-    jax.config.update(name, True)
-    os.environ[name.upper()] = "1"
-    yield
-    jax.config.update(name, before)
-    os.environ.pop(name.upper())
-    if variable is not None:
-        os.environ[name.upper()] = variable
+    with _without_optimizations():
+        yield
+
+
+@pytest.fixture(scope="module")
+def module_quick_to_compile():
+    """The same for all tests of a module."""
+    with _without_optimizations():
+        yield
 
 
 #: Files that take longest: begun first, so that no core is idle at the end.

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 import jarzynski_jax as jj
-from jarzynski_jax.app import cli
+from jarzynski_jax.app import cli, shares
 
-pytestmark = pytest.mark.usefixtures("quick_to_compile")
+pytestmark = pytest.mark.usefixtures("module_quick_to_compile")
 
 SMALL = (
     *("--walkers", 64, "--held-out", 32, "--batch-size", 32, "--hidden", 8),
@@ -62,7 +62,7 @@ def workplace(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def finished_run(workplace, quick_to_compile):
+def finished_run(workplace, module_quick_to_compile):
     result = _run("train", "data.npy", *SMALL, cwd=workplace)
     assert result.returncode == 0, result.stderr
     return workplace / "runs" / "data", result
@@ -137,7 +137,8 @@ def images(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["mlp", "conv"])
-def test_images_of_some_classes_from_end_to_end(images, tmp_path, network):
+def test_images_of_some_classes_from_end_to_end(images, tmp_path, network, monkeypatch):
+    monkeypatch.setattr(shares, "_NUM_UPDATES", 100)  # the classifier need not be good
     chosen = ("--classes", "2,3,6", "--proportions", "4:2:1", "--shrink", 7)
     fresh = ("--refresh-every", 50, "--refresh-steps", 5, "--network", network)
     run = tmp_path / "run"

@@ -12,13 +12,32 @@ import numpy as np
 import pytest
 
 from benchmarks import boltzmann
-from benchmarks.mnist import moves, problem, recipe, references, run, settings, show, variants
+from benchmarks.mnist import (
+    classifier,
+    moves,
+    problem,
+    recipe,
+    references,
+    run,
+    settings,
+    show,
+    variants,
+)
 from benchmarks.mnist.__main__ import main
 from benchmarks.mnist.classifier import frechet_distance
 from jarzynski_jax import training
 from jarzynski_jax.energies import gaussian_base
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def hardly_taught(monkeypatch):
+    """The classifier learns for a moment: its shares are there, however wrong."""
+    classifier._train_and_keep.cache_clear()
+    monkeypatch.setattr(classifier, "_NUM_UPDATES", 100)
+    yield
+    classifier._train_and_keep.cache_clear()
 
 
 def _tiny(data: Path) -> settings.Settings:
@@ -135,7 +154,7 @@ def test_rivals_get_the_gradients_of_fresh_walkers():
 
 
 @pytest.mark.slow
-def test_trials_of_more_moves_are_tabulated(tmp_path):
+def test_trials_of_more_moves_are_tabulated(tmp_path, hardly_taught):
     data = made_up_images.write(tmp_path)
     chosen = _tiny(data)._replace(num_walkers=64, num_touched=64, num_updates=10)
     number = moves.TRIALS.index(moves.Trial("jarzynski", 4, 5e-4, 0.9))
@@ -160,7 +179,7 @@ def test_pcd_takes_the_gradients_of_the_weighted_walkers(form):
 
 
 @pytest.mark.slow
-def test_the_experiment_from_end_to_end(tmp_path):
+def test_the_experiment_from_end_to_end(tmp_path, hardly_taught):
     """On made-up images of 4x4 pixels, with PCD's walkers in place of the unweighted ones."""
     data = made_up_images.write(tmp_path)
     chosen = _tiny(data)._replace(
