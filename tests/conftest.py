@@ -82,7 +82,7 @@ def _without_optimizations():
     # Programs of the other kind, before and after, are no part of this.
     jax.clear_caches()
     with pytest.MonkeyPatch.context() as patch:
-        before = getattr(jax.config, name)
+        before = jax.config.values[name]
         patch.setenv(name.upper(), "1")
         jax.config.update(name, True)
         try:
