@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from jarzynski_jax import data, free_energy, interruption, walkers
 from jarzynski_jax.annealing import AnnealingInfo
-from jarzynski_jax.app import cli, job, run_folder
+from jarzynski_jax.app import cli, run_folder
+from jarzynski_jax.app import config as job
 from jarzynski_jax.data.noise import noise_entropy
 from jarzynski_jax.free_energy import Annealing
 from jarzynski_jax.kernels import ula

@@ -24,7 +24,7 @@ except ImportError as error:  # pragma: no cover
 
 from jarzynski_jax import __version__, interruption
 from jarzynski_jax import data as data_lib
-from jarzynski_jax.app import job
+from jarzynski_jax.app import config as job
 from jarzynski_jax.app.shares import Shares
 from jarzynski_jax.data import Source
 from jarzynski_jax.energies.gaussian_base import Covariance
