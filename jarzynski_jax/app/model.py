@@ -36,6 +36,7 @@ __all__ = [
     "build_energy",
     "build_model",
     "build_optimizer",
+    "draw_exact",
     "first_state",
     "state_template",
 ]
@@ -203,37 +204,51 @@ def build_algorithm(
     return _ALGORITHMS[name](energy_fn, optimizer, dynamics)
 
 
-def first_state(
-    model: Model, keys: Keys, train: np.ndarray, num_walkers: int, num_held_out: int = 0
-) -> TrainingState:
-    """Draw exact walkers of the base, which the model must equal, and start with them.
-
-    Parameters
-    ----------
-    model
-        From :func:`build_model`.
-    keys
-        Of these ``walkers``, ``held_out`` and ``init`` are used.
-    train
-        In the units of the data.
-    num_walkers, num_held_out
-        Without held-out walkers the state has None for them.
+def draw_exact(model: Model, rng_key: PRNGKey, num_walkers: int) -> tuple[Array, Array]:
+    """Draw exact walkers of the base, which the first model must equal, and tell its log Z.
 
     Raises
     ------
     ValueError
         If the model is not the base.
     """
+    return gaussian_base.exact_start(
+        rng_key, model.problem.base, model.energy_fn, model.params, num_walkers
+    )
 
-    def exact_start(key: PRNGKey, num_samples: int) -> tuple[Array, Array]:
-        base = model.problem.base
-        return gaussian_base.exact_start(key, base, model.energy_fn, model.params, num_samples)
 
-    positions, log_z = exact_start(keys.walkers, num_walkers)
-    held_out = exact_start(keys.held_out, num_held_out)[0] if num_held_out else None
+def first_state(
+    model: Model,
+    train: np.ndarray,
+    draw_key: PRNGKey,
+    init_key: PRNGKey,
+    num_walkers: int,
+    held_out: Array | None = None,
+) -> TrainingState:
+    """Start training with exact walkers.
+
+    Parameters
+    ----------
+    model
+        From :func:`build_model`.
+    train
+        In the units of the data.
+    draw_key, init_key
+        For walkers, and for what the algorithm draws.
+    num_walkers
+        N.
+    held_out
+        More walkers, from :func:`draw_exact`, that never enter a gradient.
+
+    Raises
+    ------
+    ValueError
+        If the model is not the base.
+    """
+    positions, log_z = draw_exact(model, draw_key, num_walkers)
     init = jax.jit(model.algorithm.init)  # op by op it would compile a hundred small programs
     data = model.problem.to_positions(train)
-    return init(keys.init, model.params, positions, data, log_z, held_out)
+    return init(init_key, model.params, positions, data, log_z, held_out)
 
 
 def state_template(model: Model, config: Config, train: np.ndarray) -> TrainingState:

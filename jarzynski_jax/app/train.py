@@ -10,7 +10,7 @@ from jarzynski_jax import data as data_lib
 from jarzynski_jax import interruption, training
 from jarzynski_jax.app import plotting
 from jarzynski_jax.app.config import Config, settings_of_training
-from jarzynski_jax.app.model import Keys, Model, build_model, first_state
+from jarzynski_jax.app.model import Keys, Model, build_model, draw_exact, first_state
 from jarzynski_jax.app.problem import Problem, fit_problem, save_problem
 from jarzynski_jax.app.restore import restore
 from jarzynski_jax.app.run_folder import RunFolder, write_json, write_whole
@@ -59,7 +59,8 @@ def start(
     problem = fit_problem(data.train, data_lib.is_file(config.source), vars(config))
     model = build_model(config, problem)
     keys = Keys.of(config.seed)
-    state = first_state(model, keys, data.train, config.walkers, config.held_out)
+    held_out, _ = draw_exact(model, keys.held_out, config.held_out)
+    state = first_state(model, data.train, keys.walkers, keys.init, config.walkers, held_out)
     if mesh is not None:
         state = spread_state(state, mesh)
     # Nothing is touched before everything that can be checked has been.
