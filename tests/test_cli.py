@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 
 import jarzynski_jax as jj
-from jarzynski_jax.app import cli, shares
+from jarzynski_jax.app import arguments, cli, shares
+from jarzynski_jax.app.config import OPTIONS
 
 pytestmark = pytest.mark.usefixtures("module_quick_to_compile")
 
@@ -427,16 +428,29 @@ def test_overwrite_replaces_a_run(finished_run, workplace, tmp_path):
     assert json.loads((tmp_path / "run" / "config.json").read_text())["seed"] == 3
 
 
-def test_help_reads_well(tmp_path):
+def test_help_reads_well(tmp_path, monkeypatch):
+    """On two screens, an option a line."""
+    monkeypatch.setenv("COLUMNS", "100")
     result = _run("train", "--help", cwd=tmp_path)
     assert result.returncode == 0
-    for words in ("--step-size", "sqrt(2h)", "--hidden INT [INT ...]", "'labels'", "'data'"):
+    for words in ("--step-size", "sqrt(2h)", "--hidden INT [INT ...]", "docs/command_line.md"):
         assert words in result.stdout
     assert "None" not in result.stdout
-    # Lines are full: none ends where it ended in the source.
-    first = result.stdout.split("What to train on:")[1].split("(default")[0]
-    lines = [line.strip("│ ") for line in first.splitlines()]
-    assert all(len(line) > 45 for line in lines[1:-1]), lines
+    lines = result.stdout.splitlines()
+    assert len(lines) <= 100
+    assert max(map(len, lines)) <= 100
+    within = [line.strip("│ ") for line in lines if line.startswith("│")]
+    assert all(line.startswith(("-", "[STR]")) for line in within), within
+
+
+def test_every_option_has_its_place_in_the_help():
+    """Options of a configuration are asked for by the command line, or on purpose not."""
+    options = arguments.parse(["train"]).options
+    assert OPTIONS.keys() - options.keys() == {"annealing_walkers", "annealing_replicates"}
+    assert {name for name, value in options.items() if value is None} == {
+        *(name for name, option in OPTIONS.items() if option.by_data),
+        *("touched", *arguments.ANEW),
+    }
 
 
 def test_the_version_is_told(tmp_path):
