@@ -1,11 +1,13 @@
 import contextlib
 import os
 import tempfile
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 # Compilation makes the first example slow, and a failure must come back on the next run.
 settings.register_profile("jarzynski", deadline=None, derandomize=True, max_examples=60)
@@ -50,11 +52,100 @@ def x64():
         yield
 
 
+#: Bytes of memory from which on compiled programs are forgotten.
+_MUCH_MEMORY = 4 * 2**30
+
+
+def _resident_memory():
+    """Bytes of memory that this process holds now; as good as much where it is not told."""
+    try:
+        num_pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return _MUCH_MEMORY
+    return num_pages * os.sysconf("SC_PAGE_SIZE")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _forget_compiled_programs():
-    """Thousands of small programs would hold gigabytes by the end of the suite."""
+    """Thousands of small programs would hold gigabytes by the end of the suite.
+
+    But what is forgotten is traced and loaded again, so only when they do.
+    """
     yield
+    if _resident_memory() >= _MUCH_MEMORY:
+        jax.clear_caches()
+
+
+@contextlib.contextmanager
+def _without_optimizations():
+    name = "jax_disable_most_optimizations"
+    # Programs of the other kind, before and after, are no part of this.
     jax.clear_caches()
+    with pytest.MonkeyPatch.context() as patch:
+        before = jax.config.values[name]
+        patch.setenv(name.upper(), "1")
+        jax.config.update(name, True)
+        try:
+            yield
+        finally:
+            jax.config.update(name, before)
+            jax.clear_caches()
+
+
+@pytest.fixture
+def quick_to_compile():
+    """XLA's optimizations are off, here and in processes that are started.
+
+    Compilation takes half as long, and running several times as long. It is for tests of what
+    a program does with its files and words: numbers, and equality bit for bit, are tested as
+    users compute them.
+    """
+    with _without_optimizations():
+        yield
+
+
+@pytest.fixture(scope="module")
+def module_quick_to_compile():
+    """The same for all tests of a module."""
+    with _without_optimizations():
+        yield
+
+
+#: Files that take longest: begun first, so that no core is idle at the end.
+_LONGEST = (
+    "test_gaussian_mixture_study.py",
+    "test_cli.py",
+    "test_documents.py",
+    "test_image_benchmarks.py",
+    "test_sharding.py",
+    "test_blackjax.py",
+    "test_training.py",
+    "test_kernels.py",
+    "test_resampling.py",
+)
+
+
+#: Files whose tests share nothing: each goes to whichever process is free.
+_DIVIDED = ("test_documents.py", "test_gaussian_mixture_study.py")
+
+
+def pytest_collection_modifyitems(items):
+    order = {name: number for number, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))  # stable
+
+
+class _ByFile(LoadScopeScheduling):
+    """A file's tests stay in one process, in this order: what they share is made once."""
+
+    def _split_scope(self, nodeid):
+        file = nodeid.partition("::")[0]
+        return nodeid if file.endswith(_DIVIDED) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    config.option.loadscopereorder = False  # else files of many tests would come first
+    return _ByFile(config, log)
 
 
 @pytest.fixture

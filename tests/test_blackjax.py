@@ -23,7 +23,7 @@ from jarzynski_jax.resampling import adaptive, multinomial, stratified, systemat
 D = 5
 LOG_EVIDENCE = D * np.log(0.5) / 2
 NUM_PARTICLES = 500
-TIMES = np.linspace(0, 1, 6)[1:]
+TIMES = np.linspace(0, 1, 6, dtype=np.float32)[1:]
 
 
 def log_prior(x):
@@ -74,12 +74,17 @@ def evidence(algorithm, name):
 
     def run(key):
         key_start, key_smc = jax.random.split(key)
-        state = algorithm.init(jax.random.normal(key_start, (NUM_PARTICLES, D)))
-        total = 0.0
-        for index, time in enumerate(TIMES):
+
+        def step(state, numbered):
+            index, time = numbered
             state, info = algorithm.step(jax.random.fold_in(key_smc, index), state, time)
-            total = total + info.log_likelihood_increment
-        return jnp.exp(total - LOG_EVIDENCE)
+            return state, info.log_likelihood_increment
+
+        state = algorithm.init(jax.random.normal(key_start, (NUM_PARTICLES, D)))
+        # Its first inverse temperature is a number of Python's, and no array.
+        state = jax.tree.map(jnp.asarray, state)
+        increments = jax.lax.scan(step, state, (jnp.arange(len(TIMES)), TIMES))[1]
+        return jnp.exp(jnp.sum(increments) - LOG_EVIDENCE)
 
     return replicate(f"evidence {name}", run)
 
@@ -276,10 +281,14 @@ def test_annealing_with_their_kernels_is_exact(name, kernel, args):
     def run(key):
         key_start, key_path = jax.random.split(key)
         x = jax.random.normal(key_start, (NUM_PARTICLES, D))
-        ensemble = walkers.init(x, tempered(0.0), invariant.init)
-        for index, time in enumerate(TIMES):
+
+        def move(ensemble, numbered):
+            index, time = numbered
             key_move = jax.random.fold_in(key_path, index)
-            ensemble, _ = walkers.move(key_move, ensemble, tempered(time), kernel, *args)
+            return walkers.move(key_move, ensemble, tempered(time), kernel, *args)[0], None
+
+        ensemble = walkers.init(x, tempered(0.0), invariant.init)
+        ensemble = jax.lax.scan(move, ensemble, (jnp.arange(len(TIMES)), TIMES))[0]
         weight = jnp.exp(ensemble.log_weights - LOG_EVIDENCE)
         second_moment = jnp.mean(jnp.mean(ensemble.position**2, axis=1) * weight)
         return jnp.stack([jnp.mean(weight), second_moment])

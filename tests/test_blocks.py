@@ -1,5 +1,7 @@
 """Walkers in blocks: the same results whatever the block, and memory set by it."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,18 +45,21 @@ def test_scan_blocks_adds_up_and_keeps_the_order(block_size):
     np.testing.assert_array_equal(squares[0], np.arange(1000) ** 2)
 
 
+@cache
+def moved_in_blocks(block_size, num_moves):
+    dynamics = langevin(0.05, num_moves, block_size=block_size)
+    return jax.jit(
+        lambda start: advance_and_average(
+            test_key("move"), start, target, dynamics, lambda x, w: w @ x
+        )
+    )(ensemble())
+
+
 @each_block
 @pytest.mark.parametrize("num_moves", [1, 3])
 def test_walkers_move_alike_in_blocks_of_any_size(block_size, num_moves):
-    def run(block_size):
-        dynamics = langevin(0.05, num_moves, block_size=block_size)
-        return jax.jit(
-            lambda start: advance_and_average(
-                test_key("move"), start, target, dynamics, lambda x, w: w @ x
-            )
-        )(ensemble())
-
-    (moved, num_dead, mean), (expected, _, expected_mean) = run(block_size), run(NUM_WALKERS)
+    moved, num_dead, mean = moved_in_blocks(block_size, num_moves)
+    expected, _, expected_mean = moved_in_blocks(NUM_WALKERS, num_moves)
     np.testing.assert_allclose(moved.position, expected.position, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(moved.log_weights, expected.log_weights, atol=1e-4)
     np.testing.assert_allclose(mean, expected_mean, atol=1e-4)
@@ -99,8 +104,9 @@ def test_training_is_the_same_in_blocks(build):
         algorithm = build(energy_fn, optax.sgd(0.1), langevin(0.05, block_size=block_size))
         x = jax.random.normal(test_key("x"), (NUM_WALKERS, D))
         state = algorithm.init(test_key("init"), jnp.zeros(D), x, data, 0.0, x[:300])
+        step = jax.jit(algorithm.step)
         for key in jax.random.split(test_key("steps"), 3):
-            state, metrics = jax.jit(algorithm.step)(key, state, data)
+            state, metrics = step(key, state, data)
         return state.params, metrics
 
     (params, metrics), (expected, expected_metrics) = run(64), run(5000)

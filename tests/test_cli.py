@@ -1,7 +1,13 @@
-"""The command line as a subprocess: a small run from end to end, bad input, kill and resume."""
+"""The command line: a small run from end to end, bad input, kill and resume.
 
+Commands run in this process; those that are to be killed, or need devices of their own, do not.
+"""
+
+import contextlib
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +19,10 @@ import numpy as np
 import pytest
 
 import jarzynski_jax as jj
+from jarzynski_jax.app import arguments, cli, shares
+from jarzynski_jax.app.config import OPTIONS
+
+pytestmark = pytest.mark.usefixtures("module_quick_to_compile")
 
 SMALL = (
     *("--walkers", 64, "--held-out", 32, "--batch-size", 32, "--hidden", 8),
@@ -24,10 +34,22 @@ def _command(*arguments):
     return [sys.executable, "-m", "jarzynski_jax", *map(str, arguments)]
 
 
-def _run(*arguments, cwd, timeout=300):
+def _run_in_process_of_its_own(*arguments, cwd):
     return subprocess.run(
-        _command(*arguments), cwd=cwd, capture_output=True, text=True, timeout=timeout
+        _command(*arguments), cwd=cwd, capture_output=True, text=True, timeout=300
     )
+
+
+def _run(*arguments, cwd):
+    """Run a command as its process would, and return what that would have returned."""
+    out, error = io.StringIO(), io.StringIO()
+    streams = contextlib.redirect_stdout(out), contextlib.redirect_stderr(error)
+    with streams[0], streams[1], contextlib.chdir(cwd):
+        try:
+            status = cli.main([str(argument) for argument in arguments])
+        except SystemExit as end:  # of tyro, which reads the arguments
+            status = end.code
+    return subprocess.CompletedProcess(arguments, status, out.getvalue(), error.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +63,7 @@ def workplace(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def finished_run(workplace):
+def finished_run(workplace, module_quick_to_compile):
     result = _run("train", "data.npy", *SMALL, cwd=workplace)
     assert result.returncode == 0, result.stderr
     return workplace / "runs" / "data", result
@@ -98,6 +120,7 @@ def test_digits_are_images_from_end_to_end(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["pcd", "cd", "unweighted", "pool"])
 def test_every_algorithm_runs(workplace, tmp_path, algorithm):
     chosen = ("--touched", 16) if algorithm == "pool" else ("--algorithm", algorithm)
@@ -113,8 +136,10 @@ def images(tmp_path_factory):
     return made_up_images.write(tmp_path_factory.mktemp("idx"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["mlp", "conv"])
-def test_images_of_some_classes_from_end_to_end(images, tmp_path, network):
+def test_images_of_some_classes_from_end_to_end(images, tmp_path, network, monkeypatch):
+    monkeypatch.setattr(shares, "_NUM_UPDATES", 100)  # the classifier need not be good
     chosen = ("--classes", "2,3,6", "--proportions", "4:2:1", "--shrink", 7)
     fresh = ("--refresh-every", 50, "--refresh-steps", 5, "--network", network)
     run = tmp_path / "run"
@@ -145,17 +170,19 @@ def test_images_of_some_classes_from_end_to_end(images, tmp_path, network):
         assert arrays["samples"].shape == (8, 4, 4)
 
 
+@pytest.mark.slow
 def test_walkers_on_two_devices_learn_the_same(finished_run, workplace, tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
     arguments = ("train", workplace / "data.npy", "--out", tmp_path / "run", *SMALL)
-    result = _run(*arguments, "--devices", 2, cwd=tmp_path)
+    result = _run_in_process_of_its_own(*arguments, "--devices", 2, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     found, expected = (
         json.loads((folder / "report.json").read_text())["model"]["lower"]
         for folder in (tmp_path / "run", finished_run[0])
     )
     assert found == pytest.approx(expected, abs=1e-2)
-    result = _run(*arguments, "--overwrite", "--walkers", 63, "--devices", 2, cwd=tmp_path)
+    options = ("--overwrite", "--walkers", 63, "--devices", 2)
+    result = _run_in_process_of_its_own(*arguments, *options, cwd=tmp_path)
     assert result.returncode == 2
     assert "must divide that of walkers, 63; got 2" in result.stderr
     assert (tmp_path / "run" / "report.json").is_file()
@@ -228,8 +255,18 @@ BAD_INPUT = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_INPUT)
-def test_bad_input_is_refused_and_nothing_is_touched(workplace, name):
+#: As a process ends: of the command's own errors, and of those that tyro finds.
+IN_A_PROCESS = ("negative step size", "no command")
+
+
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [
+        *((name, _run) for name in BAD_INPUT),
+        *((name, _run_in_process_of_its_own) for name in IN_A_PROCESS),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_is_touched(workplace, name, run):
     arguments, message = BAD_INPUT[name]
     (workplace / "corrupt.npz").write_bytes(b"PK no archive")
     np.save(workplace / "nan.npy", np.full((20, 2), np.nan))
@@ -238,7 +275,7 @@ def test_bad_input_is_refused_and_nothing_is_touched(workplace, name):
     taken.mkdir(exist_ok=True)
     (taken / "precious.txt").write_text("mine")
     before = sorted(workplace.rglob("*"))
-    result = _run(*arguments, cwd=workplace)
+    result = run(*arguments, cwd=workplace)
     assert result.returncode == 2, result.stderr
     assert message in " ".join((result.stdout + result.stderr).replace("│", " ").split())
     assert "Traceback" not in result.stderr
@@ -318,7 +355,11 @@ def _interrupt(process, times=1):
     assert process.wait(timeout=60) == 130
 
 
-def test_interrupted_then_resumed_is_bit_for_bit_an_uninterrupted_run(workplace, tmp_path):
+@pytest.mark.slow
+def test_interrupted_then_resumed_is_bit_for_bit_an_uninterrupted_run(
+    workplace, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS")  # as users compute
     whole = _start_training(workplace, tmp_path / "whole")
     assert whole.wait(timeout=300) == 0, whole.stderr.read()
 
@@ -358,6 +399,7 @@ def _interrupt_at(words, *arguments, cwd):
     return process.stderr.read()
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_bounding_ends_and_keeps_the_model(finished_run, workplace, tmp_path):
     folder = tmp_path / "run"
     arguments = ("train", "data.npy", "--out", folder, *SMALL, "--annealing-steps", 10_000)
@@ -378,26 +420,39 @@ def test_ctrl_c_while_sampling_ends_and_writes_nothing(finished_run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_overwrite_replaces_a_run(workplace, tmp_path):
+def test_overwrite_replaces_a_run(finished_run, workplace, tmp_path):
     arguments = ["train", workplace / "data.npy", "--out", tmp_path / "run", *SMALL]
-    assert _run(*arguments, cwd=tmp_path).returncode == 0
+    shutil.copytree(finished_run[0], tmp_path / "run")
     assert _run(*arguments, cwd=tmp_path).returncode == 2
     assert _run(*arguments, "--overwrite", "--seed", 3, cwd=tmp_path).returncode == 0
     assert json.loads((tmp_path / "run" / "config.json").read_text())["seed"] == 3
 
 
-def test_help_reads_well(tmp_path):
+def test_help_reads_well(tmp_path, monkeypatch):
+    """On two screens, an option a line."""
+    monkeypatch.setenv("COLUMNS", "100")
     result = _run("train", "--help", cwd=tmp_path)
     assert result.returncode == 0
-    for words in ("--step-size", "sqrt(2h)", "--hidden INT [INT ...]", "'labels'", "'data'"):
+    for words in ("--step-size", "sqrt(2h)", "--hidden INT [INT ...]", "docs/command_line.md"):
         assert words in result.stdout
     assert "None" not in result.stdout
-    # Lines are full: none ends where it ended in the source.
-    first = result.stdout.split("What to train on:")[1].split("(default")[0]
-    lines = [line.strip("│ ") for line in first.splitlines()]
-    assert all(len(line) > 45 for line in lines[1:-1]), lines
+    lines = result.stdout.splitlines()
+    assert len(lines) <= 100
+    assert max(map(len, lines)) <= 100
+    within = [line.strip("│ ") for line in lines if line.startswith("│")]
+    assert all(line.startswith(("-", "[STR]")) for line in within), within
+
+
+def test_every_option_has_its_place_in_the_help():
+    """Options of a configuration are asked for by the command line, or on purpose not."""
+    options = arguments.parse(["train"]).options
+    assert OPTIONS.keys() - options.keys() == {"annealing_walkers", "annealing_replicates"}
+    assert {name for name, value in options.items() if value is None} == {
+        *(name for name, option in OPTIONS.items() if option.by_data),
+        *("touched", *arguments.ANEW),
+    }
 
 
 def test_the_version_is_told(tmp_path):
-    result = _run("--version", cwd=tmp_path)
+    result = _run_in_process_of_its_own("--version", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (0, f"jarzynski-jax {jj.__version__}\n")

@@ -13,6 +13,7 @@ from zscore import assert_unbiased, replicate
 
 from benchmarks import jobs
 from benchmarks.gaussian_mixture import divergences, line, model, scaling
+from benchmarks.gaussian_mixture.__main__ import main
 from benchmarks.gaussian_mixture.report import Row, write_tables
 from benchmarks.gaussian_mixture.settings import QUICK, STANDARD
 from jarzynski_jax import walkers
@@ -44,7 +45,8 @@ def study(*arguments):
     )
 
 
-def test_quick_study(tmp_path):
+@pytest.mark.slow
+def test_quick_study(tmp_path, quick_to_compile, capsys):
     """All of it at small sizes; then again, when everything is there already."""
     result = study("--quick", "--out", tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -64,12 +66,10 @@ def test_quick_study(tmp_path):
     assert {row["holds"] for row in exact} == {"yes", ""}
     assert (tmp_path / "table.md").read_text().count("\n| ") > 100
 
-    again = study("--quick", "--out", tmp_path)
-    assert again.returncode == 0
-    assert "[1/" not in again.stdout
-    other = study("--out", tmp_path)
-    assert other.returncode == 1
-    assert "other settings" in other.stderr
+    main(tmp_path, quick=True)
+    assert "[1/" not in capsys.readouterr().out
+    with pytest.raises(ValueError, match="other settings"):
+        main(tmp_path)
 
 
 def test_quick_and_thesis_exclude_each_other(tmp_path):

@@ -12,13 +12,32 @@ import numpy as np
 import pytest
 
 from benchmarks import boltzmann
-from benchmarks.mnist import moves, problem, recipe, references, run, settings, show, variants
+from benchmarks.mnist import (
+    classifier,
+    moves,
+    problem,
+    recipe,
+    references,
+    run,
+    settings,
+    show,
+    variants,
+)
 from benchmarks.mnist.__main__ import main
 from benchmarks.mnist.classifier import frechet_distance
 from jarzynski_jax import training
 from jarzynski_jax.energies import gaussian_base
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def hardly_taught(monkeypatch):
+    """The classifier learns for a moment: its shares are there, however wrong."""
+    classifier._train_and_keep.cache_clear()
+    monkeypatch.setattr(classifier, "_NUM_UPDATES", 100)
+    yield
+    classifier._train_and_keep.cache_clear()
 
 
 def _tiny(data: Path) -> settings.Settings:
@@ -28,7 +47,8 @@ def _tiny(data: Path) -> settings.Settings:
     )
 
 
-def test_cifar_runs_on_made_up_images(tmp_path):
+@pytest.mark.slow
+def test_cifar_runs_on_made_up_images(tmp_path, quick_to_compile):
     """And the same command goes on, from an end to nothing more."""
     command = [sys.executable, "-m", "benchmarks.cifar", "--quick", "--out", tmp_path / "run"]
     for _ in range(2):
@@ -133,7 +153,8 @@ def test_rivals_get_the_gradients_of_fresh_walkers():
     assert settings.num_rival_moves(pool) == 5
 
 
-def test_trials_of_more_moves_are_tabulated(tmp_path):
+@pytest.mark.slow
+def test_trials_of_more_moves_are_tabulated(tmp_path, hardly_taught):
     data = made_up_images.write(tmp_path)
     chosen = _tiny(data)._replace(num_walkers=64, num_touched=64, num_updates=10)
     number = moves.TRIALS.index(moves.Trial("jarzynski", 4, 5e-4, 0.9))
@@ -157,7 +178,8 @@ def test_pcd_takes_the_gradients_of_the_weighted_walkers(form):
     assert gradients == chosen.num_touched * chosen.num_moves * chosen.num_updates
 
 
-def test_the_experiment_from_end_to_end(tmp_path):
+@pytest.mark.slow
+def test_the_experiment_from_end_to_end(tmp_path, hardly_taught):
     """On made-up images of 4x4 pixels, with PCD's walkers in place of the unweighted ones."""
     data = made_up_images.write(tmp_path)
     chosen = _tiny(data)._replace(
@@ -186,6 +208,7 @@ def test_the_experiment_from_end_to_end(tmp_path):
         assert (tmp_path / f"{name}.png").is_file()
 
 
+@pytest.mark.slow
 def test_a_boltzmann_machine_of_binary_images():
     """Stripes, on or off together: better than pixels alone, and the bounds are right."""
     rng = np.random.default_rng(0)

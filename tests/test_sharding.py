@@ -62,15 +62,17 @@ def compare_on_eight_devices(folder):
     assert jax.device_count() == 8
     mesh = sharding.make_mesh()
     pool = lambda *args: training.jarzynski_pool(*args, block_size=200)  # noqa: E731
-    for build in (training.jarzynski, pool):
-        one, eight = train(None, build), train(mesh, build)
+    runs = {}
+    for build, saved_in in ((training.jarzynski, Path(folder)), (pool, None)):
+        one, eight = train(None, build), train(mesh, build, folder=saved_in)
         walkers = eight.state.walkers
         assert walkers.log_weights.sharding.spec == jax.sharding.PartitionSpec("walkers")
         assert len(walkers.position.addressable_shards) == 8
         assert walkers.position.addressable_shards[0].data.shape == (100, 3)
         assert eight.state.params["a"].sharding.is_fully_replicated
         assert_alike(one, eight)
-    whole = train(mesh, folder=Path(folder))
+        runs[build] = eight
+    whole = runs[training.jarzynski]
     assert np.any(whole.metrics.is_resampled)
     assert_alike(train(mesh, block_size=30), whole)
 
@@ -108,27 +110,34 @@ def restored(folder):
     return checkpoint.restore(folder / "checkpoints", template, {})
 
 
-def test_the_same_on_one_and_on_eight_devices(tmp_path):
+@pytest.fixture(scope="module")
+def on_one_device():
+    return train(None)
+
+
+@pytest.mark.slow
+def test_the_same_on_one_and_on_eight_devices(on_one_device, tmp_path):
     assert_succeeds(start(8, f"compare_on_eight_devices({str(tmp_path)!r})"))
     # Saved from eight devices, it goes on with one.
-    expected = train(None)
-    for a, b in zip(*map(jax.tree.leaves, (restored(tmp_path), expected.state)), strict=True):
+    saved = restored(tmp_path)
+    for a, b in zip(*map(jax.tree.leaves, (saved, on_one_device.state)), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
     assert len(checkpoint.read_metrics(tmp_path / "metrics.csv")["step"]) == 20
 
 
-def test_the_same_in_two_processes(tmp_path):
+@pytest.mark.slow
+def test_the_same_in_two_processes(on_one_device, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     calls = [f"compare_two_processes({str(tmp_path)!r}, '{i}', {port})" for i in (0, 1)]
     for process in [start(4, call) for call in calls]:
         assert_succeeds(process)
-    expected = train(None)
     with np.load(tmp_path / "params.npz") as params:
-        for name, value in expected.state.params.items():
+        for name, value in on_one_device.state.params.items():
             np.testing.assert_allclose(params[name], value, rtol=2e-3, atol=2e-3)
-    for a, b in zip(*map(jax.tree.leaves, (restored(tmp_path), expected.state)), strict=True):
+    saved = restored(tmp_path)
+    for a, b in zip(*map(jax.tree.leaves, (saved, on_one_device.state)), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
     assert len(checkpoint.read_metrics(tmp_path / "metrics.csv")["step"]) == 20
 

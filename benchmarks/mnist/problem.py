@@ -5,23 +5,15 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from benchmarks.mnist.settings import Settings
 from jarzynski_jax import data as data_lib
 from jarzynski_jax import resampling
+from jarzynski_jax.app import problem as fitting
+from jarzynski_jax.app.model import build_energy
 from jarzynski_jax.data import PrincipalAxes, noise
 from jarzynski_jax.data.images import Part
-from jarzynski_jax.energies import (
-    MLP,
-    ConvNet,
-    GaussianBase,
-    OnGaussianBase,
-    Standardized,
-    fit_gaussian_base,
-    functional,
-    thesis_mnist_layers,
-)
+from jarzynski_jax.energies import GaussianBase
 from jarzynski_jax.kernels.preconditioning import preconditioner
 from jarzynski_jax.types import Array, EnergyFn, Params
 from jarzynski_jax.walkers import Dynamics, kinetic_langevin
@@ -43,15 +35,22 @@ class Problem(NamedTuple):
     test: np.ndarray
     test_labels: np.ndarray
     noisy_test: np.ndarray
-    axes: PrincipalAxes | None
-    base: GaussianBase
+    fitted: fitting.Problem
 
-    def to_positions(self, images: np.ndarray) -> np.ndarray:
+    @property
+    def base(self) -> GaussianBase:
+        return self.fitted.base
+
+    @property
+    def axes(self) -> PrincipalAxes | None:
+        return self.fitted.axes
+
+    def to_positions(self, images: np.ndarray) -> Array:
         """Images as the model sees them."""
-        return data_lib.to_principal_axes(self.axes, images)
+        return self.fitted.to_positions(images)
 
     def to_images(self, positions: Array | np.ndarray) -> np.ndarray:
-        return data_lib.from_principal_axes(self.axes, positions)
+        return self.fitted.to_samples(positions)
 
 
 class Model(NamedTuple):
@@ -68,13 +67,13 @@ def load(settings: Settings) -> Problem:
     train, train_labels = _select(folder, "train", settings)
     test, test_labels = _select(folder, "test", settings)
     noisy_test = noise.add_noise(test, settings.noise, _NUM_NOISE_COPIES, seed=0)
-    if settings.network == "mlp":
-        axes = data_lib.find_principal_axes(train)
-        positions = data_lib.to_principal_axes(axes, train)
-        base = fit_gaussian_base(positions, "diagonal", settings.noise)
-    else:  # a convolution needs neighbours
-        axes, base = None, fit_gaussian_base(train, "full", settings.noise)
-    return Problem(train, train_labels, test, test_labels, noisy_test, axes, base)
+    options = {
+        "principal_axes": settings.network == "mlp",  # a convolution needs neighbours
+        "covariance": "full",
+        "noise": settings.noise,
+    }
+    fitted = fitting.fit_problem(train, is_file=False, options=options)
+    return Problem(train, train_labels, test, test_labels, noisy_test, fitted)
 
 
 def _select(folder: Path, part: Part, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
@@ -89,14 +88,10 @@ def _select(folder: Path, part: Part, settings: Settings) -> tuple[np.ndarray, n
 
 def build_model(settings: Settings, base: GaussianBase, seed: int, num_moves: int) -> Model:
     """The first model; walkers make so many moves an update."""
-    shape = base.mean.shape
-    if settings.network == "mlp":
-        network: nnx.Module = MLP(base.mean.size, (256, 256), rngs=nnx.Rngs(seed))
-    else:
-        network = ConvNet(shape, thesis_mnist_layers(), (64,), rngs=nnx.Rngs(seed))
-    if settings.is_standardized:
-        network = Standardized(base, network)
-    energy_fn, params = functional(OnGaussianBase(base, network))
+    hidden = (256, 256) if settings.network == "mlp" else (64,)
+    energy_fn, params = build_energy(
+        base, settings.network, hidden, settings.is_standardized, seed
+    )
     return Model(energy_fn, params, build_dynamics(settings, base, num_moves))
 
 

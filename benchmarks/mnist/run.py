@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 from benchmarks.mnist import classifier as classifier_lib
 from benchmarks.mnist import problem as problem_lib
@@ -14,16 +13,13 @@ from benchmarks.mnist.classifier import Classifier
 from benchmarks.mnist.problem import Model, Problem
 from benchmarks.mnist.settings import Settings, num_rival_moves
 from jarzynski_jax import free_energy, training
+from jarzynski_jax.app import model as app_model
+from jarzynski_jax.app.config import AlgorithmName
+from jarzynski_jax.app.model import build_algorithm, build_optimizer, first_state
 from jarzynski_jax.data.noise import add_noise, noise_entropy
-from jarzynski_jax.energies import denoising, gaussian_base
-from jarzynski_jax.training import (
-    Annealing,
-    Bounding,
-    TrainingAlgorithm,
-    TrainingState,
-    bound_from_base,
-)
-from jarzynski_jax.types import Params, PRNGKey
+from jarzynski_jax.energies import denoising
+from jarzynski_jax.training import Annealing, Bounding, TrainingState, bound_from_base
+from jarzynski_jax.types import Array, Params, PRNGKey
 from jarzynski_jax.weights import normalize
 
 _NUM_SHOWN = 64
@@ -56,7 +52,7 @@ def run(name: str, settings: Settings, judge: Settings | None = None) -> dict[st
         problem.base,
         model.energy_fn,
         state.params,
-        jnp.asarray(problem.to_positions(problem.train)),
+        problem.to_positions(problem.train),
         judge.noise,
         problem_lib.build_dynamics(judge, problem.base),
         Annealing(judge.annealing_steps, judge.annealing_walkers, judge.num_replicates),
@@ -79,28 +75,20 @@ def run(name: str, settings: Settings, judge: Settings | None = None) -> dict[st
 def _train(
     key: PRNGKey, name: str, settings: Settings, problem: Problem, model: Model
 ) -> tuple[TrainingState, training.Metrics]:
-    schedule = optax.cosine_decay_schedule(
-        settings.learning_rate, settings.num_updates, alpha=0.02
-    )
-    optimizer = optax.adam(schedule, settings.adam_b1, eps=settings.adam_eps)
-    build: dict[str, Callable[[], TrainingAlgorithm]] = {
-        "jarzynski": lambda: training.jarzynski_pool(
-            model.energy_fn, optimizer, model.dynamics, settings.num_touched
-        ),
-        "pcd": lambda: training.persistent_contrastive_divergence(
-            model.energy_fn, optimizer, model.dynamics
-        ),
-        "unweighted": lambda: training.unweighted(model.energy_fn, optimizer, model.dynamics),
-    }
-    algorithm = build[name]()
     is_weighted = name == "jarzynski"
+    optimizer = build_optimizer(
+        settings.learning_rate, settings.num_updates, settings.adam_b1, settings.adam_eps
+    )
+    touched = settings.num_touched if is_weighted else None
+    algorithm = build_algorithm(
+        cast(AlgorithmName, name), model.energy_fn, optimizer, model.dynamics, touched
+    )
+    first = app_model.Model(
+        model.energy_fn, model.params, problem.fitted, model.dynamics, algorithm
+    )
     num_walkers = settings.num_walkers if is_weighted else settings.num_touched
     keys = jax.random.split(key, 3)
-    positions, log_z = gaussian_base.exact_start(
-        keys[0], problem.base, model.energy_fn, model.params, num_walkers
-    )
-    data = jnp.asarray(problem.to_positions(problem.train))
-    state = jax.jit(algorithm.init)(keys[1], model.params, positions, data, log_z)
+    state = first_state(first, problem.train, keys[0], keys[1], num_walkers)
     watch = training.Watch(problem.base.mean.size, None, is_weighted=is_weighted)
     refresh = None
     if is_weighted and settings.refresh_every > 0:
@@ -115,7 +103,7 @@ def _train(
         keys[2],
         algorithm,
         state,
-        data,
+        problem.to_positions(problem.train),
         num_steps=settings.num_updates,
         batch_size=settings.batch_size,
         noise_scale=settings.noise,
@@ -125,12 +113,10 @@ def _train(
     return result.state, result.metrics
 
 
-def _test_energies(model: Model, params: Params, noisy: np.ndarray) -> np.ndarray:
+def _test_energies(model: Model, params: Params, noisy: Array) -> np.ndarray:
     """Energy of each test image, the mean over its copies."""
     energies = jax.jit(jax.vmap(model.energy_fn, (None, 0)))
-    copies = [
-        np.asarray(energies(params, jnp.asarray(noisy[:, c]))) for c in range(noisy.shape[1])
-    ]
+    copies = [np.asarray(energies(params, noisy[:, c])) for c in range(noisy.shape[1])]
     return np.mean(copies, axis=0)
 
 

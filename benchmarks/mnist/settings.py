@@ -3,6 +3,8 @@
 import math
 from typing import Any, NamedTuple
 
+from jarzynski_jax.app.config import NetworkName
+
 ALGORITHMS = ("jarzynski", "pcd", "unweighted")
 
 
@@ -53,7 +55,7 @@ class Settings(NamedTuple):
     factor: int
     num_samples: int
     noise: float
-    network: str
+    network: NetworkName
     is_standardized: bool
     num_walkers: int
     num_touched: int
