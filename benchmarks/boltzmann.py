@@ -8,7 +8,6 @@ with 128 it is bounded from both sides.
 
 import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -152,9 +151,7 @@ def fit_machine(
 
 
 def block_gibbs(num_hidden: int, num_moves: int = 1) -> Dynamics:
-    init = partial(gibbs.init, num_hidden=num_hidden)
-    resampler = adaptive(systematic, 0.5)
-    return Dynamics(init, gibbs.build_kernel(), (num_hidden,), num_moves, resampler)
+    return Dynamics(gibbs.as_move(num_hidden), num_moves, adaptive(systematic, 0.5))
 
 
 def _refresh(dynamics: Dynamics, settings: Settings) -> training.Refresh:

@@ -108,9 +108,9 @@ def forgetful(dynamics):
 
     def kernel(key, state, logdensity_fn, step_size):
         fresh = ula.init(state.position, logdensity_fn)
-        return dynamics.kernel(key, fresh, logdensity_fn, step_size)
+        return dynamics.move.kernel(key, fresh, logdensity_fn, step_size)
 
-    return dynamics._replace(kernel=kernel)
+    return dynamics._replace(move=dynamics.move._replace(kernel=kernel))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
@@ -424,8 +424,8 @@ def _trap(t):
 
 def test_states_without_a_common_position_jitted_or_not():
     """Adjusted moves: E[e^A] counts the volumes, 1 to 1."""
-    kernel = invariant.build_kernel(ula.init, metropolis.adjust(ula.build_kernel()))
-    dynamics = Dynamics(invariant.init, kernel, (0.1,), 2, adaptive(systematic, 0.5))
+    kernel = invariant.build_kernel(ula.init, metropolis.adjust(ula.as_move()))
+    dynamics = Dynamics(invariant.markov_move(kernel, 0.1), 2, adaptive(systematic, 0.5))
     x = jax.random.uniform(jax.random.key(0), (2000,), minval=-0.5, maxval=0.5)
     times = jnp.linspace(0, 1, 101)[1:]
 

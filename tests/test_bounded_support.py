@@ -23,9 +23,7 @@ NUM_WALKERS, NUM_STEPS = 500, 60
 TIMES = jnp.linspace(0, 1, NUM_STEPS + 1)[1:]
 DYNAMICS = langevin(0.05)
 ADJUSTED = Dynamics(
-    invariant.init,
-    invariant.build_kernel(ula.init, metropolis.adjust(ula.build_kernel())),
-    (0.05,),
+    invariant.as_move(ula.init, metropolis.adjust(ula.as_move()), 0.05),
     1,
     adaptive(systematic, 0.5),
 )

@@ -11,6 +11,7 @@ from jarzynski_jax import annealing, energies, training, walkers
 from jarzynski_jax.annealing import geometric_path, schedules, tuning
 from jarzynski_jax.interop import blackjax as adapters
 from jarzynski_jax.kernels import binding, invariant, metropolis, sequence, ula
+from jarzynski_jax.kernels.move import Move
 from jarzynski_jax.resampling import adaptive, stratified, systematic
 from jarzynski_jax.walkers import Dynamics, kinetic_langevin, langevin
 
@@ -30,11 +31,11 @@ ENSEMBLE = walkers.init(X, target, ula.init)
 KERNEL_TAKERS = {
     "move": lambda kernel: walkers.move(KEY, ENSEMBLE, target, kernel, 0.1),
     "find_step_size": lambda kernel: tuning.find_step_size(
-        KEY, X, target, ula.init, kernel, target=0.9
+        KEY, X, target, Move(ula.init, kernel), target=0.9
     ),
     "adjust": metropolis.adjust,
     "invariant": lambda kernel: invariant.build_kernel(ula.init, kernel),
-    "sequence": lambda kernel: sequence.build_kernel([sequence.Stage(ula.init, kernel)]),
+    "sequence": lambda kernel: sequence.build_kernel([Move(ula.init, kernel)]),
     "bind": lambda kernel: binding.bind(ula.init, kernel, target),
     "weighted_update": lambda kernel: adapters.weighted_update(ula.init, kernel, RESAMPLER),
 }
@@ -79,10 +80,10 @@ DYNAMICS_TAKERS = {
 }
 NO_DYNAMICS = {
     "uncalled": (langevin, "must be a Dynamics.*got function"),
-    "init": (Dynamics(ula, ula.build_kernel(), (0.1,), 1, RESAMPLER), r"write ula\.init"),
-    "kernel": (Dynamics(ula.init, ula, (0.1,), 1, RESAMPLER), r"write ula\.build_kernel"),
+    "init": (Dynamics(Move(ula, ula.build_kernel(), (0.1,)), 1, RESAMPLER), r"write ula\.init"),
+    "kernel": (Dynamics(Move(ula.init, ula, (0.1,)), 1, RESAMPLER), r"write ula\.build_kernel"),
     "resampler": (
-        Dynamics(ula.init, ula.build_kernel(), (0.1,), 1, systematic),
+        Dynamics(ula.as_move(0.1), 1, systematic),
         r"takes \(rng_key, weights, num_samples\): write resampling\.adaptive\(systematic",
     ),
 }

@@ -9,6 +9,7 @@ import pytest
 
 from jarzynski_jax import walkers
 from jarzynski_jax.kernels import kinetic, ula
+from jarzynski_jax.kernels.move import Move
 from jarzynski_jax.kernels.preconditioning import preconditioner
 from jarzynski_jax.resampling import adaptive, multinomial
 from jarzynski_jax.walkers import Dynamics, advance, kinetic_langevin, langevin
@@ -40,7 +41,7 @@ def test_langevin_is_ula():
     resampler = adaptive(multinomial, 0.3)
     dynamics = langevin(0.1, 2, resampler)
     assert dynamics.kernel_init is ula.init
-    assert dynamics.kernel_args == (0.1,)
+    assert dynamics.move.args == (0.1,)
     assert dynamics.num_moves == 2
     assert dynamics.resampler is resampler
 
@@ -50,7 +51,7 @@ def test_kinetic_langevin_has_velocities():
     scaling = preconditioner(jnp.ones(2))
     dynamics = kinetic_langevin(0.1, 0.5, 2, resampler, preconditioner=scaling)
     assert dynamics.kernel_init is kinetic.init
-    assert dynamics.kernel_args == (0.1, 0.5, scaling)
+    assert dynamics.move.args == (0.1, 0.5, scaling)
     assert dynamics.num_moves == 2
     assert dynamics.resampler is resampler
 
@@ -90,7 +91,7 @@ def counting(num_moves, fatal=5.0):
         increment = jnp.where(position == fatal, -jnp.inf, 2.0)
         return init(position, logdensity_fn), CountingInfo(increment)
 
-    return Dynamics(init, kernel, (1.0,), num_moves, adaptive(multinomial, 0.0))
+    return Dynamics(Move(init, kernel, (1.0,)), num_moves, adaptive(multinomial, 0.0))
 
 
 @pytest.mark.parametrize("num_moves", [1, 2, 4])
@@ -165,5 +166,5 @@ def test_numbers_of_any_type_are_checked(make, bad):
 
 @pytest.mark.parametrize("good", [1, np.float16(0.1), np.array(0.1), jnp.array(0.1)])
 def test_positive_numbers_of_any_type_are_taken(good):
-    assert langevin(good).kernel_args == (good,)
-    jax.jit(lambda h: langevin(h).kernel_args)(good)
+    assert langevin(good).move.args == (good,)
+    jax.jit(lambda h: langevin(h).move.args)(good)

@@ -27,8 +27,8 @@ from jarzynski_jax.kernels import (
     sequence,
     ula,
 )
+from jarzynski_jax.kernels.move import Move
 from jarzynski_jax.kernels.preconditioning import preconditioner
-from jarzynski_jax.kernels.sequence import Stage
 from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.walkers import Dynamics, advance
 
@@ -42,16 +42,11 @@ SWIRL = lambda x: jnp.array([0.4 - x[1], 0.5 * x[0]])  # noqa: E731
 
 
 def mcmc(module, *args, **build):
-    kernel = invariant.build_kernel(module.init, module.build_kernel(**build))
-    return invariant.init, kernel, args
-
-
-def ula_stage(step_size):
-    return Stage(ula.init, ula.build_kernel(), (step_size,))
+    return invariant.as_move(module.init, module.build_kernel(**build), *args)
 
 
 def in_sequence(*stages):
-    return sequence.build_init(stages), sequence.build_kernel(stages), ()
+    return sequence.as_move(stages)
 
 
 # A normalizing flow of random weights, small ones: it is no transport that would help.
@@ -67,32 +62,26 @@ FLOW = jax.tree.map(
 ).transform_and_log_det
 ESCORTED_INIT = partial(escorted.init, velocity_fn=SWIRL)
 IDENTITY = jnp.ones(D)
-#: name: (init, kernel, its arguments); step sizes are coarse.
+#: Step sizes are coarse.
 KERNELS = {
     "mala": mcmc(blackjax.mala, 0.2),
     "hmc": mcmc(blackjax.hmc, 0.4, IDENTITY, 3),
     "nuts": mcmc(blackjax.nuts, 0.5, IDENTITY),
     "random walk": mcmc(blackjax.rmh, lambda key, x: x + 0.5 * jax.random.normal(key, x.shape)),
-    "kinetic": (kinetic.init, kinetic.build_kernel(), (0.5, 1.0)),
-    "kinetic, low friction": (kinetic.init, kinetic.build_kernel(), (0.5, 0.1)),
-    "kinetic, no memory": (kinetic.init, kinetic.build_kernel(), (0.5, float("inf"))),
-    "kinetic, diagonal": (kinetic.init, kinetic.build_kernel(), (0.5, 1.0, DIAGONAL)),
-    "kinetic, dense": (kinetic.init, kinetic.build_kernel(), (0.5, 1.0, DENSE)),
-    "ula, diagonal": (ula.init, ula.build_kernel(), (0.2, DIAGONAL)),
-    "ula, dense": (ula.init, ula.build_kernel(), (0.2, DENSE)),
-    "escorted": (ESCORTED_INIT, escorted.build_kernel(), (SWIRL, 0.1, 0.7)),
-    "escorted, diagonal": (ESCORTED_INIT, escorted.build_kernel(), (SWIRL, 0.1, 0.7, DIAGONAL)),
-    "escorted, dense": (ESCORTED_INIT, escorted.build_kernel(), (SWIRL, 0.1, 0.7, DENSE)),
-    "bijection, ula": in_sequence(
-        Stage(bijection.init, bijection.build_kernel(), (SHEAR,)), ula_stage(0.15)
-    ),
-    "ula, kinetic": in_sequence(
-        ula_stage(0.15), Stage(kinetic.init, kinetic.build_kernel(), (0.4, 1.0))
-    ),
+    "kinetic": kinetic.as_move(0.5, 1.0),
+    "kinetic, low friction": kinetic.as_move(0.5, 0.1),
+    "kinetic, no memory": kinetic.as_move(0.5, float("inf")),
+    "kinetic, diagonal": kinetic.as_move(0.5, 1.0, DIAGONAL),
+    "kinetic, dense": kinetic.as_move(0.5, 1.0, DENSE),
+    "ula, diagonal": ula.as_move(0.2, DIAGONAL),
+    "ula, dense": ula.as_move(0.2, DENSE),
+    "escorted": escorted.as_move(SWIRL, 0.1, 0.7),
+    "escorted, diagonal": escorted.as_move(SWIRL, 0.1, 0.7, DIAGONAL),
+    "escorted, dense": escorted.as_move(SWIRL, 0.1, 0.7, DENSE),
+    "bijection, ula": in_sequence(bijection.as_move(SHEAR), ula.as_move(0.15)),
+    "ula, kinetic": in_sequence(ula.as_move(0.15), kinetic.as_move(0.4, 1.0)),
 }
-STOCHASTIC_FLOW = in_sequence(
-    ula_stage(0.15), Stage(bijection.init, bijection.build_kernel(), (FLOW,)), ula_stage(0.15)
-)
+STOCHASTIC_FLOW = in_sequence(ula.as_move(0.15), bijection.as_move(FLOW), ula.as_move(0.15))
 each_kernel = pytest.mark.parametrize("name", KERNELS)
 
 
@@ -101,7 +90,7 @@ def moments(name, change=None, resample=None, path=PATH):
 
     ``change(state, new_state, info) -> info`` puts a bug in.
     """
-    init, kernel, args = KERNELS.get(name, STOCHASTIC_FLOW)
+    init, kernel, args = KERNELS.get(name, STOCHASTIC_FLOW)[:3]
 
     def step(key, state, logdensity_fn, _):
         new_state, info = kernel(key, state, logdensity_fn, *args)
@@ -181,7 +170,7 @@ def test_canary_a_log_determinant_left_out_is_caught():
 
 
 def one_step(name):
-    init, kernel, args = KERNELS[name]
+    init, kernel, args = KERNELS[name][:3]
     new = gaussian_path.Target(jnp.array(1.7), jnp.array(0.3))
     state = init(jnp.array([0.4, -1.1]), at(gaussian_path.target_at(PATH, 0)))
     return state, *kernel(jax.random.key(0), state, at(new), *args)
@@ -322,8 +311,8 @@ def test_preconditioned_step_has_the_covariance_asked_for():
 
 def adjusted_variance(name, adjust):
     """Of walkers after twenty adjusted steps at a fixed target, of variance one."""
-    init, kernel, args = KERNELS[name]
-    adjusted = adjust(kernel)
+    init, _, args = KERNELS[name][:3]
+    adjusted = adjust(KERNELS[name])
     target = at(gaussian_path.target_at(PATH, 0))
 
     def variance(key):
@@ -348,15 +337,13 @@ def test_metropolis_adjusts_them(name):
 
 
 def test_canary_without_metropolis_the_variance_is_wrong():
-    assert_biased(adjusted_variance("ula, dense", lambda kernel: kernel), 1.0)
+    assert_biased(adjusted_variance("ula, dense", lambda move: move.kernel), 1.0)
 
 
 @pytest.mark.parametrize("name", ["escorted", "bijection, ula"])
 def test_kernels_that_do_not_undo_themselves_are_not_adjusted(name):
-    init, kernel, args = KERNELS[name]
-    target = at(gaussian_path.target_at(PATH, 0))
-    with pytest.raises(ValueError, match=r"only unadjusted Langevin.*Info"):
-        metropolis.adjust(kernel)(jax.random.key(0), init(jnp.zeros(D), target), target, *args)
+    with pytest.raises(ValueError, match=r"only unadjusted Langevin.*reject is None"):
+        metropolis.adjust(KERNELS[name])
 
 
 # ---------------------------------------------------------------- interface
@@ -365,7 +352,7 @@ def test_kernels_that_do_not_undo_themselves_are_not_adjusted(name):
 @each_kernel
 def test_dead_walkers_have_weight_zero_and_stay_finite(name):
     """Where the new density is NaN, or its gradient: -inf, never NaN."""
-    init, kernel, args = KERNELS[name]
+    init, kernel, args = KERNELS[name][:3]
     state = init(jnp.array([0.4, -1.1]), at(gaussian_path.target_at(PATH, 0)))
     _, info = kernel(jax.random.key(0), state, lambda x: jnp.sum(x) * jnp.nan, *args)
     assert float(info.log_weight_increment) == -jnp.inf
@@ -374,7 +361,7 @@ def test_dead_walkers_have_weight_zero_and_stay_finite(name):
 
 @each_kernel
 def test_dtype_and_compilation(name, dtype):
-    init, kernel, args = KERNELS[name]
+    init, kernel, args = KERNELS[name][:3]
     target = at(gaussian_path.Target(jnp.array(1.3, dtype), jnp.array(0.2, dtype)))
     step = jax.jit(lambda key, state: kernel(key, state, target, *args))
     state = jax.jit(lambda x: init(x, target))(jnp.array([0.4, -1.1], dtype))
@@ -399,8 +386,8 @@ def still(x):
 @pytest.mark.parametrize(
     ("init", "kernel", "args"),
     [
-        (kinetic.init, kinetic.build_kernel(), (0.3, 1.0, preconditioner(jnp.ones(5)))),
-        (ula.init, ula.build_kernel(), (0.1, preconditioner(jnp.eye(5)))),
+        kinetic.as_move(0.3, 1.0, preconditioner(jnp.ones(5))),
+        ula.as_move(0.1, preconditioner(jnp.eye(5))),
         (partial(escorted.init, velocity_fn=still), escorted.build_kernel(), (still, 0.1, 1.0)),
         mcmc(blackjax.mala, 0.1),
         (bijection.init, bijection.build_kernel(), (lambda x: (x, jnp.array(0.0)),)),
@@ -476,7 +463,7 @@ def test_a_raw_markov_kernel_is_no_kernel_for_walkers():
     raw = lambda key, state, target: (state, None)  # noqa: E731
     with pytest.raises(ValueError, match=r"'log_weight_increment'.*NoneType"):
         walkers.move(jax.random.key(0), ensemble, target, raw)
-    dynamics = Dynamics(invariant.init, raw, (), 1, adaptive(systematic, 0.5))
+    dynamics = Dynamics(Move(invariant.init, raw), 1, adaptive(systematic, 0.5))
     with pytest.raises(ValueError, match=r"'log_weight_increment'.*NoneType"):
         advance(jax.random.key(0), ensemble, target, dynamics)
 

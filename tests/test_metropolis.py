@@ -13,9 +13,9 @@ from jarzynski_jax.kernels import kinetic, metropolis, ula
 from jarzynski_jax.kernels.preconditioning import preconditioner
 
 ULA = ula.build_kernel()
-MALA = metropolis.adjust(ULA)
+MALA = metropolis.adjust(ula.as_move())
 KINETIC = kinetic.build_kernel()
-GHMC = metropolis.adjust(KINETIC)
+GHMC = metropolis.adjust(kinetic.as_move())
 KINETIC_ARGS = (1.6, 0.2)  # step size and friction
 # Two unequal modes, three apart, in two dimensions.
 MIXTURE = {"a": jnp.array([-1.0, 0.0]), "b": jnp.array([2.0, 0.5]), "z": jnp.array(-1.0)}
@@ -65,7 +65,9 @@ def unadjusted(key):
 
 
 def adjusted_with_small_noise(key):
-    kernel = metropolis.adjust(reference_ula(ULABugs(noise_factor=0.5**0.5)))
+    kernel = metropolis.adjust(
+        ula.as_move()._replace(kernel=reference_ula(ULABugs(noise_factor=0.5**0.5)))
+    )
     return chain_moments(key, kernel)
 
 

@@ -33,23 +33,15 @@ def _still(x):
 
 MALA = adapters.invariant_kernel(blackjax.mala)
 STAGES = [
-    sequence.Stage(bijection.init, bijection.build_kernel(), (lambda x: (-x, jnp.zeros(())),)),
-    sequence.Stage(ula.init, ula.build_kernel(), (0.05,)),
+    bijection.as_move(lambda x: (-x, jnp.zeros(()))),
+    ula.as_move(0.05),
 ]
 DYNAMICS = {
     "ula": langevin(0.05),
     "kinetic": kinetic_langevin(0.3, 1.0),
-    "escorted": Dynamics(
-        lambda x, target: escorted.init(x, target, _still),
-        escorted.build_kernel(),
-        (_still, 0.05, 1.0),
-        1,
-        RESAMPLER,
-    ),
-    "mala": Dynamics(invariant.init, MALA, (0.1,), 1, RESAMPLER),
-    "sequence": Dynamics(
-        sequence.build_init(STAGES), sequence.build_kernel(STAGES), (), 1, RESAMPLER
-    ),
+    "escorted": Dynamics(escorted.as_move(_still, 0.05, 1.0), 1, RESAMPLER),
+    "mala": Dynamics(invariant.markov_move(MALA, 0.1), 1, RESAMPLER),
+    "sequence": Dynamics(sequence.as_move(STAGES), 1, RESAMPLER),
 }
 # (64-bit mode, dtype of the positions)
 PRECISIONS = {

@@ -91,9 +91,7 @@ def frequencies(visible, weights=1.0):
 
 
 def block_gibbs(num_hidden=J, num_moves=1, ess_threshold=0.5):
-    init = partial(gibbs.init, num_hidden=num_hidden)
-    resampler = adaptive(systematic, ess_threshold)
-    return Dynamics(init, gibbs.build_kernel(), (num_hidden,), num_moves, resampler)
+    return Dynamics(gibbs.as_move(num_hidden), num_moves, adaptive(systematic, ess_threshold))
 
 
 def logdensity_of(params):

@@ -17,6 +17,7 @@ from zscore import assert_biased, assert_unbiased, replicate
 
 from jarzynski_jax import annealing, walkers
 from jarzynski_jax.kernels import bijection, escorted, kinetic, sequence, ula
+from jarzynski_jax.kernels.move import Move, itself
 from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.walkers import Dynamics, kinetic_langevin, langevin
 
@@ -34,7 +35,7 @@ def path(t):
 
 
 def dynamics_of(kernel, init, num_moves=1):
-    return Dynamics(init, kernel, (), num_moves, RESAMPLER)
+    return Dynamics(Move(init, kernel), num_moves, RESAMPLER)
 
 
 def moments(key, dynamics, step_args):
@@ -161,12 +162,8 @@ def affine(layer, x):
     return jnp.exp(layer.log_scale) * x + layer.shift, log_det
 
 
-STAGES = [
-    sequence.Stage(bijection.init, bijection.build_kernel()),
-    sequence.Stage(ula.init, ula.build_kernel()),
-]
 FLOW = Dynamics(
-    sequence.build_init(STAGES), sequence.build_kernel(STAGES), (), 1, adaptive(systematic, 0.5)
+    sequence.as_move([bijection.as_move(), ula.as_move()]), 1, adaptive(systematic, 0.5)
 )
 
 
@@ -221,7 +218,9 @@ def time_path(t):
     return lambda x: t + 0 * x
 
 
-COUNTING = Dynamics(counting_init, counting_kernel, (2.0,), 3, adaptive(systematic, 0.0))
+COUNTING = Dynamics(
+    Move(counting_init, counting_kernel, (2.0,), itself), 3, adaptive(systematic, 0.0)
+)
 ARGS = ({"a": jnp.array([1.0, 10.0, 100.0, 1e3, 1e4, 1e5])},)
 
 
@@ -257,7 +256,6 @@ def test_work_is_given_the_same_move_for_move():
         jnp.zeros(4),
         time_path,
         TIMES,
-        COUNTING,
         COUNTING,
         ARGS,
     )
@@ -333,7 +331,7 @@ def test_other_values_compile_nothing(recompilations):
 def test_work_with_step_sizes_needs_no_reverse_dynamics():
     x = jax.random.normal(jax.random.key(0), (2, 500, 1))
     found = annealing.work(
-        jax.random.key(1), x[0], 1 + x[1] / 2, path, TIMES, langevin(None), None, (STEP_SIZES,)
+        jax.random.key(1), x[0], 1 + x[1] / 2, path, TIMES, langevin(None), (STEP_SIZES,)
     )
     assert np.all(np.isfinite(found.forward))
     assert np.all(np.isfinite(found.reverse))

@@ -120,9 +120,9 @@ def forgetful(dynamics):
 
     def kernel(key, state, logdensity_fn, step_size):
         fresh = ula.init(state.position, logdensity_fn)
-        return dynamics.kernel(key, fresh, logdensity_fn, step_size)
+        return dynamics.move.kernel(key, fresh, logdensity_fn, step_size)
 
-    return dynamics._replace(kernel=kernel)
+    return dynamics._replace(move=dynamics.move._replace(kernel=kernel))
 
 
 def exact_statistics(key, model, build, dynamics, num_walkers=800, batch_size=50):

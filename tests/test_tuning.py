@@ -24,10 +24,8 @@ def samples(key, num_samples=4000):
 
 def find(wanted, kernel=ula, *args, **kwargs):
     x = samples(jax.random.key(0))
-    build = kernel.build_kernel()
-    return find_step_size(
-        jax.random.key(1), x, target, kernel.init, build, *args, target=wanted, **kwargs
-    )
+    move = kernel.as_move(*args)
+    return find_step_size(jax.random.key(1), x, target, move, target=wanted, **kwargs)
 
 
 @pytest.mark.parametrize("wanted", [0.6, 0.9, 0.99])
@@ -66,7 +64,7 @@ def test_other_kernels_and_preconditioners():
 def test_it_can_be_jitted():
     def run(key):
         x = samples(key, 500)
-        return find_step_size(key, x, target, ula.init, ula.build_kernel(), target=0.8)
+        return find_step_size(key, x, target, ula.as_move(), target=0.8)
 
     assert float(jax.jit(run)(jax.random.key(0)).reached) == pytest.approx(0.8, abs=0.02)
 
@@ -83,8 +81,7 @@ def test_a_markov_kernel_has_nothing_to_tune_by():
             jax.random.key(0),
             jnp.zeros((5, 2)),
             lambda x: -jnp.sum(x**2) / 2,
-            invariant.init,
-            kernel,
+            invariant.markov_move(kernel),
             target=0.8,
         )
 

@@ -107,10 +107,10 @@ def without_shadow(dynamics: Dynamics) -> Dynamics:
     """Resample on A itself: the walkers are told that ULA has no endpoint factor."""
 
     def kernel(*args: Any) -> tuple[Any, Any]:
-        state, info = dynamics.kernel(*args)
+        state, info = dynamics.move.kernel(*args)
         return state._replace(log_endpoint=jnp.zeros_like(state.log_endpoint)), info
 
-    return dynamics._replace(kernel=kernel)
+    return dynamics._replace(move=dynamics.move._replace(kernel=kernel))
 
 
 def names(settings: Settings) -> list[str]:

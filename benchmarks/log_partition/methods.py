@@ -5,7 +5,7 @@ Gradients are counted for each walker; values alone are not. To find a temperatu
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import blackjax
 import blackjax.smc.resampling as blackjax_resampling
@@ -114,14 +114,13 @@ def _dynamics(
 ) -> Dynamics:
     resampler = adaptive(systematic, 0.5)
     if name == "ula":
-        args: tuple[Any, ...] = (jnp.square(step_size) / 2,)
-        return Dynamics(ula.init, ula.build_kernel(), args, 1, resampler)
+        return Dynamics(ula.as_move(jnp.square(step_size) / 2), 1, resampler)
     if name == "kinetic":
-        args = (step_size, value / problem.step_size)
-        return Dynamics(kinetic.init, kinetic.build_kernel(), args, 1, resampler)
+        return Dynamics(kinetic.as_move(step_size, value / problem.step_size), 1, resampler)
     kernel = adapters.invariant_kernel(blackjax.hmc)
-    args = (step_size, jnp.ones(problem.target.dimension), num_leapfrog)
-    return Dynamics(invariant.init, kernel, args, 1, resampler)
+    metric = jnp.ones(problem.target.dimension)
+    move = invariant.markov_move(kernel, step_size, metric, num_leapfrog)
+    return Dynamics(move, 1, resampler)
 
 
 def build_blackjax(

@@ -7,14 +7,14 @@ costs no exactness, if it is made on samples of its own and not on the walkers t
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jarzynski_jax.compiling import compiled_once
 from jarzynski_jax.kernels.move import Move, check_move
-from jarzynski_jax.types import Array, Kernel, KernelInit, LogDensityFn, Position, PRNGKey
+from jarzynski_jax.types import Array, LogDensityFn, Position, PRNGKey
 
 __all__ = ["TunedStepSize", "acceptance_rate", "find_step_size"]
 
@@ -96,7 +96,8 @@ def find_step_size(
     Raises
     ------
     ValueError
-        If the target is not between 0 and 1, or the move leaves its target invariant, or is none.
+        If the target is not between 0 and 1, or the move leaves its target invariant, or
+        is none.
 
     Examples
     --------

@@ -157,7 +157,7 @@ def _turned_round(dynamics: Dynamics) -> Dynamics:
     move = dynamics.move
     if move.reverse is None:
         raise ValueError(
-            "work needs a move whose reverse is known, as of the drift -b for b, the inverse of "
-            f"a bijection, stages in reverse order; got one whose reverse is None, {move}"
+            "work needs a move whose reverse is known, as of the drift -b for b, the inverse "
+            "of a bijection, stages in reverse order; got a Move whose reverse is None"
         )
     return dynamics._replace(move=move.reverse(move))

@@ -41,7 +41,7 @@ def find_pilot_step_size(
     noise_scale
         σ of the Gaussian noise added to them, not negative.
     dynamics
-        How walkers move; its own step size, the first of ``kernel_args``, does not matter.
+        How walkers move; its own step size, the first argument of the move, does not matter.
     target
         The effective sample size that one move leaves of equally weighted samples of the
         mixture, a fraction.
@@ -72,9 +72,7 @@ def find_pilot_step_size(
         jax.random.key(_SEED),
         jnp.asarray(samples.reshape(-1, *shape), jnp.result_type(float)),
         _logdensity(mixture),
-        dynamics.kernel_init,
-        dynamics.kernel,
-        *dynamics.kernel_args[1:],
+        dynamics.move._replace(args=dynamics.move.args[1:]),
         target=target,
         measure=weights.effective_sample_size,
     )

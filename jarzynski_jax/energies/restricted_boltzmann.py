@@ -17,7 +17,6 @@ at a small random W. The step from the base to it is one more change of the targ
 the walkers' weights, if they are weighed by the base at first:
 
 >>> import jax, jax.numpy as jnp, optax
->>> from functools import partial
 >>> from jarzynski_jax import training
 >>> from jarzynski_jax.walkers import Dynamics
 >>> from jarzynski_jax.energies import restricted_boltzmann
@@ -25,8 +24,7 @@ the walkers' weights, if they are weighed by the base at first:
 >>> from jarzynski_jax.resampling import adaptive, systematic
 >>> data = jnp.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
 >>> params = restricted_boltzmann.init(jax.random.key(0), 3, 2, data)
->>> kernel_init, resampler = partial(gibbs.init, num_hidden=2), adaptive(systematic, 0.5)
->>> dynamics = Dynamics(kernel_init, gibbs.build_kernel(), (2,), 1, resampler)
+>>> dynamics = Dynamics(gibbs.as_move(2), 1, adaptive(systematic, 0.5))
 >>> algorithm = training.jarzynski(restricted_boltzmann.energy, optax.sgd(0.1), dynamics)
 >>> first = restricted_boltzmann.base(params)
 >>> density = restricted_boltzmann.base_density(params)

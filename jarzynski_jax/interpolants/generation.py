@@ -11,6 +11,7 @@ from jarzynski_jax.annealing import Path, anneal, check_times
 from jarzynski_jax.interpolants.interpolant import FieldFn
 from jarzynski_jax.kernels import escorted
 from jarzynski_jax.kernels.arithmetic import check_positive
+from jarzynski_jax.kernels.move import Move
 from jarzynski_jax.resampling import AdaptiveResampler
 from jarzynski_jax.types import Array, LogDensityFn, PRNGKey, Scalar
 from jarzynski_jax.walkers import Dynamics, Walkers
@@ -184,13 +185,11 @@ def generate_weighted(
     # The path is asked for no time outside of them, where it may not make sense.
     between = Partial(_path_between, path, times[0], times[-1])
     start_velocity = partial(velocity_fn, times[0])
-    dynamics = Dynamics(
+    move = Move(
         partial(escorted.init, velocity_fn=start_velocity),
         Partial(_escorted_move, velocity_fn, diffusion),
-        kernel_args=(),
-        num_moves=1,
-        resampler=resampler,
     )
+    dynamics = Dynamics(move, 1, resampler)
     start = walkers_lib.init(positions, path(times[0]), dynamics.kernel_init)
     step_args = times[1:], jnp.diff(times)
     return anneal(rng_key, start, between, times[1:], dynamics, step_args)[0]

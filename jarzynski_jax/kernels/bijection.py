@@ -32,9 +32,9 @@ from jarzynski_jax.types import (
 )
 
 __all__ = [
-    "as_move",
     "Bijection",
     "BijectionInfo",
+    "as_move",
     "as_top_level_api",
     "build_kernel",
     "init",

@@ -44,8 +44,8 @@ from jarzynski_jax.kernels.arithmetic import (
     value_and_grad,
 )
 from jarzynski_jax.kernels.binding import bind
-from jarzynski_jax.kernels.preconditioning import Preconditioner, apply, apply_factor, solve
 from jarzynski_jax.kernels.move import Move
+from jarzynski_jax.kernels.preconditioning import Preconditioner, apply, apply_factor, solve
 from jarzynski_jax.types import (
     Array,
     ArrayTree,
@@ -58,10 +58,10 @@ from jarzynski_jax.types import (
 )
 
 __all__ = [
-    "as_move",
     "EscortedInfo",
     "EscortedState",
     "VelocityFn",
+    "as_move",
     "as_top_level_api",
     "build_kernel",
     "init",

@@ -54,7 +54,13 @@ from jarzynski_jax.types import (
 )
 
 __all__ = [
-    "as_move","GibbsInfo", "Units", "as_top_level_api", "build_kernel", "init"]
+    "GibbsInfo",
+    "Units",
+    "as_move",
+    "as_top_level_api",
+    "build_kernel",
+    "init",
+]
 
 
 class Units(NamedTuple):

@@ -32,7 +32,12 @@ from jarzynski_jax.types import (
 )
 
 __all__ = [
-    "as_move","InvariantInfo", "as_top_level_api", "build_kernel", "init"]
+    "InvariantInfo",
+    "as_move",
+    "as_top_level_api",
+    "build_kernel",
+    "init",
+]
 
 #: ``init(position, logdensity_fn) -> state``, as BlackJAX's kernels have it.
 MCMCInit = Callable[[Position, LogDensityFn], Any]
@@ -130,7 +135,7 @@ def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
 
 
 def as_move(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel, *args: Any) -> Move:
-    """Make a move of a Markov kernel with detailed balance; behind the target it takes ``args``."""
+    """Make a move of a Markov kernel with detailed balance and of what it takes."""
     return markov_move(build_kernel(mcmc_init, mcmc_kernel), *args)
 
 

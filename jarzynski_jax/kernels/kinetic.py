@@ -47,12 +47,12 @@ from jarzynski_jax.kernels.arithmetic import (
     value_and_grad,
 )
 from jarzynski_jax.kernels.binding import bind
+from jarzynski_jax.kernels.move import Move, itself
 from jarzynski_jax.kernels.preconditioning import (
     Preconditioner,
     apply_factor,
     apply_transposed_factor,
 )
-from jarzynski_jax.kernels.move import Move, itself
 from jarzynski_jax.types import (
     Array,
     ArrayTree,
@@ -65,7 +65,13 @@ from jarzynski_jax.types import (
 )
 
 __all__ = [
-    "as_move","KineticInfo", "KineticState", "as_top_level_api", "build_kernel", "init"]
+    "KineticInfo",
+    "KineticState",
+    "as_move",
+    "as_top_level_api",
+    "build_kernel",
+    "init",
+]
 
 
 class KineticState(NamedTuple):

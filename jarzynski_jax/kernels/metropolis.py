@@ -24,6 +24,7 @@ from jarzynski_jax.types import Array, Kernel, LogDensityFn, PRNGKey
 
 __all__ = ["MetropolisInfo", "adjust"]
 
+
 class MetropolisInfo(NamedTuple):
     """What one adjusted step did.
 
@@ -71,8 +72,8 @@ def adjust(move: Move) -> Kernel:
     if reject is None:
         raise ValueError(
             "only unadjusted Langevin, kinetic Langevin and Markov kernels (kernels.ula, "
-            "kernels.kinetic, kernels.invariant) can be Metropolis-adjusted; got a move that "
-            f"does not say where a rejected walker returns to, {move}"
+            "kernels.kinetic, kernels.invariant) can be Metropolis-adjusted; got a Move "
+            "whose reject is None, so that it does not say where a rejected walker returns to"
         )
 
     def adjusted(

@@ -30,9 +30,9 @@ from jarzynski_jax.types import (
 )
 
 __all__ = [
-    "as_move",
     "SequenceInfo",
     "SequenceState",
+    "as_move",
     "as_top_level_api",
     "build_init",
     "build_kernel",

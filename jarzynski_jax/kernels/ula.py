@@ -43,8 +43,8 @@ from jarzynski_jax.kernels.arithmetic import (
     value_and_grad,
 )
 from jarzynski_jax.kernels.binding import bind
-from jarzynski_jax.kernels.preconditioning import Preconditioner, apply, apply_factor
 from jarzynski_jax.kernels.move import Move, itself, keep_state
+from jarzynski_jax.kernels.preconditioning import Preconditioner, apply, apply_factor
 from jarzynski_jax.types import (
     Array,
     ArrayTree,
@@ -57,7 +57,13 @@ from jarzynski_jax.types import (
 )
 
 __all__ = [
-    "as_move","ULAInfo", "ULAState", "as_top_level_api", "build_kernel", "init"]
+    "ULAInfo",
+    "ULAState",
+    "as_move",
+    "as_top_level_api",
+    "build_kernel",
+    "init",
+]
 
 
 class ULAState(NamedTuple):

@@ -84,7 +84,6 @@ def refresh_along_path(
     A restricted Boltzmann machine, from where its units are independent:
 
     >>> import jax, numpy as np
-    >>> from functools import partial
     >>> from jarzynski_jax import walkers
     >>> from jarzynski_jax.walkers import Dynamics
     >>> from jarzynski_jax.energies import restricted_boltzmann as rbm
@@ -95,13 +94,7 @@ def refresh_along_path(
     >>> refresh = refresh_along_path(
     ...     rbm.base_density,
     ...     lambda params: rbm.parameter_path(rbm.base(params), params),
-    ...     Dynamics(
-    ...         partial(gibbs.init, num_hidden=2),
-    ...         gibbs.build_kernel(),
-    ...         (2,),
-    ...         1,
-    ...         adaptive(systematic, 0.5),
-    ...     ),
+    ...     Dynamics(gibbs.as_move(2), 1, adaptive(systematic, 0.5)),
     ...     num_steps=20,
     ...     every=100,
     ... )
