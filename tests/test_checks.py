@@ -64,9 +64,6 @@ DYNAMICS_TAKERS = {
     "anneal": lambda dynamics: annealing.anneal(KEY, ENSEMBLE, PATH, TIMES, dynamics),
     "relax": lambda dynamics: annealing.relax(KEY, X, target, dynamics, 2),
     "work": lambda dynamics: annealing.work(KEY, X, X, PATH, TIMES, dynamics),
-    "work, reverse": lambda dynamics: annealing.work(
-        KEY, X, X, PATH, TIMES, langevin(0.1), dynamics
-    ),
     "bounds": lambda dynamics: annealing.log_partition_bounds(
         KEY, X, PATH, 0.0, dynamics, 2, num_replicates=2
     ),
