@@ -385,3 +385,10 @@ def test_fingerprint_sees_values_shape_and_dtype():
         for v in (values, values + 1, values.reshape(2, 3), values.astype(np.float32))
     }
     assert len(prints) == 4
+
+
+def test_known_samples_are_checked_where_a_function_is_traced():
+    good, bad = jnp.ones((3, 2)), jnp.array([[1.0, jnp.nan]])
+    assert jax.jit(lambda: data.as_samples(good).sum())() == 6
+    with pytest.raises(ValueError, match="1 of 1 samples are not"):
+        jax.jit(lambda: data.as_samples(bad).sum())()

@@ -295,7 +295,10 @@ def _dtype_in_jax(dtype: np.dtype) -> np.dtype:
 def _check_finite(data: Array | np.ndarray, where: str) -> None:
     # NumPy's float64 would become float32 in JAX.
     numpy = jnp if isinstance(data, jax.Array) else np
-    bad = np.flatnonzero(~numpy.all(numpy.isfinite(data.reshape(len(data), -1)), axis=1))
+    # The data may be known where this is called in a function that is traced.
+    with jax.ensure_compile_time_eval():
+        is_finite = numpy.all(numpy.isfinite(data.reshape(len(data), -1)), axis=1)
+    bad = np.flatnonzero(~np.asarray(is_finite))
     if len(bad):
         raise ValueError(
             f"data must be finite{where}; {len(bad)} of {len(data)} samples are not, the first "

@@ -67,8 +67,8 @@ def acceptance_ratio(forward_work: Array, reverse_work: Array) -> Estimate:
     With s the mean of the least forward and the least reverse work, seen from half their
     difference, t = ΔF - (min W_F - min W_R)/2 - M, the largest terms of the two sums are
     f(s - t) and f(s + t), and a sum of n terms is between its largest term and n times it. As
-    min(1, e^-x)/2 ≤ f(x) ≤ min(1, e^-x), the root is at |t| < max(0, -s) + log n + 2, n the
-    larger number. So the bracket knows nothing of work that weighs nothing.
+    min(1, e^-x)/2 ≤ f(x) ≤ min(1, e^-x), the root is at a t of at most max(0, -s) + log n + 2
+    either way, n the larger number. So the bracket knows nothing of work that weighs nothing.
     """
     least_forward, least_reverse = jnp.min(forward_work), jnp.min(reverse_work)
     sizes = forward_work.shape[0], reverse_work.shape[0]
