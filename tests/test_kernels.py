@@ -194,7 +194,7 @@ def test_kinetic_without_memory_is_ula():
     state, new_state, info = one_step("kinetic, no memory")
     expected = ula_increment(state, new_state, h**2 / 2)
     assert float(info.log_weight_increment) == pytest.approx(float(expected), abs=1e-5)
-    init, kernel, args = KERNELS["kinetic, no memory"]
+    init, kernel, args = KERNELS["kinetic, no memory"][:3]
     target = at(gaussian_path.target_at(PATH, 0))
     state = init(jnp.array([0.4, -1.1]), target)
     keys = jax.random.split(jax.random.key(0), 20_000)
@@ -384,18 +384,19 @@ def still(x):
 
 
 @pytest.mark.parametrize(
-    ("init", "kernel", "args"),
+    "move",
     [
         kinetic.as_move(0.3, 1.0, preconditioner(jnp.ones(5))),
         ula.as_move(0.1, preconditioner(jnp.eye(5))),
-        (partial(escorted.init, velocity_fn=still), escorted.build_kernel(), (still, 0.1, 1.0)),
+        escorted.as_move(still, 0.1, 1.0),
         mcmc(blackjax.mala, 0.1),
-        (bijection.init, bijection.build_kernel(), (lambda x: (x, jnp.array(0.0)),)),
+        bijection.as_move(lambda x: (x, jnp.array(0.0))),
     ],
     ids=["kinetic", "ula", "escorted", "mala", "bijection"],
 )
-def test_positions_may_be_pytrees(init, kernel, args):
-    state, info = kernel(jax.random.key(0), init(TREE, tree_logdensity), tree_logdensity, *args)
+def test_positions_may_be_pytrees(move):
+    start = move.init(TREE, tree_logdensity)
+    state, info = move.kernel(jax.random.key(0), start, tree_logdensity, *move.args)
     assert jax.tree.map(jnp.shape, state.position) == jax.tree.map(jnp.shape, TREE)
     assert bool(info.is_finite)
 

@@ -477,7 +477,9 @@ def unbounded_ula(rng_key, state, logdensity_fn, step_size):
 
 def funnel_error(kernel):
     """Error of log Z of a funnel in whose neck steps of h = 0.1 are unstable; 12 runs."""
-    target, dynamics = targets.funnel(), langevin(0.1)._replace(kernel=kernel)
+    dynamics = langevin(0.1)
+    dynamics = dynamics._replace(move=dynamics.move._replace(kernel=kernel))
+    target = targets.funnel()
     path = geometric_path(lambda x: -jnp.sum(jnp.square(x / 3)) / 2, target.logdensity_fn)
     log_z_start = 5 * np.log(2 * np.pi * 9)
 

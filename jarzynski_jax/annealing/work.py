@@ -157,7 +157,8 @@ def _turned_round(dynamics: Dynamics) -> Dynamics:
     move = dynamics.move
     if move.reverse is None:
         raise ValueError(
-            "work needs a move whose reverse is known, as of the drift -b for b, the inverse "
-            "of a bijection, stages in reverse order; got a Move whose reverse is None"
+            "work needs a move whose reverse is known, as of the drift -b for b or the inverse "
+            "of a bijection (a sequence of several stages has none; log_partition_bounds needs "
+            "none); got a Move whose reverse is None"
         )
     return dynamics._replace(move=move.reverse(move))

@@ -33,6 +33,7 @@ def velocity_loss(velocity_fn: FieldFn, points: Draw) -> Array:
     Examples
     --------
     >>> import jax, jax.numpy as jnp
+    >>> from jarzynski_jax.interpolants import draw, linear_interpolant
     >>> x0, x1 = jnp.zeros((5, 2)), jnp.ones((5, 2))
     >>> points = draw(jax.random.key(0), linear_interpolant(), x0, x1)
     >>> float(velocity_loss(lambda t, x: jnp.zeros_like(x), points))
@@ -68,6 +69,7 @@ def score_loss(score_fn: FieldFn, interpolant: Interpolant, points: Draw) -> Arr
     Examples
     --------
     >>> import jax, jax.numpy as jnp
+    >>> from jarzynski_jax.interpolants import draw, linear_interpolant
     >>> interpolant = linear_interpolant()
     >>> points = draw(jax.random.key(0), interpolant, jnp.zeros((5, 2)), jnp.ones((5, 2)))
     >>> float(score_loss(lambda t, x: jnp.zeros_like(x), interpolant, points))
@@ -111,6 +113,7 @@ def velocity_from_score(interpolant: Interpolant, score_fn: FieldFn) -> FieldFn:
     Of N(0, 1) data all densities are N(0, 1), and nothing moves:
 
     >>> import jax.numpy as jnp
+    >>> from jarzynski_jax.interpolants import variance_preserving_interpolant
     >>> model = variance_preserving_interpolant()
     >>> velocity_fn = velocity_from_score(model, lambda t, x: -x)
     >>> bool(jnp.allclose(velocity_fn(jnp.array(0.3), jnp.ones(2)), 0, atol=1e-6))

@@ -9,7 +9,6 @@ Reference: Wu, Köhler and Noé, *Stochastic normalizing flows*, NeurIPS 2020.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -186,17 +185,15 @@ def build_kernel(stages: Sequence[Move]) -> Kernel:
 
 
 def as_move(stages: Sequence[Move]) -> Move:
-    """Make a move of a sequence; its reverse has the reverse stages in reverse order."""
+    """Make a move of a sequence.
+
+    That of more than one stage has no reverse: its target changes in the first stage, so that
+    backwards it would have to change in the last, and a kernel is never told its old target.
+    """
     stages = tuple(stages)
-    can_be_reversed = all(stage.reverse is not None for stage in stages)
-    reverse = partial(_reversed, stages) if can_be_reversed else None
+    alone = stages[0].reverse if len(stages) == 1 else None
+    reverse = None if alone is None else lambda move: as_move([alone(stages[0])])
     return Move(build_init(stages), build_kernel(stages), (), reverse)
-
-
-def _reversed(stages: tuple[Move, ...], move: Move) -> Move:
-    del move
-    turned = [stage.reverse(stage) for stage in stages[::-1] if stage.reverse is not None]
-    return as_move(turned)
 
 
 def as_top_level_api(logdensity_fn: LogDensityFn, stages: Sequence[Move]) -> SamplingAlgorithm:

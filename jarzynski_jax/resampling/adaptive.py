@@ -36,6 +36,7 @@ def from_log_weights(resampler: Resampler) -> Resampler:
     Examples
     --------
     >>> import jax, jax.numpy as jnp
+    >>> from jarzynski_jax.resampling import systematic
     >>> resample = from_log_weights(systematic)
     >>> resample(jax.random.key(0), jnp.array([-2000.0, -jnp.inf, -2000.0]), 2).tolist()
     [0, 2]
@@ -106,6 +107,7 @@ def adaptive(
     Examples
     --------
     >>> import jax, jax.numpy as jnp
+    >>> from jarzynski_jax.resampling import systematic
     >>> resample = adaptive(systematic, ess_threshold=0.5)
     >>> log_weights = jnp.log(jnp.array([4.0, 0.0, 0.0, 0.0]))
     >>> ancestors, new, info = resample(jax.random.key(0), log_weights)
@@ -175,6 +177,7 @@ def islands(
     Examples
     --------
     >>> import jax, jax.numpy as jnp
+    >>> from jarzynski_jax.resampling import systematic
     >>> resample = islands(systematic, 2, ess_threshold=0.9)
     >>> log_weights = jnp.log(jnp.array([2.0, 0.0, 1.0, 1.0]))
     >>> ancestors, new, info = resample(jax.random.key(0), log_weights)
