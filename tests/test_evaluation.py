@@ -74,7 +74,7 @@ def test_test_energies_that_are_not_finite_are_doubted_and_not_the_walkers(bad):
 
 
 def test_values_that_are_traced_are_refused():
-    with pytest.raises(ValueError, match=r"evaluation\.bracket looks at values.*jax\.jit"):
+    with pytest.raises(ValueError, match=r"free_energy\.bracket looks at values.*jax\.jit"):
         jax.jit(lambda x: free_energy.bracket(x, _bounds()).lower)(ENERGIES)
     with pytest.raises(ValueError, match="log_partition_bracket looks at values"):
         jax.vmap(lambda x: free_energy.log_partition_bracket(_bounds(x)).lower)(GOOD[None])

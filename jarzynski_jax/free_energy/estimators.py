@@ -19,11 +19,9 @@ Phys.* 22 (1976) 245; Shirts, Bair, Hooker and Pande, *PRL* 91 (2003) 140601; Sh
 (2013) 909; Klimovich, Shirts and Mobley, *JCAMD* 29 (2015) 397.
 """
 
-import math
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jarzynski_jax.checks import check_known
@@ -31,6 +29,7 @@ from jarzynski_jax.formatting import disbelief, format_with_error
 from jarzynski_jax.free_energy.acceptance_ratio import acceptance_ratio, overlap_at
 from jarzynski_jax.free_energy.bounds import Bounds, two_sided_bounds
 from jarzynski_jax.free_energy.crossing import crossing_near
+from jarzynski_jax.free_energy.doubts import NEGLIGIBLE, doubts_of_work, precision
 from jarzynski_jax.free_energy.exponential import cumulant_expansion
 from jarzynski_jax.free_energy.work_values import Estimate, as_pair, shift
 from jarzynski_jax.types import Array, Scalar
@@ -40,22 +39,6 @@ __all__ = [
     "FreeEnergy",
     "estimate",
 ]
-
-#: Below this overlap an estimate rests on hardly any common samples. Klimovich et al. ask for
-#: 0.03 in the off-diagonal entries of MBAR's overlap matrix, whose sum this overlap is.
-MIN_OVERLAP = 0.06
-
-
-#: What rests on fewer walkers than this is not held against anything.
-_MIN_WALKERS = 100
-
-
-#: Beyond this share of walkers that died on the way there is doubt.
-_MAX_DEAD = 0.1
-
-
-#: In nats. Rounding below this is no reason for doubt, however small the error.
-_NEGLIGIBLE = 1e-3
 
 
 class FreeEnergy(NamedTuple):
@@ -162,21 +145,16 @@ def estimate(forward_work: Array, reverse_work: Array) -> FreeEnergy:
     works = np.asarray(forward_work), np.asarray(reverse_work)
     forward, reverse, offset = as_pair(*works)
     found = _estimate_all(forward, reverse)
-    rounding = max(_precision(work.dtype) for work in works) * abs(float(offset))
-    doubts = _doubts(found, np.asarray(forward), np.asarray(reverse), rounding)
+    rounding = max(precision(work.dtype) for work in works) * abs(float(offset))
+    doubts = doubts_of_work(found, np.asarray(forward), np.asarray(reverse), rounding)
     bar, value = found.bar, float(found.bar.value + offset)
-    rounding = _precision(bar.value.dtype) * abs(value) / 2
-    if rounding > max(float(bar.standard_error), _NEGLIGIBLE):
+    rounding = precision(bar.value.dtype) * abs(value) / 2
+    if rounding > max(float(bar.standard_error), NEGLIGIBLE):
         doubts.append(
             f"BAR, {value:.7g}, is rounded by {rounding:.2g} nats, more than its standard "
             f"error of {float(bar.standard_error):.2g}: take off an offset, or use float64"
         )
     return _moved(found, offset)._replace(doubts=tuple(doubts))
-
-
-def _precision(dtype: np.dtype) -> float:
-    """Relative spacing of numbers; 0 of integers."""
-    return float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
 
 
 def _moved(found: FreeEnergy, offset: Scalar) -> FreeEnergy:
@@ -209,102 +187,3 @@ def _estimate_all(forward_work: Array, reverse_work: Array) -> FreeEnergy:
         effective_sample_size(-reverse_work),
         (),
     )
-
-
-def _doubts(
-    found: FreeEnergy, forward_work: np.ndarray, reverse_work: np.ndarray, rounding: float
-) -> list[str]:
-    """Of work without an offset, which was rounded as it came."""
-    both = np.concatenate([forward_work, reverse_work])
-    num_bad = int(np.sum(np.isnan(both) | np.isneginf(both)))
-    if num_bad:
-        return [f"{num_bad} values of the work are NaN or minus infinity"]
-    doubts = []
-    for direction, work in (("forward", forward_work), ("reverse", reverse_work)):
-        share = float(np.mean(np.isposinf(work)))
-        if share > _MAX_DEAD:
-            doubts.append(f"{100 * share:.3g} % of the {direction} walkers died on the way")
-    sizes = forward_work.shape[0], reverse_work.shape[0]
-    if not found.overlap >= MIN_OVERLAP:
-        doubts.append(
-            f"overlap {float(found.overlap):.2g}, below {MIN_OVERLAP}: forward and reverse "
-            "runs have hardly a sample in common; take more steps along the path"
-        )
-    else:
-        doubts += _wrong_slope(found, sizes, rounding)
-    lower, upper = (float(bound.value) for bound in found.bounds)
-    error = _combined(found.bounds.lower, found.bounds.upper, rounding)
-    if lower - upper > 4 * error:
-        doubts.append(
-            f"the lower bound is {lower - upper:.2g} nats above the upper one, "
-            f"{(lower - upper) / error:.1f} standard errors: the reverse runs did not start "
-            "from samples of the last density"
-        )
-        return doubts
-    return doubts + _wrong_averages(found, forward_work, reverse_work, rounding)
-
-
-def _wrong_slope(found: FreeEnergy, sizes: tuple[int, int], rounding: float) -> list[str]:
-    """Where Crooks' slope is more than 4 standard errors from 1."""
-    # Σ p(1 - p), at most a quarter of the samples.
-    num_common = float(found.overlap) / (1 / sizes[0] + 1 / sizes[1])
-    value, error = (float(number) for number in found.slope)
-    # The slope's Fisher information is num_common var W; work of one direction that is
-    # rounded by r moves the slope by r / var W.
-    by_rounding = 4 * rounding * error**2 * num_common
-    if 4 * num_common < _MIN_WALKERS or abs(value - 1) - by_rounding <= 4 * error:
-        return []
-    doubt = (
-        f"log p_F(W)/p_R(-W) has a slope of {value:.3g}, not 1, which is "
-        f"{abs(value - 1) / error:.1f} standard errors away: the reverse runs did not start "
-        "from samples of the last density, or were not the forward runs turned round in time, "
-        "or the work is not in nats"
-    )
-    return [doubt]
-
-
-def _wrong_averages(
-    found: FreeEnergy, forward_work: np.ndarray, reverse_work: np.ndarray, rounding: float
-) -> list[str]:
-    """Where BAR and an average that deserves its error differ by more than 4 of them."""
-    doubts = []
-    value = float(found.bar.value)
-    sides = (
-        ("forward", found.forward, forward_work.shape[0], reverse_work, -value),
-        ("reverse", found.reverse, reverse_work.shape[0], forward_work, value),
-    )
-    for direction, average, size, work_back, difference_back in sides:
-        seen_from_there = _variance_seen_back(work_back, difference_back, size)
-        variance = max(float(average.standard_error) ** 2, seen_from_there)
-        average = average._replace(standard_error=jnp.sqrt(variance))
-        error = _combined(found.bar, average, rounding)
-        gap = abs(value - float(average.value))
-        # n over the mean square of weights of mean 1.
-        rests_on = size / (1 + size * variance)
-        # Jensen's inequality shifts an average by half its variance.
-        if rests_on >= _MIN_WALKERS and gap - error**2 / 2 > 4 * error:
-            doubts.append(
-                f"BAR and the average of the {direction} work differ by {gap:.2g} nats, "
-                f"{gap / error:.1f} standard errors: the reverse runs did not start from "
-                "samples of the last density, or were not the forward runs turned round in time"
-            )
-    return doubts
-
-
-@np.errstate(invalid="ignore")
-def _variance_seen_back(work_back: np.ndarray, difference_back: float, size: int) -> float:
-    """Of the mean of e^-W over n runs, from the work of runs in the other direction.
-
-    By Crooks' theorem E_F[e^(-2 W_F)] = e^-ΔF E_R[e^(W_R)], so it is
-    (E_R[e^(W_R + ΔF)] - 1)/n. If rare runs carry it, those averaged do not show it, but to
-    runs in the other direction these are common. What n runs never show counts as n.
-    """
-    square = np.exp(np.minimum(work_back - difference_back, math.log(size)))
-    return max(float(np.mean(square)) - 1, 0) / size
-
-
-def _combined(first: Estimate, second: Estimate, rounding: float) -> float:
-    """The standard error of a difference, at least that of rounding, here and before."""
-    size = 1 + abs(float(first.value)) + abs(float(second.value))
-    rounding = 4 * (_precision(first.value.dtype) * size + 2 * rounding)
-    return max(math.hypot(first.standard_error, second.standard_error), rounding)
