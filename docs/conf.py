@@ -119,7 +119,7 @@ def _write_pages() -> None:
     modules = [f"jarzynski_jax.{name}" for name in ("weights", "density", *_BENEATH)]
     (_MADE / "beneath.md").write_text(f"# Beneath the rooms\n\n{_api(modules)}")
     for study in _STUDIES:
-        page = _readme(_ROOT / "benchmarks" / study)
+        page = _readme(_ROOT / "benchmarks" / ("" if study == "speed" else "studies") / study)
         (_MADE / f"study_{study}.md").write_text(page)
     for notebook in (_ROOT / "notebooks").glob("*.ipynb"):
         shutil.copy(notebook, _MADE)

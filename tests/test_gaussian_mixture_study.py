@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from zscore import assert_unbiased, replicate
 
-from benchmarks import jobs
-from benchmarks.gaussian_mixture import divergences, line, model, scaling
-from benchmarks.gaussian_mixture.__main__ import main
-from benchmarks.gaussian_mixture.report import Row, write_tables
-from benchmarks.gaussian_mixture.settings import QUICK, STANDARD
+from benchmarks.harness import jobs
+from benchmarks.studies.gaussian_mixture import divergences, line, model, scaling
+from benchmarks.studies.gaussian_mixture.__main__ import main
+from benchmarks.studies.gaussian_mixture.report import Row, write_tables
+from benchmarks.studies.gaussian_mixture.settings import QUICK, STANDARD
 from jarzynski_jax import walkers
 from jarzynski_jax.energies import mixture
 from jarzynski_jax.kernels import ula
@@ -38,7 +38,7 @@ FIGURES = {
 
 def study(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "benchmarks.gaussian_mixture", *map(str, arguments)],
+        [sys.executable, "-m", "benchmarks.studies.gaussian_mixture", *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -11,8 +11,8 @@ import made_up_images
 import numpy as np
 import pytest
 
-from benchmarks import boltzmann
-from benchmarks.mnist import (
+from benchmarks.studies import boltzmann
+from benchmarks.studies.mnist import (
     classifier,
     moves,
     problem,
@@ -23,8 +23,8 @@ from benchmarks.mnist import (
     show,
     variants,
 )
-from benchmarks.mnist.__main__ import main
-from benchmarks.mnist.classifier import frechet_distance
+from benchmarks.studies.mnist.__main__ import main
+from benchmarks.studies.mnist.classifier import frechet_distance
 from jarzynski_jax import training
 from jarzynski_jax.energies import gaussian_base
 
@@ -50,7 +50,14 @@ def _tiny(data: Path) -> settings.Settings:
 @pytest.mark.slow
 def test_cifar_runs_on_made_up_images(tmp_path, quick_to_compile):
     """And the same command goes on, from an end to nothing more."""
-    command = [sys.executable, "-m", "benchmarks.cifar", "--quick", "--out", tmp_path / "run"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.studies.cifar",
+        "--quick",
+        "--out",
+        tmp_path / "run",
+    ]
     for _ in range(2):
         result = subprocess.run(
             list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=300

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.log_partition import comparison, methods, show
-from benchmarks.log_partition.problems import LABELS, PROBLEMS
-from benchmarks.log_partition.settings import QUICK
+from benchmarks.studies.log_partition import comparison, methods, show
+from benchmarks.studies.log_partition.problems import LABELS, PROBLEMS
+from benchmarks.studies.log_partition.settings import QUICK
 from jarzynski_jax.density import Density
 
 NUM_WALKERS = 20

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.rivals import clock, environment, measure, show
+from benchmarks.speed.rivals import clock, environment, measure, show
 from benchmarks.speed.timing import Timing
 
 ROOT = Path(__file__).parents[1]

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from benchmarks.gaussian_mixture import model
 from benchmarks.speed.timing import Case
+from benchmarks.studies.gaussian_mixture import model
 from jarzynski_jax import training
 from jarzynski_jax.energies import (
     MLP,

@@ -1,0 +1,1 @@
+"""What all studies and benchmarks share: jobs, tables, drawing, the command line."""

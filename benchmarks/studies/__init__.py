@@ -1,0 +1,1 @@
+"""Studies: settings, a run, a picture and results each."""

@@ -1,0 +1,86 @@
+"""``python -m benchmarks.studies.gaussian_mixture --out FOLDER``: run, draw, tabulate."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from benchmarks.harness import command_line, jobs
+from benchmarks.harness.jobs import Job
+from benchmarks.harness.tables import machine
+from benchmarks.studies.gaussian_mixture import (
+    algorithms,
+    divergences,
+    lags,
+    langevin_bias,
+    line,
+    no_resampling,
+    scaling,
+    thresholds,
+    variants,
+)
+from benchmarks.studies.gaussian_mixture.report import write_tables
+from benchmarks.studies.gaussian_mixture.settings import QUICK, STANDARD, THESIS, Settings
+
+_RUN = (variants, lags, line, divergences, langevin_bias, scaling)
+_SHOWN = (
+    algorithms,
+    thresholds,
+    no_resampling,
+    lags,
+    line,
+    divergences,
+    langevin_bias,
+    scaling,
+)
+
+
+def main(
+    out: Path,
+    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    thesis: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    processes: int = 2,
+) -> None:
+    """Reproduce the Gaussian-mixture study of the thesis with exact weights.
+
+    Parameters
+    ----------
+    out
+        Folder for figures, table.csv, table.md and data. A study that was interrupted goes
+        on where it was.
+    quick
+        Small sizes: under two minutes on two cores, to see that it works.
+    thesis
+        The thesis' own sizes in Figures 4.5 and 4.6 too; days on a small machine.
+    processes
+        How many jobs run side by side, one core each.
+    """
+    if quick and thesis:
+        raise ValueError("take --quick or --thesis, not both")
+    settings = QUICK if quick else THESIS if thesis else STANDARD
+    start = time.perf_counter()
+    todo = [Job(part.__name__, name) for part in _RUN for name in part.names(settings)]
+    jobs.prepare(out, settings)
+    jobs.run_all(todo, settings, out, processes)
+    results = jobs.load(todo, out)
+    for part in _SHOWN:
+        part.draw(results, out)
+    rows = [row for part in _SHOWN for row in part.rows(results)]
+    write_tables(rows, out, _preamble(settings))
+    missed = [row for row in rows if row.holds is not None and not row.holds]
+    print(f"{out / 'table.md'}: {len(rows)} rows, in {time.perf_counter() - start:.0f} s")
+    for row in missed:
+        print(f"did not come out: {row.part}: {row.quantity}, expected {row.expected}")
+
+
+def _preamble(settings: Settings) -> str:
+    sizes = ", ".join(f"{name} = {value}" for name, value in settings._asdict().items())
+    return (
+        f"{machine('jax', 'flax', 'optax')} Spread is the standard deviation over seeds."
+        f"\n\nSettings: {sizes}."
+    )
+
+
+if __name__ == "__main__":
+    command_line.start(main)

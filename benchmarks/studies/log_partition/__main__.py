@@ -1,0 +1,65 @@
+"""``python -m benchmarks.studies.log_partition --out FOLDER``: compare, draw, tabulate."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from benchmarks.harness import command_line, jobs
+from benchmarks.harness.jobs import Job
+from benchmarks.harness.tables import machine
+from benchmarks.studies.log_partition import comparison, show
+from benchmarks.studies.log_partition.settings import QUICK, STANDARD, Settings
+
+
+def main(
+    out: Path,
+    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    processes: int = 2,
+) -> None:
+    """Compare errors of log Z at equal numbers of gradients with BlackJAX's tempered SMC.
+
+    Parameters
+    ----------
+    out
+        Folder for log_partition.png, table.md and data. A comparison that was interrupted goes
+        on where it was.
+    quick
+        Small sizes, to see that it works.
+    processes
+        How many jobs run side by side, one core each.
+    """
+    settings = QUICK if quick else STANDARD
+    start = time.perf_counter()
+    todo = [Job(comparison.__name__, name) for name in comparison.names(settings)]
+    jobs.prepare(out, settings)
+    jobs.run_all(todo, settings, out, processes)
+    results = jobs.load(todo, out)
+    show.draw(results, settings, out)
+    show.write_tables(results, settings, out, _preamble(settings))
+    print(f"{out / 'table.md'}, in {time.perf_counter() - start:.0f} s")
+    for verdict in show.verdicts(results, settings):
+        print(
+            f"{verdict.problem}, {verdict.budget} gradients a walker: ours is {verdict.text}, "
+            f"error {verdict.ratio:.2f} of BlackJAX's ({verdict.low:.2f} to {verdict.high:.2f})"
+        )
+
+
+def _preamble(settings: Settings) -> str:
+    sizes = ", ".join(f"{name} = {value}" for name, value in settings._asdict().items())
+    return (
+        f"{machine('jax', 'blackjax')} Settings: {sizes}.\n\n"
+        "Errors of log Z are in nats. Gradients are those a walker took on average, scouts of "
+        "ours included. Milliseconds are the median of a whole run without its compilation, "
+        "all methods by turns in one process on one core. Every method's step size and option "
+        "(friction times step size; effective sample size of a temperature; leapfrog steps L) "
+        "were chosen by the smallest error over the tuning seeds, and so was the best of each "
+        "side; other seeds judge. In brackets: 90 % interval by the bootstrap over these; "
+        "level is where it holds 1. Values without gradients are not counted: to find a "
+        "temperature ours takes 26 of a tenth of the walkers, BlackJAX one of each."
+    )
+
+
+if __name__ == "__main__":
+    command_line.start(main)
