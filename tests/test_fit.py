@@ -16,7 +16,7 @@ import optax
 import pytest
 
 from jarzynski_jax import training
-from jarzynski_jax.training import TrainingDiverged, Watch, checkpoint, fit
+from jarzynski_jax.training import TrainingDiverged, Watch, checkpoint, fit, read_metrics
 from jarzynski_jax.walkers import langevin
 
 KEY = jax.random.key(5)
@@ -64,7 +64,7 @@ def test_parts_and_chunks_make_no_difference(tmp_path):
     chex.assert_trees_all_equal(restored, first.state)
     second = _fit(algorithm, restored, 90, chunk_size=33, folder=tmp_path)
     chex.assert_trees_all_equal(whole.state, second.state)
-    table = checkpoint.read_metrics(tmp_path / "metrics.csv")
+    table = read_metrics(tmp_path / "metrics.csv")
     np.testing.assert_array_equal(table["step"], np.arange(90))
     np.testing.assert_allclose(table["cross_entropy"], whole.metrics.cross_entropy, rtol=1e-6)
 
@@ -117,7 +117,7 @@ def test_metrics_beyond_the_checkpoint_are_dropped(tmp_path):
     path.write_text(path.read_text() + "40,1,2,3\n41,1.0")
     restored = checkpoint.restore(path.parent / "checkpoints", state, {})
     _fit(algorithm, restored, 60, folder=path.parent)
-    np.testing.assert_array_equal(checkpoint.read_metrics(path)["step"], np.arange(60))
+    np.testing.assert_array_equal(read_metrics(path)["step"], np.arange(60))
 
 
 def test_lost_metrics_are_an_error(tmp_path):
@@ -187,7 +187,7 @@ def test_the_best_checkpoint_is_kept_beside_the_last(tmp_path, values, kept, bes
     assert int(restored.step) == kept[0]
     with pytest.raises(ValueError, match="no checkpoint of update 7 is kept") as caught:
         checkpoint.restore(tmp_path, state, {}, step=7)
-    mark = " (lowest held-out cross entropy)"
+    mark = " (the best)"
     shown = ", ".join(f"{step}{mark if step == best else ''}" for step in kept)
     assert str(caught.value).endswith(f"those that are: {shown}")
 
@@ -196,7 +196,7 @@ def test_training_keeps_the_checkpoint_of_the_lowest_curve(tmp_path):
     algorithm, state = _problem()
     options = {"folder": tmp_path, "chunk_size": 10, "checkpoint_every": 40}
     _fit(algorithm, state, 200, **options)
-    curve = checkpoint.read_metrics(tmp_path / "metrics.csv")["cross_entropy"]
+    curve = read_metrics(tmp_path / "metrics.csv")["cross_entropy"]
     lowest = 40 * (1 + int(np.argmin(curve.reshape(5, 40).mean(axis=1))))
     assert checkpoint.best_step(tmp_path / "checkpoints") == lowest
 

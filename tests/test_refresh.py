@@ -11,7 +11,7 @@ from zscore import test_key
 from jarzynski_jax import training
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.energies import GaussianBase, gaussian_base
-from jarzynski_jax.training import checkpoint, refresh_from_base, refresh_state
+from jarzynski_jax.training import checkpoint, read_metrics, refresh_from_base, refresh_state
 from jarzynski_jax.walkers import langevin
 
 D, NUM_WALKERS, NUM_SEEDS = 3, 200, 64
@@ -112,7 +112,7 @@ def test_a_run_in_parts_is_bit_for_bit_the_whole(stop, tmp_path):
     restored = checkpoint.restore(tmp_path / "checkpoints", state, {})
     second = fit(restored, algorithm, data, 60, folder=tmp_path)
     chex.assert_trees_all_equal(whole.state, second.state)
-    assert len(checkpoint.read_metrics(tmp_path / "metrics.csv")["step"]) == 60
+    assert len(read_metrics(tmp_path / "metrics.csv")["step"]) == 60
 
 
 def test_walkers_are_fresh_when_they_are_due():

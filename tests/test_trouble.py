@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from jarzynski_jax.training import Metrics, Watch
-from jarzynski_jax.training.trouble import ChunkSummary, diagnose, mean_cross_entropy, summarize
+from jarzynski_jax.training.trouble import diagnose
+from jarzynski_jax.training.watch import ChunkSummary, mean_cross_entropy, summarize
 
 WATCH = Watch(num_features=64, entropy_floor=13.76)
 HEALTHY = ChunkSummary(

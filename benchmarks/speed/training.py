@@ -21,7 +21,7 @@ from jarzynski_jax.energies import (
     thesis_mnist_layers,
 )
 from jarzynski_jax.kernels.arithmetic import draw_noise
-from jarzynski_jax.training import TrainingAlgorithm, TrainingState
+from jarzynski_jax.training import Objective, TrainingState
 from jarzynski_jax.types import Array, PRNGKey
 from jarzynski_jax.walkers import langevin
 from jarzynski_jax.walkers.blocks import choose_block_size, scan_blocks
@@ -29,7 +29,7 @@ from jarzynski_jax.walkers.blocks import choose_block_size, scan_blocks
 _DIMENSION = 50
 
 
-def _steps(algorithm: TrainingAlgorithm, num_steps: int) -> Callable[..., TrainingState]:
+def _steps(algorithm: Objective, num_steps: int) -> Callable[..., TrainingState]:
     def run(state: TrainingState, rng_key: PRNGKey, data: Array) -> TrainingState:
         keys = jax.random.split(rng_key, num_steps)
         return jax.lax.scan(lambda s, k: (algorithm.step(k, s, data)[0], None), state, keys)[0]
@@ -66,7 +66,7 @@ def mixture_cases(
     data = mixture.sample(key, target, num_walkers)
     optimizer = model.gradient_descent(model.Rates(1e-3, 1e-3))
 
-    def case(build: Callable[..., TrainingAlgorithm], size: int) -> Case:
+    def case(build: Callable[..., Objective], size: int) -> Case:
         algorithm = build(mixture.energy, optimizer, langevin(0.1))
         x = mixture.sample(key, params, size)
         log_z = mixture.log_partition_function(params)
@@ -86,12 +86,12 @@ def mixture_cases(
 
 
 def start_network(
-    build: Callable[..., TrainingAlgorithm],
+    build: Callable[..., Objective],
     network: Callable[[nnx.Rngs], nnx.Module],
     num_walkers: int,
     num_data: int,
     block_size: int | None = None,
-) -> tuple[TrainingAlgorithm, tuple[TrainingState, PRNGKey, Array]]:
+) -> tuple[Objective, tuple[TrainingState, PRNGKey, Array]]:
     """Make an algorithm for a network of 28x28 images on a Gaussian base, and its start."""
     key = jax.random.key(0)
     data = 0.3 * jax.random.normal(key, (num_data, 28, 28))
@@ -119,7 +119,7 @@ def network_cases(
 ) -> dict[str, Case]:
     """A network of 28x28 images, as many data as walkers."""
 
-    def case(build: Callable[..., TrainingAlgorithm]) -> Case:
+    def case(build: Callable[..., Objective]) -> Case:
         algorithm, args = start_network(build, network, num_walkers, num_walkers)
         return Case(_steps(algorithm, num_steps), args, num_steps, is_carried=True)
 

@@ -24,7 +24,7 @@ from jarzynski_jax.energies import (
     thesis_mnist_layers,
 )
 from jarzynski_jax.kernels.preconditioning import preconditioner
-from jarzynski_jax.training import TrainingAlgorithm, TrainingState
+from jarzynski_jax.training import Objective, TrainingState
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
 from jarzynski_jax.walkers.dynamics import Dynamics, kinetic_langevin, langevin
 
@@ -47,7 +47,7 @@ _RESAMPLERS: dict[ResamplerName, Callable[..., Array]] = {
     "multinomial": resampling.multinomial,
     "residual": resampling.residual,
 }
-_ALGORITHMS: dict[AlgorithmName, Callable[..., TrainingAlgorithm]] = {
+_ALGORITHMS: dict[AlgorithmName, Callable[..., Objective]] = {
     "jarzynski": training.jarzynski,
     "pcd": training.persistent_contrastive_divergence,
     "cd": training.contrastive_divergence,
@@ -66,7 +66,7 @@ class Model(NamedTuple):
     params: Params
     problem: Problem
     annealing: Dynamics
-    algorithm: TrainingAlgorithm
+    algorithm: Objective
 
 
 class Keys(NamedTuple):
@@ -185,7 +185,7 @@ def build_algorithm(
     optimizer: optax.GradientTransformation,
     dynamics: Dynamics,
     touched: int | None = None,
-) -> TrainingAlgorithm:
+) -> Objective:
     """Make a training algorithm.
 
     Parameters

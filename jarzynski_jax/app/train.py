@@ -15,7 +15,7 @@ from jarzynski_jax.app.problem import Problem, fit_problem, save_problem
 from jarzynski_jax.app.restore import restore
 from jarzynski_jax.app.run_folder import RunFolder, write_json, write_whole
 from jarzynski_jax.data import Split, noise
-from jarzynski_jax.training import TrainingState, checkpoint
+from jarzynski_jax.training import TrainingState
 from jarzynski_jax.training.sharding import spread_state
 
 __all__ = ["entropy_floor", "resume", "start"]
@@ -171,7 +171,7 @@ def _draw_curves(folder: RunFolder, model: Model) -> None:
     is_standard = model.problem.coordinates is not None
     units = "nats, in standard coordinates" if is_standard else "nats"
     with interruption.shielded():
-        plotting.plot_curves(checkpoint.read_metrics(folder.metrics), folder.curves, units)
+        plotting.plot_curves(training.read_metrics(folder.metrics), folder.curves, units)
 
 
 def _make_room(folder: RunFolder, overwrite: bool) -> None:

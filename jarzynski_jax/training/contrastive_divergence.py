@@ -14,16 +14,16 @@ import optax
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax import weights
 from jarzynski_jax.data.precision import check_kind
-from jarzynski_jax.training.algorithm import (
+from jarzynski_jax.training.energy_based import build_objective
+from jarzynski_jax.training.negatives import (
     Negatives,
     NegativeSampler,
     SamplerInit,
     SamplerStep,
-    TrainingAlgorithm,
-    build_algorithm,
     energy_of_data,
     start_from_model,
 )
+from jarzynski_jax.training.objective import Objective
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers import Dynamics, Walkers, advance_and_average
 from jarzynski_jax.walkers.blocks import Statistic
@@ -33,7 +33,7 @@ __all__ = ["contrastive_divergence", "persistent_contrastive_divergence", "unwei
 
 def contrastive_divergence(
     energy_fn: EnergyFn, optimizer: optax.GradientTransformation, dynamics: Dynamics
-) -> TrainingAlgorithm:
+) -> Objective:
     """Contrastive divergence (thesis, Algorithm 1): start anew from the data at each update.
 
     Parameters
@@ -47,7 +47,7 @@ def contrastive_divergence(
 
     Returns
     -------
-    TrainingAlgorithm
+    Objective
         ``(init, step)``. N walkers, as many as there are ``positions``, start from random
         members of the mini-batch.
 
@@ -83,12 +83,12 @@ def contrastive_divergence(
 
     sampler = NegativeSampler(_start_from_data(dynamics), step)
     data_gradient = energy_of_data(energy_fn, dynamics)
-    return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler)
+    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler)
 
 
 def persistent_contrastive_divergence(
     energy_fn: EnergyFn, optimizer: optax.GradientTransformation, dynamics: Dynamics
-) -> TrainingAlgorithm:
+) -> Objective:
     """PCD, persistent contrastive divergence (thesis, Algorithm 2): start from data once.
 
     Parameters
@@ -102,7 +102,7 @@ def persistent_contrastive_divergence(
 
     Returns
     -------
-    TrainingAlgorithm
+    Objective
         ``(init, step)``. N walkers, as many as there are ``positions``, start from random
         members of the data.
 
@@ -125,12 +125,12 @@ def persistent_contrastive_divergence(
     """
     sampler = NegativeSampler(_start_from_data(dynamics), _persistent_step(dynamics))
     data_gradient = energy_of_data(energy_fn, dynamics)
-    return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler)
+    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler)
 
 
 def unweighted(
     energy_fn: EnergyFn, optimizer: optax.GradientTransformation, dynamics: Dynamics
-) -> TrainingAlgorithm:
+) -> Objective:
     """Jarzynski's walk with its weights left out (thesis, §4.2): what the weights are for.
 
     It differs from persistent contrastive divergence in where the walkers start: from exact
@@ -147,7 +147,7 @@ def unweighted(
 
     Returns
     -------
-    TrainingAlgorithm
+    Objective
         ``(init, step)``.
 
     Raises
@@ -168,7 +168,7 @@ def unweighted(
     """
     sampler = NegativeSampler(start_from_model(dynamics), _persistent_step(dynamics))
     data_gradient = energy_of_data(energy_fn, dynamics)
-    return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler)
+    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler)
 
 
 def _draw(rng_key: PRNGKey, data: Position, like: Position) -> Position:

@@ -6,12 +6,10 @@ progress bar, and an eye on Ctrl-C. Between chunks: the check for trouble, metri
 checkpoint.
 """
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,28 +22,20 @@ from jarzynski_jax import interruption
 from jarzynski_jax.checks import check_known
 from jarzynski_jax.data import as_samples, draw_batch
 from jarzynski_jax.progress import show_progress
-from jarzynski_jax.training import checkpoint
-from jarzynski_jax.training.algorithm import Metrics, TrainingAlgorithm, TrainingState
-from jarzynski_jax.training.refresh import Refresh, refresh_state
-from jarzynski_jax.training.sharding import spread_state, state_shardings
-from jarzynski_jax.training.trouble import (
-    ChunkSummary,
-    Trouble,
-    Watch,
-    blame_step_size,
-    diagnose,
-    mean_cross_entropy,
-    summarize,
-)
+from jarzynski_jax.training.objective import Objective, check_objective
+from jarzynski_jax.training.pieces import compile_piece, compile_refresh
+from jarzynski_jax.training.recording import Record
+from jarzynski_jax.training.refresh import Refresh
+from jarzynski_jax.training.sharding import spread_state
+from jarzynski_jax.training.stop_rules import Moment, TrainingDiverged, Trouble, how_to_take
+from jarzynski_jax.training.watch import Watch
 from jarzynski_jax.types import Array, PRNGKey
 from jarzynski_jax.walkers import spread_data, spread_key
 
-__all__ = ["FitResult", "TrainingDiverged", "fit"]
+__all__ = ["FitResult", "fit"]
 
 #: Seconds between two looks for Ctrl-C, about.
 _PIECE_SECONDS = 0.25
-# Data among which a move is measured when there is trouble.
-_NUM_MEASURED = 500
 
 
 class FitResult(NamedTuple):
@@ -54,74 +44,24 @@ class FitResult(NamedTuple):
     state
         The last state.
     metrics
-        Of the updates made by this call, every field a NumPy array.
+        Of the updates made by this call: the objective's, every field a NumPy array.
     is_interrupted
         Whether Ctrl-C ended it early; everything is saved then, if there is a folder.
     """
 
-    state: TrainingState
-    metrics: Metrics
+    state: Any
+    metrics: Any
     is_interrupted: bool
-
-
-class TrainingDiverged(RuntimeError):
-    """Training went wrong and was stopped.
-
-    Parameters
-    ----------
-    trouble
-        The update at which it was seen, the cause and what to try.
-    last_checkpoint
-        The number of updates in the last checkpoint; None if there is none.
-    best_checkpoint
-        That in the best one by the held-out cross entropy; None if that is not known, or the
-        cross entropy is what was wrong.
-    """
-
-    def __init__(
-        self,
-        trouble: Trouble,
-        last_checkpoint: int | None,
-        best_checkpoint: int | None = None,
-    ) -> None:
-        self.trouble = trouble
-        self.last_checkpoint = last_checkpoint
-        self.best_checkpoint = best_checkpoint
-        kept = (
-            ""
-            if last_checkpoint is None
-            else f" The checkpoint of update {last_checkpoint} is kept."
-        )
-        super().__init__(
-            f"training was stopped at update {trouble.step}: {trouble.cause}. "
-            f"{trouble.advice}{kept}{_how_to_take(best_checkpoint)}"
-        )
-
-    def __reduce__(
-        self,
-    ) -> tuple[type["TrainingDiverged"], tuple[Trouble, int | None, int | None]]:
-        """How it comes out of another process."""
-        return type(self), (self.trouble, self.last_checkpoint, self.best_checkpoint)
-
-
-def _how_to_take(best_checkpoint: int | None) -> str:
-    if best_checkpoint is None:
-        return ""
-    return (
-        f" By the held-out cross entropy the checkpoint of update {best_checkpoint} is the "
-        f"best: the commands evaluate and sample take it with --checkpoint {best_checkpoint}, "
-        f"checkpoint.restore with step={best_checkpoint}."
-    )
 
 
 def fit(
     rng_key: PRNGKey,
-    algorithm: TrainingAlgorithm,
-    state: TrainingState,
-    data: Array,
+    objective: Objective,
+    state: Any,
+    data: Array | None = None,
     *,
     num_steps: int,
-    batch_size: int,
+    batch_size: int | None = None,
     noise_scale: float = 0.0,
     chunk_size: int = 100,
     watch: Watch | None = None,
@@ -136,7 +76,7 @@ def fit(
 
     The random numbers of an update follow from ``rng_key`` and the number of the update
     alone. So going on from a restored state gives bit for bit what an uninterrupted run
-    gives. Calls with the same algorithm, shapes and settings compile once: make the algorithm
+    gives. Calls with the same objective, shapes and settings compile once: make the objective
     once, and keep it.
 
     Ctrl-C ends it within about a second, or one update if that takes longer. A second one
@@ -146,13 +86,14 @@ def fit(
     ----------
     rng_key
         A key of ``jax.random``; the same for all parts of a run.
-    algorithm
-        ``(init, step)``, e.g. from :func:`jarzynski_jax.training.jarzynski`.
+    objective
+        What to learn and how, e.g. from :func:`jarzynski_jax.training.jarzynski`.
     state
-        From ``algorithm.init``, or from an earlier part of the run. It is copied, so it
+        From ``objective.init``, or from an earlier part of the run. It is copied, so it
         stays valid.
     data
-        Shape ``(n, ...)``; :func:`jarzynski_jax.data.as_samples` says of which numbers.
+        Shape ``(n, ...)``; :func:`jarzynski_jax.data.as_samples` says of which numbers. None
+        for an objective that takes none.
     num_steps
         How many updates the run has in all, those already in ``state`` included.
     batch_size
@@ -162,15 +103,15 @@ def fit(
     chunk_size
         Updates in one chunk, after which trouble is looked for.
     watch
-        What to look for between chunks; None for nothing.
+        What to look for between chunks when an energy-based model learns; None for nothing.
     folder
         Where ``metrics.csv`` and ``checkpoints`` go; None to keep nothing on disk.
     config
         Saved with the checkpoints.
     checkpoint_every
         A checkpoint is written at the first chunk's end after so many updates, at the start
-        and at the end. The last three are kept, and the best by the held-out cross entropy,
-        averaged over the updates since the checkpoint before.
+        and at the end. The last three are kept, and the best: by the held-out cross entropy or
+        the loss, averaged over the updates since the checkpoint before.
     progress
         Whether to show a progress bar.
     mesh
@@ -179,7 +120,7 @@ def fit(
         the same but for the order of sums. With several processes (``jax.distributed``) each
         calls this with the same arguments, and all see the same folder.
     refresh
-        When to go on with fresh walkers, e.g. from
+        When an energy-based model goes on with fresh walkers, e.g. from
         :func:`jarzynski_jax.training.refresh_from_base`; None for never.
 
     Returns
@@ -192,8 +133,10 @@ def fit(
     ValueError
         If a number is not positive, the state has more updates than ``num_steps``, or the
         folder's last checkpoint is of another update than the state; or data are not finite,
-        no real numbers, or vary by less than their precision can hold; or inside ``jax.jit`` or
-        ``jax.vmap``, where ``algorithm.step`` can be scanned.
+        no real numbers, or vary by less than their precision can hold; or are given to an
+        objective that takes none, or not to one that does; or a watch or a refresh to one that
+        has no use for it; or inside ``jax.jit`` or ``jax.vmap``, where ``objective.step`` can
+        be scanned.
     TrainingDiverged
         If trouble was seen; the last checkpoint before it stays.
 
@@ -212,33 +155,34 @@ def fit(
     (100, (100,))
     """
     check_known("training.fit", (rng_key, state, data))
-    for name, value in (
-        ("num_steps", num_steps),
-        ("batch_size", batch_size),
-        ("chunk_size", chunk_size),
-        ("checkpoint_every", checkpoint_every),
-    ):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1; got {value}")
-    if not 0 <= noise_scale < float("inf"):
-        raise ValueError(f"noise_scale must be finite and not negative; got {noise_scale}")
-    step = int(state.step)
+    check_objective(objective)
+    _check_numbers(
+        num_steps=num_steps, chunk_size=chunk_size, checkpoint_every=checkpoint_every
+    )
+    _check_use(objective, state, data, batch_size, noise_scale, watch, refresh)
+    step, rules = int(state.step), objective.stop_rules
     if step > num_steps:
         raise ValueError(f"the state has {step} updates already; num_steps is {num_steps}")
 
-    data = as_samples(data)
+    data = None if data is None else as_samples(data)
     state = jax.tree.map(jnp.copy, state)  # so that donation takes no buffer of the caller
     if mesh is not None:
-        state, data = spread_state(state, mesh), spread_data(data, mesh)
-        rng_key = spread_key(rng_key, mesh)
-    run_piece = _compile(algorithm, batch_size, float(noise_scale), mesh)
-    take_fresh = _compile_refresh(refresh, mesh)
-    record = _Record(folder, config or {}, checkpoint_every, state, watch)
-    chunks: list[ChunkSummary] = []
-    collected: list[Metrics] = []
+        state, rng_key = spread_state(state, mesh), spread_key(rng_key, mesh)
+        data = None if data is None else spread_data(data, mesh)
+    run_piece = compile_piece(objective, batch_size, float(noise_scale), mesh)
+    take_fresh = compile_refresh(refresh, mesh)
+    record = Record(
+        folder,
+        config or {},
+        checkpoint_every,
+        state,
+        lambda summaries: rules.merit(summaries, watch),
+    )
+    summaries: list[Any] = []
+    collected: list[Any] = []
     warned: set[str] = set()
     is_shown = progress and jax.process_index() == 0
-    describe = _describe_progress(step)
+    describe = _describe_progress(step, rules.describe)
     # Several processes have to agree on the pieces.
     longest = 1 if jax.process_count() == 1 else chunk_size
     with (
@@ -248,7 +192,7 @@ def fit(
         watched.last_saved = record.last_checkpoint
         while step < num_steps and not watched.is_asked:
             first_step, end = step, min(step + chunk_size, num_steps)
-            pieces: list[Metrics] = []
+            pieces: list[Any] = []
             with nullcontext() if mesh is None else jax.set_mesh(mesh):
                 if refresh is not None:
                     end = min(end, step + refresh.every - step % refresh.every)
@@ -269,179 +213,108 @@ def fit(
                     show(step, describe(step, pieces))
             metrics = _concatenate(pieces)
             collected.append(metrics)
-            chunks.append(summarize(metrics, first_step))
-            record.write_metrics(metrics, chunks[-1])
-            troubles = _find_trouble(
-                chunks,
-                watch,
-                step == end,
-                partial(_measure_step, rng_key, state, data, noise_scale, watch),
-            )
-            warned |= _raise_or_warn(troubles, record, warned)
+            summaries.append(rules.summarize(metrics, first_step))
+            record.write_metrics(metrics, summaries[-1])
+            draw = _draw_from(rng_key, state, data, noise_scale)
+            moment = Moment(step == end, state.params, draw)
+            troubles = rules.diagnose(summaries, watch, moment)
+            warned |= _raise_or_warn(troubles, record, warned, rules.judged_by)
             record.write_checkpoint(state, is_last=step == num_steps)
             if record.last_checkpoint == step:
                 watched.last_saved, watched.num_unsaved = step, 0
         if watched.num_unsaved > 0:
             record.write_checkpoint(state, is_last=True)
             watched.last_saved = record.last_checkpoint
+    if not collected:  # nothing was left to do
+        _, shapes = run_piece.eval_shape(rng_key, state, data, 0, chunk_size)
+        collected.append(jax.tree.map(lambda leaf: np.zeros(0, leaf.dtype), shapes))
     return FitResult(state, _concatenate(collected), is_interrupted=step < num_steps)
 
 
-@lru_cache(maxsize=8)  # so that a second run of the same algorithm compiles nothing
-def _compile(
-    algorithm: TrainingAlgorithm, batch_size: int, noise_scale: float, mesh: Mesh | None
-) -> Callable:
-    @partial(jax.jit, donate_argnums=1, static_argnums=4)
-    def run_piece(
-        rng_key: PRNGKey, state: TrainingState, data: Array, length: Array, longest: int
-    ) -> tuple[TrainingState, Metrics]:
-        """``length`` updates, and their metrics before others: one program for any length."""
-
-        @jax.jit  # traced once
-        def update(state: TrainingState) -> tuple[TrainingState, Metrics]:
-            key_batch, key_step = jax.random.split(jax.random.fold_in(rng_key, state.step))
-            batch = draw_batch(key_batch, data, batch_size, noise_scale)
-            state, metrics = algorithm.step(key_step, state, batch)
-            if mesh is not None:  # else the partitioner may move walkers from step to step
-                state = jax.lax.with_sharding_constraint(state, state_shardings(state, mesh))
-            return state, metrics
-
-        _, one = jax.eval_shape(update, state)
-        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), one)
-
-        def update_or_stay(state: TrainingState, i: Array) -> tuple[TrainingState, Metrics]:
-            return jax.lax.cond(i < length, update, lambda state: (state, nothing), state)
-
-        return jax.lax.scan(update_or_stay, state, jnp.arange(longest))
-
-    return run_piece
+def _check_numbers(**numbers: int) -> None:
+    for name, value in numbers.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1; got {value}")
 
 
-@lru_cache(maxsize=8)
-def _compile_refresh(refresh: Refresh | None, mesh: Mesh | None) -> Callable:
-    def take_fresh(rng_key: PRNGKey, state: TrainingState) -> TrainingState:
-        assert refresh is not None
-        key = jax.random.fold_in(jax.random.fold_in(rng_key, state.step), 1)
-        state = refresh_state(key, state, refresh.start)
-        if mesh is not None:
-            state = jax.lax.with_sharding_constraint(state, state_shardings(state, mesh))
-        return state
-
-    return jax.jit(take_fresh)
-
-
-class _Record:
-    """What is kept on disk: metrics and checkpoints, or nothing."""
-
-    def __init__(
-        self,
-        folder: Path | None,
-        config: Mapping[str, Any],
-        checkpoint_every: int,
-        state: TrainingState,
-        watch: Watch | None,
-    ) -> None:
-        self._watch = watch
-        self._chunks: list[ChunkSummary] = []  # since the last checkpoint
-        self._config = config
-        self._checkpoint_every = checkpoint_every
-        self._folder = folder
-        self.last_checkpoint: int | None = None
-        if folder is not None:
-            _check_that_it_goes_on(folder / "checkpoints", int(state.step))
-            if jax.process_index() == 0:
-                folder.mkdir(parents=True, exist_ok=True)
-                self._metrics = checkpoint.MetricsFile(folder / "metrics.csv", int(state.step))
-            self.write_checkpoint(state, is_last=True)
-
-    @property
-    def best_checkpoint(self) -> int | None:
-        if self._folder is None:
-            return None
-        return checkpoint.best_step(self._folder / "checkpoints")
-
-    def write_metrics(self, metrics: Metrics, chunk: ChunkSummary) -> None:
-        if self._folder is None:
-            return
-        self._chunks.append(chunk)
-        # All processes have the same metrics, and write their part of a checkpoint.
-        if jax.process_index() == 0:
-            self._metrics.append(metrics)
-
-    def write_checkpoint(self, state: TrainingState, is_last: bool) -> None:
-        if self._folder is None:
-            return
-        step = int(state.step)
-        if is_last or step - (self.last_checkpoint or 0) >= self._checkpoint_every:
-            cross_entropy = mean_cross_entropy(self._chunks, self._watch)
-            checkpoint.save(self._folder / "checkpoints", state, self._config, cross_entropy)
-            self.last_checkpoint = step
-            self._chunks.clear()
-
-
-def _check_that_it_goes_on(checkpoints: Path, step: int) -> None:
-    """Two runs in one folder would be mixed."""
-    saved = checkpoint.latest_step(checkpoints)
-    if saved not in (None, step):
+def _check_use(
+    objective: Objective,
+    state: Any,
+    data: Array | None,
+    batch_size: int | None,
+    noise_scale: float,
+    watch: Watch | None,
+    refresh: Refresh | None,
+) -> None:
+    """Check that the objective has a use for all that was given, and has what it needs."""
+    if not 0 <= noise_scale < float("inf"):
+        raise ValueError(f"noise_scale must be finite and not negative; got {noise_scale}")
+    if objective.takes_data:
+        if data is None or batch_size is None:
+            raise ValueError(
+                "this objective learns from data: give data, and batch_size; got "
+                f"{'none' if data is None else 'data'} and batch_size={batch_size}"
+            )
+        _check_numbers(batch_size=batch_size)
+    elif data is not None or batch_size is not None or noise_scale > 0:
         raise ValueError(
-            f"{checkpoints} holds a run at update {saved}, and the state is at update {step}; "
-            "go on from what checkpoint.restore gives, or take another folder"
+            "this objective takes no data: leave out data, batch_size and noise_scale; got "
+            f"{'none' if data is None else 'data'}, batch_size={batch_size} and "
+            f"noise_scale={noise_scale}"
+        )
+    if watch is not None and not objective.stop_rules.takes_watch:
+        raise ValueError(
+            "this objective has no use for a watch, which is for energy-based models: leave it "
+            "out"
+        )
+    if refresh is not None and not hasattr(state, "walkers"):
+        raise ValueError(
+            "refresh takes fresh walkers, and the state of this objective has none: "
+            "leave it out"
         )
 
 
-def _find_trouble(
-    chunks: list[ChunkSummary],
-    watch: Watch | None,
-    is_whole: bool,
-    measure_step: Callable[[], float],
-) -> list[Trouble]:
-    troubles = [] if watch is None else diagnose(chunks, watch)
-    if not is_whole:  # too few updates to tell anything but a death from their noise
-        troubles = [trouble for trouble in troubles if trouble.sign == "died"]
-    if not troubles:
-        return []
-    quality = measure_step()
-    return [blame_step_size(trouble, quality) for trouble in troubles]
+def _draw_from(
+    rng_key: PRNGKey, state: Any, data: Array | None, noise_scale: float
+) -> Callable[[int], tuple[PRNGKey, Array]]:
+    """Make the draws of a moment, which follow from the number of the update alone."""
+
+    def draw(num_samples: int) -> tuple[PRNGKey, Array]:
+        assert data is not None
+        key_batch, key = jax.random.split(jax.random.fold_in(rng_key, state.step))
+        return key, draw_batch(key_batch, data, num_samples, noise_scale)
+
+    return draw
 
 
-def _measure_step(
-    rng_key: PRNGKey, state: TrainingState, data: Array, noise_scale: float, watch: Watch | None
-) -> float:
-    if watch is None or watch.step_quality is None:
-        return math.nan
-    key_batch, key_move = jax.random.split(jax.random.fold_in(rng_key, state.step))
-    positions = draw_batch(key_batch, data, _NUM_MEASURED, noise_scale)
-    return float(watch.step_quality(key_move, state.params, positions))
-
-
-def _raise_or_warn(troubles: list[Trouble], record: _Record, warned: set[str]) -> set[str]:
+def _raise_or_warn(
+    troubles: list[Trouble], record: Record, warned: set[str], judged_by: str
+) -> set[str]:
     """Stop at fatal trouble; warn of each other sign once. Return the signs seen."""
     for trouble in troubles:
         if trouble.is_fatal:
             # Before it came below the floor the cross entropy was too low already.
             best = None if trouble.sign == "below floor" else record.best_checkpoint
-            raise TrainingDiverged(trouble, record.last_checkpoint, best)
+            raise TrainingDiverged(trouble, record.last_checkpoint, best, judged_by)
         if trouble.sign not in warned:
             message = f"update {trouble.step}: {trouble.cause}. {trouble.advice}"
-            warnings.warn(message + _how_to_take(record.best_checkpoint), stacklevel=3)
+            how = how_to_take(record.best_checkpoint, judged_by)
+            warnings.warn(message + how, stacklevel=3)
     return {trouble.sign for trouble in troubles}
 
 
-def _concatenate(collected: list[Metrics]) -> Metrics:
-    if not collected:
-        return Metrics(*(jnp.zeros(0) for _ in Metrics._fields))
+def _concatenate(collected: list[Any]) -> Any:
     return jax.tree.map(lambda *parts: np.concatenate(parts), *collected)
 
 
-def _describe_progress(first_step: int) -> Callable[[int, list[Metrics]], str]:
+def _describe_progress(
+    first_step: int, describe_metrics: Callable[[Any], str]
+) -> Callable[[int, list[Any]], str]:
     start = time.perf_counter()
 
-    def describe(step: int, pieces: list[Metrics]) -> str:
-        chunk = _concatenate(pieces)
+    def describe(step: int, pieces: list[Any]) -> str:
         rate = (step - first_step) / (time.perf_counter() - start)
-        return (
-            f"{rate:.0f} updates/s, ESS {np.median(chunk.effective_sample_size):.2f}, "
-            f"cross entropy {np.mean(chunk.cross_entropy):.2f} nats"
-        )
+        described = describe_metrics(_concatenate(pieces))
+        return ", ".join(filter(None, (f"{rate:.0f} updates/s", described)))
 
     return describe

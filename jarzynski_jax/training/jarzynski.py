@@ -7,15 +7,15 @@ import jax
 import optax
 
 from jarzynski_jax import walkers as walkers_lib
-from jarzynski_jax.training.algorithm import (
+from jarzynski_jax.training.energy_based import build_objective
+from jarzynski_jax.training.negatives import (
     Negatives,
     NegativeSampler,
-    TrainingAlgorithm,
     advance_and_resample,
-    build_algorithm,
     energy_of_data,
     start_from_model,
 )
+from jarzynski_jax.training.objective import Objective
 from jarzynski_jax.types import EnergyFn, LogDensityFn, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers import Dynamics, Walkers
 from jarzynski_jax.walkers.blocks import Statistic
@@ -25,7 +25,7 @@ __all__ = ["jarzynski", "jarzynski_pool"]
 
 def jarzynski(
     energy_fn: EnergyFn, optimizer: optax.GradientTransformation, dynamics: Dynamics
-) -> TrainingAlgorithm:
+) -> Objective:
     r"""Train with all walkers at every step (thesis, Algorithm 3).
 
     .. math:: \partial_\theta H \approx \frac1B \sum_j \partial_\theta U_\theta(x^*_j)
@@ -43,7 +43,7 @@ def jarzynski(
 
     Returns
     -------
-    TrainingAlgorithm
+    Objective
         ``(init, step)``.
 
     Raises
@@ -79,7 +79,7 @@ def jarzynski(
 
     data_gradient = energy_of_data(energy_fn, dynamics)
     sampler = NegativeSampler(start_from_model(dynamics), step)
-    return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler)
+    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler)
 
 
 def jarzynski_pool(
@@ -87,7 +87,7 @@ def jarzynski_pool(
     optimizer: optax.GradientTransformation,
     dynamics: Dynamics,
     block_size: int,
-) -> TrainingAlgorithm:
+) -> Objective:
     """Train with a pool of N walkers of which N' are touched at a step.
 
     Algorithm 4 of the thesis without its sweep over the frozen walkers: that sum telescopes.
@@ -109,7 +109,7 @@ def jarzynski_pool(
 
     Returns
     -------
-    TrainingAlgorithm
+    Objective
         ``(init, step)``; ``init`` raises a ``ValueError`` if N' > N.
 
     Raises
@@ -164,4 +164,4 @@ def jarzynski_pool(
 
     data_gradient = energy_of_data(energy_fn, dynamics)
     sampler = NegativeSampler(init, step)
-    return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler)
+    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler)

@@ -23,8 +23,8 @@ from jarzynski_jax.annealing import Path, anneal
 from jarzynski_jax.density import Density, check_exact
 from jarzynski_jax.energies import gaussian_base
 from jarzynski_jax.energies.gaussian_base import GaussianBase
-from jarzynski_jax.training.algorithm import TrainingState
 from jarzynski_jax.training.bounding import path_from_base
+from jarzynski_jax.training.energy_based import TrainingState
 from jarzynski_jax.types import EnergyFn, Params, PRNGKey
 from jarzynski_jax.walkers import Dynamics, Walkers, check_dynamics
 
@@ -176,7 +176,7 @@ def refresh_state(rng_key: PRNGKey, state: TrainingState, start: Start) -> Train
     rng_key
         A key of ``jax.random``.
     state
-        From a training algorithm.
+        Of an energy-based model.
     start
         Of a :class:`Refresh`.
 

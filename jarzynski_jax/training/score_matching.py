@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from jarzynski_jax.training.algorithm import TrainingAlgorithm, build_algorithm
+from jarzynski_jax.training.energy_based import build_objective
+from jarzynski_jax.training.objective import Objective
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Params, Position, PRNGKey
 from jarzynski_jax.walkers import Dynamics
 
@@ -25,7 +26,7 @@ def score_matching(
     optimizer: optax.GradientTransformation,
     dynamics: Dynamics,
     num_probes: int | None = None,
-) -> TrainingAlgorithm:
+) -> Objective:
     r"""Train on the Fisher divergence (thesis, eq. 3.1.7; its eq. 2.2.38 lacks a half).
 
     .. math:: L(\theta) = E_*\left[\tfrac12 |\nabla U_\theta|^2 - \Delta U_\theta\right]
@@ -49,8 +50,8 @@ def score_matching(
 
     Returns
     -------
-    TrainingAlgorithm
-        ``(init, step)`` as for all algorithms. ``state.walkers`` is None, and metrics of
+    Objective
+        As of :func:`jarzynski`. ``state.walkers`` is None, and metrics of
         training walkers are NaN.
 
     Raises
@@ -94,7 +95,7 @@ def score_matching(
     ) -> tuple[Params, Array]:
         return jax.grad(loss, has_aux=True)(params, rng_key, batch)
 
-    return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler=None)
+    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler=None)
 
 
 def _derivatives(

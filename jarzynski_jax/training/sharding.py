@@ -5,25 +5,24 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jarzynski_jax.training.algorithm import TrainingState
 from jarzynski_jax.walkers import Walkers, ensemble_shardings
 
 __all__ = ["spread_state", "state_shardings"]
 
 
-def state_shardings(state: TrainingState, mesh: Mesh) -> TrainingState:
+def state_shardings(state: Any, mesh: Mesh) -> Any:
     """Say for every leaf of a training state where it belongs.
 
     Parameters
     ----------
     state
-        From a training algorithm's ``init``.
+        From an objective's ``init``.
     mesh
         With one axis, e.g. from :func:`jarzynski_jax.walkers.sharding.make_mesh`.
 
     Returns
     -------
-    TrainingState
+    Any
         A sharding for each leaf: walkers in equal parts, all else on every device.
 
     Raises
@@ -46,32 +45,30 @@ def state_shardings(state: TrainingState, mesh: Mesh) -> TrainingState:
     (('walkers',), ())
     """
     whole: Any = NamedSharding(mesh, PartitionSpec())
-
-    def of_ensemble(walkers: Walkers | None) -> Any:
-        return None if walkers is None else ensemble_shardings(walkers, mesh)
-
-    return TrainingState(
-        whole,
-        jax.tree.map(lambda _: whole, state.params),
-        jax.tree.map(lambda _: whole, state.opt_state),
-        of_ensemble(state.walkers),
-        of_ensemble(state.held_out),
+    return jax.tree.map(
+        lambda part: ensemble_shardings(part, mesh) if _is_ensemble(part) else whole,
+        state,
+        is_leaf=_is_ensemble,
     )
 
 
-def spread_state(state: TrainingState, mesh: Mesh) -> TrainingState:
+def _is_ensemble(part: Any) -> bool:
+    return isinstance(part, Walkers)
+
+
+def spread_state(state: Any, mesh: Mesh) -> Any:
     """Spread the walkers of a training state over a mesh; errors as :func:`state_shardings`.
 
     Parameters
     ----------
     state
-        From a training algorithm's ``init``, or from a checkpoint of any number of devices.
+        From an objective's ``init``, or from a checkpoint of any number of devices.
     mesh
         With one axis.
 
     Returns
     -------
-    TrainingState
+    Any
         The same numbers, on the mesh.
 
     Examples

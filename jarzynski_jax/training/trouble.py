@@ -13,23 +13,24 @@ between chunks these signs are looked for:
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-from jarzynski_jax.training.algorithm import Metrics
-from jarzynski_jax.training.step_quality import StepQuality
+from jarzynski_jax.training.gradient_descent import is_lasting
+from jarzynski_jax.training.metrics import Metrics
+from jarzynski_jax.training.stop_rules import Moment, StopRules, Trouble
+from jarzynski_jax.training.watch import (
+    ChunkSummary,
+    Watch,
+    believed_cross_entropy,
+    mean_cross_entropy,
+    summarize,
+)
 
-__all__ = [
-    "ChunkSummary",
-    "Trouble",
-    "Watch",
-    "blame_step_size",
-    "diagnose",
-    "mean_cross_entropy",
-    "summarize",
-]
+__all__ = ["WALKER_RULES", "blame_step_size", "diagnose"]
 
+# Data among which a move is measured when there is trouble.
+_NUM_MEASURED = 500
 # Of the effective sample size, what a move must leave at a model at rest.
 _MIN_STEP_QUALITY = 0.9
 # Nats by which the held-out cross entropy may rise, and chunks among which its best is sought.
@@ -50,151 +51,6 @@ _ADVICE_STEP_SIZE = (
     "Take a smaller step size: it must be well below the smallest variance of the data along "
     "any direction, noise included; or a smaller learning rate."
 )
-
-
-class Watch(NamedTuple):
-    """What to look for.
-
-    num_features
-        d, how many numbers a sample has. The energy of a sample spreads by about sqrt(d/2).
-    entropy_floor
-        Entropy of the noise that was added to the data, in nats; None if there is none.
-    min_effective_sample_size
-        A fraction: a chunk is collapsed if the median of the shadow ESS is below it.
-    patience
-        For how many chunks in a row a sign must stay.
-    is_weighted
-        Whether the training walkers carry weights. Without them nobody expects the walkers
-        to keep up with the model: then only the death of the walkers is fatal.
-    num_walkers
-        How many training walkers move at an update, to tell which share of them died; None if
-        it does not matter.
-    step_quality
-        From :func:`~jarzynski_jax.training.step_quality`, to tell a step size that is too large
-        from a model that is too fast; None not to tell.
-    """
-
-    num_features: int
-    entropy_floor: float | None = None
-    min_effective_sample_size: float = 0.05
-    patience: int = 3
-    is_weighted: bool = True
-    num_walkers: int | None = None
-    step_quality: StepQuality | None = None
-
-
-class Trouble(NamedTuple):
-    """What went wrong.
-
-    sign
-        Its name: ``"died"``, ``"some died"``, ``"no gradient"``, ``"below floor"``,
-        ``"runs away"``, ``"collapsed"``, ``"held-out collapsed"`` or ``"worse than best"``.
-    step
-        The update at which it was seen.
-    cause
-        A sentence.
-    advice
-        What to try.
-    is_fatal
-        Whether going on is useless.
-    """
-
-    sign: str
-    step: int
-    cause: str
-    advice: str
-    is_fatal: bool
-
-
-class ChunkSummary(NamedTuple):
-    """What is remembered of a chunk of updates; plain numbers."""
-
-    first_step: int
-    last_step: int
-    first_dead_step: int | None
-    num_dead: int
-    num_skipped: int
-    cross_entropy: float
-    energy_gap: float
-    effective_sample_size: float
-    held_out_effective_sample_size: float
-
-
-def summarize(metrics: Metrics, first_step: int) -> ChunkSummary:
-    """Summarise the metrics of a chunk.
-
-    Parameters
-    ----------
-    metrics
-        Every field a NumPy array of shape ``(C,)``.
-    first_step
-        The number of updates made before the chunk.
-
-    Returns
-    -------
-    ChunkSummary
-        Plain numbers.
-
-    Examples
-    --------
-    >>> metrics = Metrics(*np.zeros((len(Metrics._fields), 10)))
-    >>> summarize(metrics, first_step=20).last_step
-    30
-    """
-    dead_steps = np.flatnonzero(metrics.is_dead)
-    num_steps = len(metrics.is_dead)
-    return ChunkSummary(
-        first_step=first_step,
-        last_step=first_step + num_steps,
-        first_dead_step=first_step + int(dead_steps[0]) if len(dead_steps) else None,
-        num_dead=int(np.sum(metrics.num_dead)),
-        num_skipped=int(np.sum(metrics.is_skipped)),
-        cross_entropy=float(np.mean(metrics.cross_entropy)),
-        energy_gap=float(np.mean(metrics.data_energy - metrics.walker_energy)),
-        effective_sample_size=float(np.median(metrics.shadow_effective_sample_size)),
-        held_out_effective_sample_size=float(
-            np.median(metrics.held_out_shadow_effective_sample_size)
-        ),
-    )
-
-
-def mean_cross_entropy(chunks: Sequence[ChunkSummary], watch: Watch | None) -> float | None:
-    """Average the held-out cross entropy over the updates of chunks.
-
-    Parameters
-    ----------
-    chunks
-        Summaries.
-    watch
-        What is not to be believed, if it is known: a value below the floor, and one of held-out
-        walkers whose effective sample size has collapsed.
-
-    Returns
-    -------
-    float | None
-        Nats; None if there are no chunks, or one of them has no value to be believed.
-
-    Examples
-    --------
-    >>> metrics = Metrics(*np.ones((len(Metrics._fields), 50)))
-    >>> mean_cross_entropy([summarize(metrics, 0)], Watch(num_features=2))
-    1.0
-    """
-    values = [_believed_cross_entropy(chunk, watch) for chunk in chunks]
-    if not values or not np.all(np.isfinite(values)):
-        return None
-    lengths = [chunk.last_step - chunk.first_step for chunk in chunks]
-    return float(np.average(values, weights=lengths))
-
-
-def _believed_cross_entropy(chunk: ChunkSummary, watch: Watch | None) -> float:
-    """NaN if it is not to be believed."""
-    if watch is not None:
-        is_collapsed = chunk.held_out_effective_sample_size < watch.min_effective_sample_size
-        floor = watch.entropy_floor
-        if is_collapsed or (floor is not None and chunk.cross_entropy < floor):
-            return math.nan
-    return chunk.cross_entropy
 
 
 def diagnose(chunks: Sequence[ChunkSummary], watch: Watch) -> list[Trouble]:
@@ -314,8 +170,7 @@ def _some_died(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
 def _no_gradient(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
     last = chunks[-1]
     num_steps = last.last_step - last.first_step
-    # A few skipped updates are no trouble, even if the last chunk has only a few.
-    if last.num_skipped < max(num_steps, 20):
+    if not is_lasting(last.num_skipped, num_steps):
         return None
     return Trouble(
         "no gradient",
@@ -392,7 +247,7 @@ def _held_out_collapsed(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble
 
 
 def _worse_than_best(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
-    values = np.array([_believed_cross_entropy(chunk, watch) for chunk in chunks])
+    values = np.array([believed_cross_entropy(chunk, watch) for chunk in chunks])
     if len(values) < 2 * watch.patience:
         return None
     # The highest of some chunks in a row, and the lowest of the last: no single chunk that is
@@ -410,3 +265,34 @@ def _worse_than_best(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | 
         _ADVICE_SLOWER,
         is_fatal=False,
     )
+
+
+def _look(chunks: Sequence[ChunkSummary], watch: Watch | None, moment: Moment) -> list[Trouble]:
+    """Diagnose, and measure a move where there is trouble."""
+    troubles = [] if watch is None else diagnose(chunks, watch)
+    if not moment.is_whole:  # too few updates to tell anything but a death from their noise
+        troubles = [trouble for trouble in troubles if trouble.sign == "died"]
+    if watch is None or not troubles:
+        return []
+    quality = math.nan
+    if watch.step_quality is not None:
+        key, positions = moment.draw(_NUM_MEASURED)
+        quality = float(watch.step_quality(key, moment.params, positions))
+    return [blame_step_size(trouble, quality) for trouble in troubles]
+
+
+def _describe(metrics: Metrics) -> str:
+    return (
+        f"ESS {np.median(metrics.effective_sample_size):.2f}, "
+        f"cross entropy {np.mean(metrics.cross_entropy):.2f} nats"
+    )
+
+
+WALKER_RULES = StopRules(
+    summarize=summarize,
+    diagnose=_look,
+    merit=mean_cross_entropy,
+    judged_by="the held-out cross entropy",
+    describe=_describe,
+    takes_watch=True,
+)

@@ -12,7 +12,7 @@ from benchmarks.studies.gaussian_mixture import model
 from benchmarks.studies.gaussian_mixture.model import Rates
 from jarzynski_jax.energies import mixture
 from jarzynski_jax.resampling import adaptive, systematic
-from jarzynski_jax.training import Metrics, TrainingAlgorithm, TrainingState
+from jarzynski_jax.training import Metrics, Objective, TrainingState
 from jarzynski_jax.types import Array, PRNGKey, Scalar
 from jarzynski_jax.walkers import Dynamics, Walkers, langevin
 
@@ -57,8 +57,8 @@ class Record(NamedTuple):
     num_roots: Array
 
 
-#: ``(energy_fn, optimizer, dynamics) -> TrainingAlgorithm``, as all of them are built.
-Build = Callable[..., TrainingAlgorithm]
+#: ``(energy_fn, optimizer, dynamics) -> Objective``, as all of them are built.
+Build = Callable[..., Objective]
 
 
 def never_resampled(step_size: Scalar) -> Dynamics:
