@@ -94,10 +94,10 @@ def effective_sample_size(log_weights: Array) -> Array:
 def conditional_effective_sample_size(log_weights: Array, log_increments: Array) -> Array:
     r"""Share of a weighted ensemble that would survive a further increment of its weights.
 
-    :math:`(\sum p_i w_i)^2 / \sum p_i w_i^2` with :math:`p = {\rm softmax}(A)` and :math:`w =
-    e^{\Delta A}`: 1 if all increments are equal, whatever the weights are now. Zhou, Johansen
-    and Aston, *J. Comput. Graph. Stat.* 25 (2016) 701. NaN is taken as death, a weight of 0;
-    the share is 0 if nothing would survive.
+    :math:`(\sum p_i w_i)^2 / \sum p_i w_i^2` with :math:`p = {\rm softmax}(A)` and
+    :math:`w = e^{\Delta A}`: 1 if all increments are equal, whatever the weights are now. Zhou,
+    Johansen and Aston, *J. Comput. Graph. Stat.* 25 (2016) 701. NaN is taken as death, a weight
+    of 0; the share is 0 if nothing would survive.
 
     Examples
     --------

@@ -171,11 +171,6 @@ def build_algorithm(
     """Make a training algorithm.
 
     ``touched`` walkers of "jarzynski" move at each update, out of a pool; None for all of them.
-
-    Parameters
-    ----------
-    energy_fn, optimizer
-        Of the model.
     """
     if touched is not None:
         return training.jarzynski_pool(energy_fn, optimizer, dynamics, touched)
@@ -205,11 +200,6 @@ def first_state(
     ``held_out`` are more walkers, from :func:`draw_exact`, that never enter a gradient.
     ``draw_key`` is for walkers, ``init_key`` for what the algorithm draws. ValueError if the
     model is not the base.
-
-    Parameters
-    ----------
-    draw_key, init_key
-        For walkers, and for what the algorithm draws.
     """
     positions, log_z = draw_exact(model, draw_key, num_walkers)
     init = jax.jit(model.algorithm.init)  # op by op it would compile a hundred small programs

@@ -70,10 +70,11 @@ class Problem(NamedTuple):
 
 
 def fit_problem(train: np.ndarray, is_file: bool, options: Mapping[str, Any]) -> Problem:
-    """Fit coordinates and base to training data, on principal axes with a diagonal covariance.
+    """Fit coordinates and base to training data.
 
     Of the options ``principal_axes``, ``covariance`` and ``noise`` are read. The units of a
-    file are arbitrary; those of digits and images are kept.
+    file are arbitrary; those of digits and images are kept. On principal axes the covariance is
+    diagonal.
 
     Examples
     --------

@@ -52,9 +52,10 @@ def load_array(path: Path) -> np.ndarray:
 
     It is a ``.npy`` file, or a ``.npz`` with one array or with one named ``data``. They have
     the shape ``(n, d)``, or are images ``(n, h, w)``, or with channels as
-    :func:`~jarzynski_jax.data.images.channels_last` takes them. Returns ``(n, d)``, ``(n, h,
-    w)`` or ``(n, h, w, channels)`` in the units of the file; float64 if float32 cannot hold its
-    dtype, such as float64 or int32, else float32; in C order and the machine's byte order.
+    :func:`~jarzynski_jax.data.images.channels_last` takes them. Returns ``(n, d)``,
+    ``(n, h, w)`` or ``(n, h, w, channels)`` in the units of the file; float64 if float32 cannot
+    hold its dtype, such as float64 or int32, else float32; in C order and the machine's byte
+    order.
 
     ValueError if the file cannot be read, or the array has another rank, too few samples,
     values that are not finite numbers or beyond ±1e150, or a column that varies by less than
@@ -123,7 +124,8 @@ def load_labels(source: str) -> np.ndarray:
     """Load the class of each sample, int64, shape ``(n,)``, in the order of :func:`load`.
 
     ``source`` is ``"digits"``, or the path of a ``.npz`` file with the samples in ``data`` and
-    their classes in ``labels``: integers of shape ``(n,)``. ValueError if there are none.
+    their classes in ``labels``: integers of shape ``(n,)``. ValueError if it cannot be
+    read or holds no such labels.
 
     Examples
     --------

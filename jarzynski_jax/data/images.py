@@ -41,9 +41,9 @@ def check_part(part: str) -> None:
 def channels_last(images: np.ndarray, source: str) -> np.ndarray:
     """Tell which axis of images is that of their channels, and put it last.
 
-    From ``(n, h, w, c)`` with 1, 3 or 4 channels, or ``(n, c, h, w)`` with 1 or 3, to ``(n, h,
-    w, c)``, or ``(n, h, w)`` of one channel. ValueError, which names the source, if the shape
-    is neither, or could be both.
+    From ``(n, h, w, c)`` with 1, 3 or 4 channels, or ``(n, c, h, w)`` with 1 or 3, to
+    ``(n, h, w, c)``, or ``(n, h, w)`` of one channel. ValueError, which names the source, if
+    the shape is neither, or could be both.
 
     Examples
     --------
@@ -109,8 +109,8 @@ def select_classes(
     Of MNIST's train part, classes (2, 3, 6) in proportions (4, 2, 1) and 9800 samples are the
     data set of the thesis' section 4.3.2: 5600 twos, 2800 threes and 1400 sixes. For a test
     part of the same proportions, choose from MNIST's test part without ``num_samples``. Returns
-    them shuffled. ValueError if a class is repeated, or there are too few images for the
-    proportions.
+    them shuffled. ValueError if a class is repeated, ``num_samples`` cannot be divided in these
+    proportions, or there are too few images.
 
     Parameters
     ----------
@@ -144,11 +144,6 @@ def choose_of_classes(
     seed: int = 0,
 ) -> np.ndarray:
     """Choose which of n samples, shuffled, by their labels as :func:`select_classes` does.
-
-    Parameters
-    ----------
-    classes, proportions, num_samples, seed
-        As of :func:`select_classes`.
 
     Examples
     --------

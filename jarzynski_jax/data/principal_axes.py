@@ -48,8 +48,8 @@ def find_principal_axes(data: Array | np.ndarray) -> PrincipalAxes:
 def to_principal_axes(axes: PrincipalAxes | None, samples: Array | np.ndarray) -> np.ndarray:
     """Rotate samples into the axes; without axes leave them as they are.
 
-    From ``(..., *shape)``, with the shape of one sample last, else a ValueError, to ``(...,
-    d)``, in the dtype of the samples, at least float32.
+    From ``(..., *shape)``, with the shape of one sample last, else a ValueError, to
+    ``(..., d)``, in the dtype of the samples, at least float32.
     """
     samples = np.asarray(samples)
     if axes is None:
