@@ -65,8 +65,8 @@ def work(
     Examples
     --------
     >>> from jarzynski_jax import free_energy
+    >>> from jarzynski_jax.annealing import geometric_path
     >>> from jarzynski_jax.walkers import langevin
-    >>> from jarzynski_jax.annealing.paths import geometric_path
     >>> path = geometric_path(lambda x: -(x**2) / 2, lambda x: -2 * x**2)
     >>> x = jax.random.normal(jax.random.key(0), (2, 1000))
     >>> times = jnp.linspace(0, 1, 21)[1:]

@@ -56,8 +56,7 @@ def crooks_crossing(forward_work: Array, reverse_work: Array) -> Crossing:
     What the samples leave open, as work without spread or without overlap does, is left to a
     prior: k about 1 and α about BAR, with standard deviations of 100. Both are consistent, with
     asymptotic standard errors, those of the slope at most 100; trust them if :func:`overlap` is
-    not poor. Reference: Shirts et al. (2003); Shirts (2013) for the slope as a check. Work and
-    its errors are as of :func:`bennett_acceptance_ratio`.
+    not poor. Work and its errors are as of :func:`bennett_acceptance_ratio`.
 
     References
     ----------

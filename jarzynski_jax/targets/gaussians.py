@@ -44,8 +44,8 @@ def gaussian_mixture(
 ) -> Density:
     """A normalised mixture of isotropic Gaussians of one width: log Z = 0.
 
-    Means of shape ``(K, d)``, masses of shape ``(K,)``, positive, of sum one, or equal if None;
-    else a ValueError.
+    Means of shape ``(K, d)``; ``scale``, the standard deviation of each; masses of shape
+    ``(K,)``, positive, of sum one, or equal if None; else a ValueError.
 
     Examples
     --------

@@ -82,9 +82,10 @@ def init(
     r"""Start an ensemble from exact, independent samples of :math:`e^{\ell}/Z_0`.
 
     Every leaf is of shape ``(N, ...)``. All have log-weight 0, except that a walker whose
-    density is not finite is dead. With :math:`\log Z_0 = \log\int e^{\ell}` 0, what is
-    estimated later is the ratio to it. ValueError if the leaves do not share a leading axis,
-    ``kernel_init`` is no function, or the kernel's state lacks a field.
+    density is not finite is dead. ``log_partition_function`` is
+    :math:`\log Z_0 = \log\int e^{\ell}`, in nats; with 0, what is estimated later is the ratio
+    to it. ValueError if the leaves do not share a leading axis, ``kernel_init`` is no function,
+    or the kernel's state lacks a field.
 
     Examples
     --------
