@@ -19,17 +19,10 @@ import jax
 import jax.numpy as jnp
 
 from jarzynski_jax.kernels.arithmetic import all_finite, keep_finite, lift, lower
-from jarzynski_jax.kernels.binding import bind
+from jarzynski_jax.kernels.binding import SamplingAlgorithm, bind
 from jarzynski_jax.kernels.density_state import DensityState, init
 from jarzynski_jax.kernels.move import Move
-from jarzynski_jax.types import (
-    Array,
-    Kernel,
-    LogDensityFn,
-    Position,
-    PRNGKey,
-    SamplingAlgorithm,
-)
+from jarzynski_jax.types import Array, Kernel, LogDensityFn, Position, PRNGKey
 
 __all__ = [
     "Bijection",

@@ -12,7 +12,7 @@ from jarzynski_jax.types import (
     SamplingAlgorithm,
 )
 
-__all__ = ["bind"]
+__all__ = ["SamplingAlgorithm", "bind"]
 
 
 def bind(

@@ -40,18 +40,11 @@ import jax
 import jax.numpy as jnp
 
 from jarzynski_jax.kernels.arithmetic import check_floating, lift, value_and_grad
-from jarzynski_jax.kernels.binding import bind
+from jarzynski_jax.kernels.binding import SamplingAlgorithm, bind
 from jarzynski_jax.kernels.density_state import DensityState, without_endpoint
 from jarzynski_jax.kernels.invariant import InvariantInfo
 from jarzynski_jax.kernels.move import Move, itself, keep_state
-from jarzynski_jax.types import (
-    Array,
-    Kernel,
-    LogDensityFn,
-    Position,
-    PRNGKey,
-    SamplingAlgorithm,
-)
+from jarzynski_jax.types import Array, Kernel, LogDensityFn, Position, PRNGKey
 
 __all__ = [
     "GibbsInfo",

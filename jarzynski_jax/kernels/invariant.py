@@ -19,17 +19,10 @@ import jax.numpy as jnp
 
 from jarzynski_jax.checks import check_kernel, check_kernel_init
 from jarzynski_jax.kernels.arithmetic import lift, lower
-from jarzynski_jax.kernels.binding import bind
+from jarzynski_jax.kernels.binding import SamplingAlgorithm, bind
 from jarzynski_jax.kernels.density_state import DensityState, init, without_endpoint
 from jarzynski_jax.kernels.move import Move, itself, keep_state
-from jarzynski_jax.types import (
-    Array,
-    Kernel,
-    LogDensityFn,
-    Position,
-    PRNGKey,
-    SamplingAlgorithm,
-)
+from jarzynski_jax.types import Array, Kernel, LogDensityFn, Position, PRNGKey
 
 __all__ = [
     "InvariantInfo",

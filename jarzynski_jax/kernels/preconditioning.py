@@ -72,9 +72,7 @@ def apply(preconditioner: Preconditioner | None, vector: ArrayTree) -> ArrayTree
     >>> apply(preconditioner(jnp.array([4.0, 9.0])), jnp.ones(2)).tolist()
     [4.0, 9.0]
     """
-    if preconditioner is None:
-        return vector
-    return _multiply(preconditioner.matrix, vector)
+    return vector if preconditioner is None else _multiply(preconditioner.matrix, vector)
 
 
 def apply_factor(preconditioner: Preconditioner | None, vector: ArrayTree) -> ArrayTree:
@@ -85,9 +83,7 @@ def apply_factor(preconditioner: Preconditioner | None, vector: ArrayTree) -> Ar
     >>> apply_factor(preconditioner(jnp.array([4.0, 9.0])), jnp.ones(2)).tolist()
     [2.0, 3.0]
     """
-    if preconditioner is None:
-        return vector
-    return _multiply(preconditioner.factor, vector)
+    return vector if preconditioner is None else _multiply(preconditioner.factor, vector)
 
 
 def apply_transposed_factor(
@@ -101,9 +97,7 @@ def apply_transposed_factor(
     >>> apply_transposed_factor(pre, jnp.ones(2)).tolist()
     [3.0, 3.0]
     """
-    if preconditioner is None:
-        return vector
-    return _multiply(preconditioner.factor.T, vector)
+    return vector if preconditioner is None else _multiply(preconditioner.factor.T, vector)
 
 
 def solve(preconditioner: Preconditioner | None, vector: ArrayTree) -> ArrayTree:

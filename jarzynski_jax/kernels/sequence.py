@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jarzynski_jax.kernels.arithmetic import is_lost
-from jarzynski_jax.kernels.binding import bind
+from jarzynski_jax.kernels.binding import SamplingAlgorithm, bind
 from jarzynski_jax.kernels.move import Move, check_move
 from jarzynski_jax.types import (
     Array,
@@ -25,7 +25,6 @@ from jarzynski_jax.types import (
     LogDensityFn,
     Position,
     PRNGKey,
-    SamplingAlgorithm,
 )
 
 __all__ = [

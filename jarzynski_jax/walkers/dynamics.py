@@ -16,14 +16,7 @@ from jarzynski_jax.kernels.arithmetic import check_friction, check_step_size, is
 from jarzynski_jax.kernels.move import Move, check_move
 from jarzynski_jax.kernels.preconditioning import Preconditioner
 from jarzynski_jax.resampling import AdaptiveResampler, adaptive, systematic
-from jarzynski_jax.types import (
-    Array,
-    KernelInit,
-    LogDensityFn,
-    Position,
-    PRNGKey,
-    Scalar,
-)
+from jarzynski_jax.types import Array, KernelInit, LogDensityFn, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers.blocks import Average, Statistic, choose_block_size, scan_blocks
 from jarzynski_jax.walkers.ensemble import Walkers, lost_log_weight, move_each
 

@@ -61,7 +61,8 @@ def put(walkers: Walkers, indices: Array, block: Walkers) -> Walkers:
     >>> import jax.numpy as jnp
     >>> from jarzynski_jax.kernels import ula
     >>> from jarzynski_jax.walkers import init
-    >>> pool, indices = init(jnp.arange(4.0), lambda x: -(x**2) / 2, ula.init), jnp.array([1, 3])
+    >>> pool = init(jnp.arange(4.0), lambda x: -(x**2) / 2, ula.init)
+    >>> indices = jnp.array([1, 3])
     >>> block = take(pool, indices)
     >>> block.position.tolist(), put(pool, indices, block).position.tolist()
     ([1.0, 3.0], [0.0, 1.0, 2.0, 3.0])
