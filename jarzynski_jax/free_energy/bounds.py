@@ -49,6 +49,7 @@ def two_sided_bounds(forward_work: Array, reverse_work: Array) -> Bounds:
 
     Examples
     --------
+    >>> import jax.numpy as jnp
     >>> bounds = two_sided_bounds(jnp.array([1.0, 3.0]), jnp.array([-1.0, 1.0]))
     >>> bool(bounds.lower.value < 1.0 < bounds.upper.value)
     True
