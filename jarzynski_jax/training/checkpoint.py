@@ -1,24 +1,20 @@
-"""Checkpoints, by Orbax, and the metrics file that goes with them.
+"""Checkpoints, by Orbax.
 
 A checkpoint is written beside the last one and becomes visible only when it is whole, so a
 kill at any moment leaves the last one. It carries the configuration that it belongs to.
 """
 
-import csv
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from jarzynski_jax import interruption
-from jarzynski_jax.training.algorithm import Metrics
 
-__all__ = ["MetricsFile", "best_step", "latest_step", "read_metrics", "restore", "save"]
+__all__ = ["best_step", "latest_step", "restore", "save"]
 
 _NUM_KEPT = 3
 
@@ -60,7 +56,7 @@ def save(
     folder
         Where the checkpoints are; made if need be.
     state
-        A :class:`~jarzynski_jax.training.TrainingState`, on any device.
+        A named tuple with a field ``step``, on any device.
     config
         What the state belongs to; anything that JSON can hold.
     cross_entropy
@@ -218,73 +214,3 @@ def _differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
         for key in keys
         if normal(saved.get(key)) != normal(wanted.get(key))
     )
-
-
-class MetricsFile:
-    """A CSV file with one row an update, in step with the checkpoints.
-
-    Parameters
-    ----------
-    path
-        The file. Rows of updates that the state has not made are dropped, as a run that was
-        killed may leave them: they will be made again.
-    step
-        How many updates the state has made.
-
-    Examples
-    --------
-    >>> import pathlib, tempfile
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "metrics.csv"
-    >>> rows = Metrics(*np.zeros((len(Metrics._fields), 2)))
-    >>> MetricsFile(path, step=0).append(rows)
-    >>> MetricsFile(path, step=1).append(rows)
-    >>> read_metrics(path)["step"].tolist()
-    [0.0, 1.0, 2.0]
-    """
-
-    def __init__(self, path: Path, step: int) -> None:
-        self._path = path
-        self._step = step
-        lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-        kept = [line for line in lines[1 : step + 1] if line.endswith("\n")]
-        if len(kept) < step:
-            raise ValueError(f"{path} lacks the metrics of {step - len(kept)} updates")
-        partial = path.with_suffix(".partial")
-        partial.write_text(",".join(("step", *Metrics._fields)) + "\n" + "".join(kept))
-        os.replace(partial, path)
-
-    def append(self, metrics: Metrics) -> None:
-        """Append the metrics of further updates, every field of shape ``(C,)``."""
-        columns = [np.asarray(column, np.float64) for column in metrics]
-        num_rows = len(columns[0])
-        steps = range(self._step, self._step + num_rows)
-        with self._path.open("a", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(
-                [step, *(f"{value:.9g}" for value in row)]
-                for step, row in zip(steps, zip(*columns, strict=True), strict=True)
-            )
-        self._step += num_rows
-
-
-def read_metrics(path: Path) -> dict[str, np.ndarray]:
-    """Read what :class:`MetricsFile` wrote.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Returns
-    -------
-    dict[str, numpy.ndarray]
-        The column ``step``, then one a field of :class:`~jarzynski_jax.training.Metrics`,
-        float64.
-
-    Examples
-    --------
-    See :class:`MetricsFile`.
-    """
-    with path.open() as file:
-        names = file.readline().strip().split(",")
-    table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
-    return dict(zip(names, table.reshape(-1, len(names)).T, strict=True))

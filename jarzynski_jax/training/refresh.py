@@ -23,7 +23,7 @@ from jarzynski_jax.annealing import Path, anneal
 from jarzynski_jax.density import Density, check_exact
 from jarzynski_jax.energies import gaussian_base
 from jarzynski_jax.energies.gaussian_base import GaussianBase
-from jarzynski_jax.training.algorithm import TrainingState
+from jarzynski_jax.training.energy_based import TrainingState
 from jarzynski_jax.training.bounding import path_from_base
 from jarzynski_jax.types import EnergyFn, Params, PRNGKey
 from jarzynski_jax.walkers import Dynamics, Walkers, check_dynamics
@@ -176,7 +176,7 @@ def refresh_state(rng_key: PRNGKey, state: TrainingState, start: Start) -> Train
     rng_key
         A key of ``jax.random``.
     state
-        From a training algorithm.
+        Of an energy-based model.
     start
         Of a :class:`Refresh`.
 
@@ -193,9 +193,9 @@ def refresh_state(rng_key: PRNGKey, state: TrainingState, start: Start) -> Train
     >>> from jarzynski_jax.energies import GaussianBase
     >>> base = GaussianBase(jnp.zeros(2), jnp.array(1.0), jnp.array(1.0))
     >>> energy_fn = lambda params, x: params * jnp.sum(x**2) / 2
-    >>> algorithm = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.05))
+    >>> objective = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.05))
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))
-    >>> state = algorithm.init(jax.random.key(1), jnp.array(1.0), x, x, jnp.log(2 * jnp.pi))
+    >>> state = objective.init(jax.random.key(1), jnp.array(1.0), x, x, jnp.log(2 * jnp.pi))
     >>> refresh = refresh_from_base(energy_fn, base, langevin(0.05), num_steps=50, every=100)
     >>> refresh_state(jax.random.key(2), state, refresh.start).walkers.log_weights.shape
     (500,)

@@ -1,4 +1,4 @@
-r"""Score matching as a training objective, to compare with (thesis, §2.2.2 and §4.2).
+r"""Score matching, to compare with (thesis, §2.2.2 and §4.2).
 
 It descends the Fisher divergence of the data from the model instead of the cross entropy,
 and needs neither walkers nor log Z. In whatever does not show in the gradient of the energy
@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from jarzynski_jax.training.algorithm import TrainingAlgorithm, build_algorithm
+from jarzynski_jax.training.chunk_summary import Watch
+from jarzynski_jax.training.energy_based import build_objective
+from jarzynski_jax.training.objective import Objective
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Params, Position, PRNGKey
 from jarzynski_jax.walkers import Dynamics
 
@@ -25,7 +27,8 @@ def score_matching(
     optimizer: optax.GradientTransformation,
     dynamics: Dynamics,
     num_probes: int | None = None,
-) -> TrainingAlgorithm:
+    watch: Watch | None = None,
+) -> Objective:
     r"""Train on the Fisher divergence (thesis, eq. 3.1.7; its eq. 2.2.38 lacks a half).
 
     .. math:: L(\theta) = E_*\left[\tfrac12 |\nabla U_\theta|^2 - \Delta U_\theta\right]
@@ -46,11 +49,14 @@ def score_matching(
         model; there are no other walkers.
     num_probes
         Vectors v a sample; None for the exact Laplacian.
+    watch
+        What :func:`~jarzynski_jax.training.fit` looks for; None for gradients that are not
+        finite, alone.
 
     Returns
     -------
-    TrainingAlgorithm
-        ``(init, step)`` as for all algorithms. ``state.walkers`` is None, and metrics of
+    Objective
+        As :func:`~jarzynski_jax.training.jarzynski`. ``state.walkers`` is None, and metrics of
         training walkers are NaN.
 
     Raises
@@ -64,10 +70,10 @@ def score_matching(
     >>> import jax, jax.numpy as jnp, optax
     >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
-    >>> algorithm = score_matching(energy_fn, optax.sgd(0.1), langevin(0.1))
+    >>> objective = score_matching(energy_fn, optax.sgd(0.1), langevin(0.1))
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))
-    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
-    >>> step = jax.jit(algorithm.step)
+    >>> state = objective.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
+    >>> step = jax.jit(objective.step)
     >>> for key in jax.random.split(jax.random.key(2), 50):
     ...     state, metrics = step(key, state, x + 1)
     >>> bool(jnp.all(jnp.abs(state.params - 1) < 0.2))
@@ -94,7 +100,7 @@ def score_matching(
     ) -> tuple[Params, Array]:
         return jax.grad(loss, has_aux=True)(params, rng_key, batch)
 
-    return build_algorithm(energy_fn, optimizer, dynamics, data_gradient, sampler=None)
+    return build_objective(energy_fn, optimizer, dynamics, data_gradient, None, watch)
 
 
 def _derivatives(

@@ -5,25 +5,24 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jarzynski_jax.training.algorithm import TrainingState
 from jarzynski_jax.walkers import Walkers, ensemble_shardings
 
 __all__ = ["spread_state", "state_shardings"]
 
 
-def state_shardings(state: TrainingState, mesh: Mesh) -> TrainingState:
+def state_shardings(state: Any, mesh: Mesh) -> Any:
     """Say for every leaf of a training state where it belongs.
 
     Parameters
     ----------
     state
-        From a training algorithm's ``init``.
+        From an objective's ``init``.
     mesh
         With one axis, e.g. from :func:`jarzynski_jax.walkers.sharding.make_mesh`.
 
     Returns
     -------
-    TrainingState
+    Any
         A sharding for each leaf: walkers in equal parts, all else on every device.
 
     Raises
@@ -38,40 +37,34 @@ def state_shardings(state: TrainingState, mesh: Mesh) -> TrainingState:
     >>> from jarzynski_jax.walkers import make_mesh
     >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
-    >>> algorithm = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
+    >>> objective = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))
-    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
+    >>> state = objective.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
     >>> shardings = state_shardings(state, make_mesh(1))
     >>> tuple(shardings.walkers.log_weights.spec), tuple(shardings.params.spec)
     (('walkers',), ())
     """
-    whole: Any = NamedSharding(mesh, PartitionSpec())
+    whole = NamedSharding(mesh, PartitionSpec())
 
-    def of_ensemble(walkers: Walkers | None) -> Any:
-        return None if walkers is None else ensemble_shardings(walkers, mesh)
+    def of_part(part: Any) -> Any:
+        return ensemble_shardings(part, mesh) if isinstance(part, Walkers) else whole
 
-    return TrainingState(
-        whole,
-        jax.tree.map(lambda _: whole, state.params),
-        jax.tree.map(lambda _: whole, state.opt_state),
-        of_ensemble(state.walkers),
-        of_ensemble(state.held_out),
-    )
+    return jax.tree.map(of_part, state, is_leaf=lambda part: isinstance(part, Walkers))
 
 
-def spread_state(state: TrainingState, mesh: Mesh) -> TrainingState:
+def spread_state(state: Any, mesh: Mesh) -> Any:
     """Spread the walkers of a training state over a mesh; errors as :func:`state_shardings`.
 
     Parameters
     ----------
     state
-        From a training algorithm's ``init``, or from a checkpoint of any number of devices.
+        From an objective's ``init``, or from a checkpoint of any number of devices.
     mesh
         With one axis.
 
     Returns
     -------
-    TrainingState
+    Any
         The same numbers, on the mesh.
 
     Examples
@@ -81,10 +74,10 @@ def spread_state(state: TrainingState, mesh: Mesh) -> TrainingState:
     >>> from jarzynski_jax.walkers import make_mesh
     >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
-    >>> algorithm = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
+    >>> objective = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))
-    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
+    >>> state = objective.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
     >>> state = spread_state(state, make_mesh())
-    >>> state, metrics = jax.jit(algorithm.step)(jax.random.key(2), state, x)
+    >>> state, metrics = jax.jit(objective.step)(jax.random.key(2), state, x)
     """
     return jax.device_put(state, state_shardings(state, mesh))

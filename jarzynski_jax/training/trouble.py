@@ -1,4 +1,4 @@
-"""Seeing when training goes wrong, from the metrics of its last chunks.
+"""Seeing when training with walkers goes wrong, from the metrics of its last chunks.
 
 A run that goes wrong rarely stops by itself: its numbers stay finite and look splendid. So
 between chunks these signs are looked for:
@@ -13,22 +13,13 @@ between chunks these signs are looked for:
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-from jarzynski_jax.training.algorithm import Metrics
-from jarzynski_jax.training.step_quality import StepQuality
+from jarzynski_jax.training.chunk_summary import ChunkSummary, Watch, believed_cross_entropy
+from jarzynski_jax.training.stop_rules import Trouble
 
-__all__ = [
-    "ChunkSummary",
-    "Trouble",
-    "Watch",
-    "blame_step_size",
-    "diagnose",
-    "mean_cross_entropy",
-    "summarize",
-]
+__all__ = ["blame_step_size", "diagnose", "is_of_deaths"]
 
 # Of the effective sample size, what a move must leave at a model at rest.
 _MIN_STEP_QUALITY = 0.9
@@ -52,152 +43,9 @@ _ADVICE_STEP_SIZE = (
 )
 
 
-class Watch(NamedTuple):
-    """What to look for.
-
-    num_features
-        d, how many numbers a sample has. The energy of a sample spreads by about sqrt(d/2).
-    entropy_floor
-        Entropy of the noise that was added to the data, in nats; None if there is none.
-    min_effective_sample_size
-        A fraction: a chunk is collapsed if the median of the shadow ESS is below it.
-    patience
-        For how many chunks in a row a sign must stay.
-    is_weighted
-        Whether the training walkers carry weights. Without them nobody expects the walkers
-        to keep up with the model: then only the death of the walkers is fatal.
-    num_walkers
-        How many training walkers move at an update, to tell which share of them died; None if
-        it does not matter.
-    step_quality
-        From :func:`~jarzynski_jax.training.step_quality`, to tell a step size that is too large
-        from a model that is too fast; None not to tell.
-    """
-
-    num_features: int
-    entropy_floor: float | None = None
-    min_effective_sample_size: float = 0.05
-    patience: int = 3
-    is_weighted: bool = True
-    num_walkers: int | None = None
-    step_quality: StepQuality | None = None
-
-
-class Trouble(NamedTuple):
-    """What went wrong.
-
-    sign
-        Its name: ``"died"``, ``"some died"``, ``"no gradient"``, ``"below floor"``,
-        ``"runs away"``, ``"collapsed"``, ``"held-out collapsed"`` or ``"worse than best"``.
-    step
-        The update at which it was seen.
-    cause
-        A sentence.
-    advice
-        What to try.
-    is_fatal
-        Whether going on is useless.
-    """
-
-    sign: str
-    step: int
-    cause: str
-    advice: str
-    is_fatal: bool
-
-
-class ChunkSummary(NamedTuple):
-    """What is remembered of a chunk of updates; plain numbers."""
-
-    first_step: int
-    last_step: int
-    first_dead_step: int | None
-    num_dead: int
-    num_skipped: int
-    cross_entropy: float
-    energy_gap: float
-    effective_sample_size: float
-    held_out_effective_sample_size: float
-
-
-def summarize(metrics: Metrics, first_step: int) -> ChunkSummary:
-    """Summarise the metrics of a chunk.
-
-    Parameters
-    ----------
-    metrics
-        Every field a NumPy array of shape ``(C,)``.
-    first_step
-        The number of updates made before the chunk.
-
-    Returns
-    -------
-    ChunkSummary
-        Plain numbers.
-
-    Examples
-    --------
-    >>> metrics = Metrics(*np.zeros((len(Metrics._fields), 10)))
-    >>> summarize(metrics, first_step=20).last_step
-    30
-    """
-    dead_steps = np.flatnonzero(metrics.is_dead)
-    num_steps = len(metrics.is_dead)
-    return ChunkSummary(
-        first_step=first_step,
-        last_step=first_step + num_steps,
-        first_dead_step=first_step + int(dead_steps[0]) if len(dead_steps) else None,
-        num_dead=int(np.sum(metrics.num_dead)),
-        num_skipped=int(np.sum(metrics.is_skipped)),
-        cross_entropy=float(np.mean(metrics.cross_entropy)),
-        energy_gap=float(np.mean(metrics.data_energy - metrics.walker_energy)),
-        effective_sample_size=float(np.median(metrics.shadow_effective_sample_size)),
-        held_out_effective_sample_size=float(
-            np.median(metrics.held_out_shadow_effective_sample_size)
-        ),
-    )
-
-
-def mean_cross_entropy(chunks: Sequence[ChunkSummary], watch: Watch | None) -> float | None:
-    """Average the held-out cross entropy over the updates of chunks.
-
-    Parameters
-    ----------
-    chunks
-        Summaries.
-    watch
-        What is not to be believed, if it is known: a value below the floor, and one of held-out
-        walkers whose effective sample size has collapsed.
-
-    Returns
-    -------
-    float | None
-        Nats; None if there are no chunks, or one of them has no value to be believed.
-
-    Examples
-    --------
-    >>> metrics = Metrics(*np.ones((len(Metrics._fields), 50)))
-    >>> mean_cross_entropy([summarize(metrics, 0)], Watch(num_features=2))
-    1.0
-    """
-    values = [_believed_cross_entropy(chunk, watch) for chunk in chunks]
-    if not values or not np.all(np.isfinite(values)):
-        return None
-    lengths = [chunk.last_step - chunk.first_step for chunk in chunks]
-    return float(np.average(values, weights=lengths))
-
-
-def _believed_cross_entropy(chunk: ChunkSummary, watch: Watch | None) -> float:
-    """NaN if it is not to be believed."""
-    if watch is not None:
-        is_collapsed = chunk.held_out_effective_sample_size < watch.min_effective_sample_size
-        floor = watch.entropy_floor
-        if is_collapsed or (floor is not None and chunk.cross_entropy < floor):
-            return math.nan
-    return chunk.cross_entropy
-
-
-def diagnose(chunks: Sequence[ChunkSummary], watch: Watch) -> list[Trouble]:
+def diagnose(
+    chunks: Sequence[ChunkSummary], watch: Watch | None, is_weighted: bool = True
+) -> list[Trouble]:
     """Look for trouble in the last chunks.
 
     Parameters
@@ -205,7 +53,10 @@ def diagnose(chunks: Sequence[ChunkSummary], watch: Watch) -> list[Trouble]:
     chunks
         Summaries in order of time, the last one new.
     watch
-        What to look for.
+        What to look for; None for gradients that are not finite, alone.
+    is_weighted
+        Whether the training walkers carry weights. Without them nobody expects the walkers
+        to keep up with the model: then only the death of the walkers is fatal.
 
     Returns
     -------
@@ -214,11 +65,16 @@ def diagnose(chunks: Sequence[ChunkSummary], watch: Watch) -> list[Trouble]:
 
     Examples
     --------
+    >>> from jarzynski_jax.training import Metrics
+    >>> from jarzynski_jax.training.chunk_summary import summarize
     >>> metrics = Metrics(*np.zeros((len(Metrics._fields), 50)))
     >>> summary = summarize(metrics, 0)._replace(effective_sample_size=0.9, num_skipped=50)
     >>> [trouble.is_fatal for trouble in diagnose([summary], Watch(num_features=2))]
     [True]
     """
+    if watch is None:
+        failed = _no_gradient(chunks, watch)
+        return [] if failed is None else [failed]
     checks = (
         _died,
         _some_died,
@@ -233,12 +89,17 @@ def diagnose(chunks: Sequence[ChunkSummary], watch: Watch) -> list[Trouble]:
     worse = _worse_than_best(chunks[-_NUM_REMEMBERED:], watch)
     if worse is not None:
         troubles.append(worse)
-    if watch.is_weighted:
+    if is_weighted:
         return troubles
     return [
         trouble._replace(is_fatal=trouble.sign in ("died", "no gradient"))
         for trouble in troubles
     ]
+
+
+def is_of_deaths(trouble: Trouble) -> bool:
+    """Whether moves are blamed already."""
+    return trouble.sign in ("died", "some died", "no gradient")
 
 
 def blame_step_size(trouble: Trouble, quality: float) -> Trouble:
@@ -260,14 +121,14 @@ def blame_step_size(trouble: Trouble, quality: float) -> Trouble:
 
     Examples
     --------
+    >>> from jarzynski_jax.training import Trouble
     >>> trouble = Trouble("collapsed", 1, "it is so", "Do it.", is_fatal=True)
     >>> blame_step_size(trouble, 0.98).advice
     'Do it.'
     >>> blame_step_size(trouble, 0.3).advice.split(":")[0]
     'The step size is too large'
     """
-    is_of_deaths = trouble.sign in ("died", "some died", "no gradient")
-    if is_of_deaths or not quality < _MIN_STEP_QUALITY:
+    if is_of_deaths(trouble) or not quality < _MIN_STEP_QUALITY:
         return trouble
     advice = (
         "The step size is too large: one move among the data loses "
@@ -311,7 +172,7 @@ def _some_died(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
     )
 
 
-def _no_gradient(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
+def _no_gradient(chunks: Sequence[ChunkSummary], watch: Watch | None) -> Trouble | None:
     last = chunks[-1]
     num_steps = last.last_step - last.first_step
     # A few skipped updates are no trouble, even if the last chunk has only a few.
@@ -340,6 +201,7 @@ def _below_floor(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None
         "run away from its walkers",
         _ADVICE_SLOWER,
         is_fatal=True,
+        is_of_cross_entropy=True,
     )
 
 
@@ -392,7 +254,7 @@ def _held_out_collapsed(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble
 
 
 def _worse_than_best(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
-    values = np.array([_believed_cross_entropy(chunk, watch) for chunk in chunks])
+    values = np.array([believed_cross_entropy(chunk, watch) for chunk in chunks])
     if len(values) < 2 * watch.patience:
         return None
     # The highest of some chunks in a row, and the lowest of the last: no single chunk that is

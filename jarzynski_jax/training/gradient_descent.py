@@ -1,0 +1,122 @@
+"""Descent of a loss by an optimizer, as objectives without walkers share it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jarzynski_jax.types import Array, Params
+
+__all__ = ["DescentMetrics", "DescentState", "descend", "start", "strong_types", "update"]
+
+
+class DescentState(NamedTuple):
+    """The number of updates made, int32; the parameters; the state of their optimizer."""
+
+    step: Array
+    params: Params
+    opt_state: Any
+
+
+class DescentMetrics(NamedTuple):
+    """What one update saw, by the parameters before it.
+
+    loss
+        In nats, of the batch.
+    gradient_norm
+        Of the gradient of the loss.
+    is_skipped
+        Whether loss or gradient was not finite, so that no update was made.
+    """
+
+    loss: Array
+    gradient_norm: Array
+    is_skipped: Array
+
+
+def strong_types(params: Params) -> Params:
+    """Make arrays of parameters: a weak type would not survive the first update."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), params)
+
+
+def start(params: Params, optimizer: optax.GradientTransformation) -> DescentState:
+    """Start an optimizer at these parameters.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is no floating-point number: it has no gradient.
+    """
+    params = strong_types(params)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise ValueError(
+                f"parameters must be floating-point numbers; {jax.tree_util.keystr(path)} has "
+                f"the dtype {leaf.dtype}: leave it out of what is trained (equinox.partition)"
+            )
+    return DescentState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+
+def descend(
+    state: DescentState,
+    loss_fn: Callable[[Params], tuple[Array, Any]],
+    optimizer: optax.GradientTransformation,
+) -> tuple[DescentState, DescentMetrics, Any]:
+    """Update the parameters once, unless the loss or its gradient is not finite.
+
+    Parameters
+    ----------
+    state
+        From :func:`start`.
+    loss_fn
+        ``params -> (loss, seen)``, of a batch.
+    optimizer
+        Any of Optax.
+
+    Returns
+    -------
+    tuple[DescentState, DescentMetrics, Any]
+        And what the loss saw besides.
+
+    Examples
+    --------
+    >>> optimizer = optax.sgd(0.5)
+    >>> state = start(jnp.array(3.0), optimizer)
+    >>> state, metrics, _ = descend(state, lambda x: (x**2, ()), optimizer)
+    >>> float(state.params), float(metrics.loss)
+    (0.0, 9.0)
+    """
+    (loss, seen), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    params, opt_state, is_skipped = update(
+        optimizer, gradient, state.params, state.opt_state, jnp.isfinite(loss)
+    )
+    metrics = DescentMetrics(loss, optax.tree.norm(gradient), is_skipped)
+    return DescentState(state.step + 1, params, opt_state), metrics, seen
+
+
+def update(
+    optimizer: optax.GradientTransformation,
+    gradient: Params,
+    params: Params,
+    opt_state: Any,
+    is_usable: Array,
+) -> tuple[Params, Any, Array]:
+    """Update the parameters, unless the gradient is not usable or not finite.
+
+    Returns
+    -------
+    tuple[Params, Any, Array]
+        Parameters, state of the optimizer, and whether the update was skipped.
+    """
+    updates, new_opt_state = optimizer.update(gradient, opt_state, params)
+    new_params = optax.apply_updates(params, updates)
+    is_finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)]
+    is_usable = jnp.all(jnp.stack(is_finite)) & is_usable
+    taken = jax.tree.map(
+        lambda new, old: jnp.where(is_usable, new, old),
+        (new_params, new_opt_state),
+        (params, opt_state),
+    )
+    return *taken, ~is_usable
