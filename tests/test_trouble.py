@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from jarzynski_jax.training import Metrics, Watch
-from jarzynski_jax.training.trouble import ChunkSummary, diagnose, mean_cross_entropy, summarize
+from jarzynski_jax.training.chunk_summary import ChunkSummary, mean_cross_entropy, summarize
+from jarzynski_jax.training.trouble import diagnose
 
 WATCH = Watch(num_features=64, entropy_floor=13.76)
 HEALTHY = ChunkSummary(
@@ -20,8 +21,9 @@ HEALTHY = ChunkSummary(
 )
 
 
-def _signs(chunks, watch=WATCH):
-    return {trouble.sign: trouble.is_fatal for trouble in diagnose(chunks, watch)}
+def _signs(chunks, watch=WATCH, is_weighted=True):
+    found = diagnose(chunks, watch, is_weighted)
+    return {trouble.sign: trouble.is_fatal for trouble in found}
 
 
 def test_a_healthy_run_has_no_trouble():
@@ -59,10 +61,16 @@ def test_each_sign_is_seen_and_needs_to_stay(chunks, sign, is_fatal):
 
 
 def test_without_weights_only_death_is_fatal():
-    watch = WATCH._replace(is_weighted=False)
     below = [HEALTHY._replace(cross_entropy=-3000.0)] * 2
-    assert _signs(below, watch) == {"below floor": False}
-    assert _signs([HEALTHY._replace(first_dead_step=7)], watch) == {"died": True}
+    assert _signs(below, is_weighted=False) == {"below floor": False}
+    died = [HEALTHY._replace(first_dead_step=7)]
+    assert _signs(died, is_weighted=False) == {"died": True}
+
+
+def test_without_a_watch_only_gradients_are_looked_at():
+    failed = HEALTHY._replace(num_skipped=100)
+    assert _signs([failed], None) == {"no gradient": True}
+    assert _signs([HEALTHY._replace(first_dead_step=7, cross_entropy=-3000.0)] * 2, None) == {}
 
 
 def test_nan_metrics_of_an_algorithm_without_them_are_no_trouble():

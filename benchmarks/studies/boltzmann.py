@@ -58,7 +58,7 @@ class Settings(NamedTuple):
 STANDARD = Settings()
 QUICK = Settings((8, 32), 256, 500, 100, 100, annealing_steps=400, annealing_walkers=64)
 
-ALGORITHMS: dict[str, Callable[..., training.TrainingAlgorithm]] = {
+ALGORITHMS: dict[str, Callable[..., training.Objective]] = {
     "Jarzynski": training.jarzynski,
     "PCD": training.persistent_contrastive_divergence,
     "CD, two steps": training.contrastive_divergence,
@@ -127,7 +127,7 @@ def _binary(images: np.ndarray) -> np.ndarray:
 
 
 def fit_machine(
-    build: Callable[..., training.TrainingAlgorithm],
+    build: Callable[..., training.Objective],
     num_hidden: int,
     train: np.ndarray,
     test: np.ndarray,
@@ -171,7 +171,7 @@ def _refresh(dynamics: Dynamics, settings: Settings) -> training.Refresh:
 
 def _train(
     key: PRNGKey,
-    build: Callable[..., training.TrainingAlgorithm],
+    build: Callable[..., training.Objective],
     num_hidden: int,
     train: np.ndarray,
     settings: Settings,
@@ -188,12 +188,12 @@ def _train(
     optimizer = optax.sgd(
         optax.cosine_decay_schedule(settings.learning_rate, settings.num_updates)
     )
-    algorithm = build(restricted_boltzmann.energy, optimizer, dynamics)
+    objective = build(restricted_boltzmann.energy, optimizer, dynamics)
     data = jnp.asarray(train)
-    state = jax.jit(algorithm.init)(keys[2], base, positions, data, log_z)
+    state = jax.jit(objective.init)(keys[2], base, positions, data, log_z)
     result = training.fit(
         keys[3],
-        algorithm,
+        objective,
         state._replace(params=params),
         data,
         num_steps=settings.num_updates,

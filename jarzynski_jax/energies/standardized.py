@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 from flax import nnx
 
-from jarzynski_jax.energies.gaussian_base import Fixed, GaussianBase, mean_variance
+from jarzynski_jax.energies.gaussian_base import GaussianBase, mean_variance
+from jarzynski_jax.energies.on_gaussian_base import Fixed
 from jarzynski_jax.types import Array
 
 __all__ = ["Standardized"]

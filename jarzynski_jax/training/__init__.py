@@ -1,6 +1,5 @@
-"""Training of energy-based models: pairs of pure functions ``(init, step)``."""
+"""Training: objectives, of energy-based models and others, and the loop for all of them."""
 
-from jarzynski_jax.training.algorithm import Metrics, TrainingAlgorithm, TrainingState
 from jarzynski_jax.training.bounding import (
     Annealing,
     Bounding,
@@ -14,26 +13,37 @@ from jarzynski_jax.training.contrastive_divergence import (
     persistent_contrastive_divergence,
     unweighted,
 )
-from jarzynski_jax.training.fit import FitResult, TrainingDiverged, fit
+from jarzynski_jax.training.energy_based import TrainingState
+from jarzynski_jax.training.fit import FitResult, fit
+from jarzynski_jax.training.gradient_descent import DescentMetrics, DescentState
 from jarzynski_jax.training.jarzynski import jarzynski, jarzynski_pool
+from jarzynski_jax.training.maximum_likelihood import maximum_likelihood
+from jarzynski_jax.training.metrics import Metrics
+from jarzynski_jax.training.objective import Monitor, Objective
 from jarzynski_jax.training.refresh import (
     Refresh,
     refresh_along_path,
     refresh_from_base,
     refresh_state,
 )
+from jarzynski_jax.training.reverse_kl import ReverseKLMetrics, reverse_kl
 from jarzynski_jax.training.score_matching import score_matching
 from jarzynski_jax.training.step_quality import StepQuality, step_quality
-from jarzynski_jax.training.trouble import Trouble, Watch
+from jarzynski_jax.training.stop_rules import TrainingDiverged, Trouble
+from jarzynski_jax.training.watch import Watch
 
 __all__ = [
     "Annealing",
     "Bounding",
+    "DescentMetrics",
+    "DescentState",
     "FitResult",
     "Metrics",
+    "Monitor",
+    "Objective",
     "Refresh",
+    "ReverseKLMetrics",
     "StepQuality",
-    "TrainingAlgorithm",
     "TrainingDiverged",
     "TrainingState",
     "Trouble",
@@ -45,11 +55,13 @@ __all__ = [
     "fit",
     "jarzynski",
     "jarzynski_pool",
+    "maximum_likelihood",
     "path_from_base",
     "persistent_contrastive_divergence",
     "refresh_along_path",
     "refresh_from_base",
     "refresh_state",
+    "reverse_kl",
     "score_matching",
     "step_quality",
     "unweighted",

@@ -7,31 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from jarzynski_jax.training.metrics import Metrics
+from jarzynski_jax.training.watch import Watch
 
-__all__ = ["ChunkSummary", "Watch", "believed_cross_entropy", "mean_cross_entropy", "summarize"]
-
-
-class Watch(NamedTuple):
-    """What to look for while an energy-based model is trained.
-
-    num_features
-        d, how many numbers a sample has. The energy of a sample spreads by about sqrt(d/2).
-    entropy_floor
-        Entropy of the noise that was added to the data, in nats; None if there is none.
-    min_effective_sample_size
-        A fraction: a chunk is collapsed if the median of the shadow ESS is below it.
-    patience
-        For how many chunks in a row a sign must stay.
-    num_walkers
-        How many training walkers move at an update, to tell which share of them died; None if
-        it does not matter.
-    """
-
-    num_features: int
-    entropy_floor: float | None = None
-    min_effective_sample_size: float = 0.05
-    patience: int = 3
-    num_walkers: int | None = None
+__all__ = ["ChunkSummary", "believed_cross_entropy", "mean_cross_entropy", "summarize"]
 
 
 class ChunkSummary(NamedTuple):
@@ -105,7 +83,7 @@ def mean_cross_entropy(chunks: Sequence[ChunkSummary], watch: Watch | None) -> f
 
     Examples
     --------
-    >>> from jarzynski_jax.training import Metrics
+    >>> from jarzynski_jax.training import Metrics, Watch
     >>> metrics = Metrics(*np.ones((len(Metrics._fields), 50)))
     >>> mean_cross_entropy([summarize(metrics, 0)], Watch(num_features=2))
     1.0

@@ -14,7 +14,6 @@ import optax
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax import weights
 from jarzynski_jax.data.precision import check_kind
-from jarzynski_jax.training.chunk_summary import Watch
 from jarzynski_jax.training.energy_based import build_objective, energy_of_data
 from jarzynski_jax.training.negative_samples import (
     Negatives,
@@ -24,6 +23,7 @@ from jarzynski_jax.training.negative_samples import (
     start_from_model,
 )
 from jarzynski_jax.training.objective import Objective
+from jarzynski_jax.training.watch import Watch
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers import Dynamics, Walkers, advance_and_average
 from jarzynski_jax.walkers.blocks import Statistic
@@ -54,8 +54,8 @@ def contrastive_divergence(
     Returns
     -------
     Objective
-        As :func:`~jarzynski_jax.training.jarzynski`. N walkers, as many as there are ``positions``, start from random
-        members of the mini-batch.
+        As :func:`~jarzynski_jax.training.jarzynski`. N walkers, as many as there are
+        ``positions``, start from random members of the mini-batch.
 
     Raises
     ------
@@ -89,9 +89,7 @@ def contrastive_divergence(
 
     sampler = NegativeSampler(_start_from_data(dynamics), step, is_weighted=False)
     data_gradient = energy_of_data(energy_fn, dynamics)
-    return build_objective(
-        energy_fn, optimizer, dynamics, data_gradient, sampler, watch
-    )
+    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler, watch)
 
 
 def persistent_contrastive_divergence(
@@ -117,8 +115,8 @@ def persistent_contrastive_divergence(
     Returns
     -------
     Objective
-        As :func:`~jarzynski_jax.training.jarzynski`. N walkers, as many as there are ``positions``, start from random
-        members of the data.
+        As :func:`~jarzynski_jax.training.jarzynski`. N walkers, as many as there are
+        ``positions``, start from random members of the data.
 
     Raises
     ------
@@ -141,9 +139,7 @@ def persistent_contrastive_divergence(
         _start_from_data(dynamics), _persistent_step(dynamics), is_weighted=False
     )
     data_gradient = energy_of_data(energy_fn, dynamics)
-    return build_objective(
-        energy_fn, optimizer, dynamics, data_gradient, sampler, watch
-    )
+    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler, watch)
 
 
 def unweighted(
@@ -194,9 +190,7 @@ def unweighted(
         start_from_model(dynamics), _persistent_step(dynamics), is_weighted=False
     )
     data_gradient = energy_of_data(energy_fn, dynamics)
-    return build_objective(
-        energy_fn, optimizer, dynamics, data_gradient, sampler, watch
-    )
+    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler, watch)
 
 
 def _draw(rng_key: PRNGKey, data: Position, like: Position) -> Position:

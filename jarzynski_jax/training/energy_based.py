@@ -30,7 +30,8 @@ from jarzynski_jax.training.negative_samples import (
 )
 from jarzynski_jax.training.objective import Objective
 from jarzynski_jax.training.step_quality import step_quality
-from jarzynski_jax.training.watch import Watch, monitor_walkers
+from jarzynski_jax.training.walker_monitor import monitor_walkers
+from jarzynski_jax.training.watch import Watch
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Params, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers import Dynamics, Walkers, check_dynamics
 from jarzynski_jax.walkers.blocks import average, choose_block_size
@@ -63,7 +64,6 @@ class TrainingState(NamedTuple):
 
 #: ``(rng_key, params, batch) -> (gradient, data_energy)``: what the data pull at.
 DataGradient: TypeAlias = Callable[[PRNGKey, Params, Position], tuple[Params, Array]]
-
 
 
 def energy_of_data(energy_fn: EnergyFn, dynamics: Dynamics) -> DataGradient:

@@ -7,7 +7,6 @@ import jax
 import optax
 
 from jarzynski_jax import walkers as walkers_lib
-from jarzynski_jax.training.chunk_summary import Watch
 from jarzynski_jax.training.energy_based import build_objective, energy_of_data
 from jarzynski_jax.training.negative_samples import (
     Negatives,
@@ -16,6 +15,7 @@ from jarzynski_jax.training.negative_samples import (
     start_from_model,
 )
 from jarzynski_jax.training.objective import Objective
+from jarzynski_jax.training.watch import Watch
 from jarzynski_jax.types import EnergyFn, LogDensityFn, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers import Dynamics, Walkers
 from jarzynski_jax.walkers.blocks import Statistic
@@ -89,9 +89,7 @@ def jarzynski(
 
     data_gradient = energy_of_data(energy_fn, dynamics)
     sampler = NegativeSampler(start_from_model(dynamics), step, is_weighted=True)
-    return build_objective(
-        energy_fn, optimizer, dynamics, data_gradient, sampler, watch
-    )
+    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler, watch)
 
 
 def jarzynski_pool(
@@ -180,6 +178,4 @@ def jarzynski_pool(
 
     data_gradient = energy_of_data(energy_fn, dynamics)
     sampler = NegativeSampler(init, step, is_weighted=True)
-    return build_objective(
-        energy_fn, optimizer, dynamics, data_gradient, sampler, watch
-    )
+    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler, watch)

@@ -49,6 +49,8 @@ SamplerInit: TypeAlias = Callable[[PRNGKey, LogDensityFn, Position, Position, Sc
 SamplerStep: TypeAlias = Callable[
     [PRNGKey, Walkers, LogDensityFn, Position, Statistic], tuple[Walkers, Negatives]
 ]
+
+
 class NegativeSampler(NamedTuple):
     """Where an objective has its negative samples from.
 

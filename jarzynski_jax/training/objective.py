@@ -37,7 +37,8 @@ class Monitor(NamedTuple):
         False if the last one was interrupted, and may be too short to judge.
     explain
         ``(troubles, rng_key, params, draw) -> troubles``: a closer look at what was found,
-        with other advice. ``draw(rng_key, n)`` draws so many data, with their noise.
+        with other advice. ``draw(rng_key, n)`` draws so many data, with their noise, if there
+        are data.
     cross_entropy
         ``(summaries) -> float | None``: the held-out cross entropy of the chunks since the
         last checkpoint, by which the best checkpoint is kept; None if there is none to be
@@ -155,6 +156,8 @@ def check_metrics(metrics: Any) -> None:
             "metrics of an update must be a named tuple of scalars; got "
             f"{type(metrics).__name__}"
         )
+    if "step" in names:
+        raise ValueError("no metric may be called step: that is the number of the update")
     for name, value in zip(names, metrics, strict=True):
         if getattr(value, "shape", None) != ():
             raise ValueError(

@@ -13,7 +13,7 @@ their :math:`e^A` is unbiased for :math:`Z_\theta`. From them training goes on a
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 from jax import random
@@ -23,12 +23,18 @@ from jarzynski_jax.annealing import Path, anneal
 from jarzynski_jax.density import Density, check_exact
 from jarzynski_jax.energies import gaussian_base
 from jarzynski_jax.energies.gaussian_base import GaussianBase
-from jarzynski_jax.training.energy_based import TrainingState
 from jarzynski_jax.training.bounding import path_from_base
+from jarzynski_jax.training.energy_based import TrainingState
 from jarzynski_jax.types import EnergyFn, Params, PRNGKey
 from jarzynski_jax.walkers import Dynamics, Walkers, check_dynamics
 
-__all__ = ["Refresh", "refresh_along_path", "refresh_from_base", "refresh_state"]
+__all__ = [
+    "Refresh",
+    "check_refreshable",
+    "refresh_along_path",
+    "refresh_from_base",
+    "refresh_state",
+]
 
 #: ``(rng_key, params, num_walkers) -> Walkers``, properly weighted for the model.
 Start: TypeAlias = Callable[[PRNGKey, Params, int], Walkers]
@@ -211,3 +217,12 @@ def refresh_state(rng_key: PRNGKey, state: TrainingState, start: Start) -> Train
         walkers=fresh(key_training, state.walkers),
         held_out=fresh(key_held_out, state.held_out),
     )
+
+
+def check_refreshable(state: Any) -> None:
+    """Raise a ``ValueError`` if a state has no walkers that could be replaced."""
+    if not isinstance(state, TrainingState):
+        raise ValueError(
+            "only walkers of an energy-based model can be refreshed; got the state "
+            f"{type(state).__name__}, which has none"
+        )

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from jarzynski_jax.training.chunk_summary import Watch
 from jarzynski_jax.training.energy_based import build_objective
 from jarzynski_jax.training.objective import Objective
+from jarzynski_jax.training.watch import Watch
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Params, Position, PRNGKey
 from jarzynski_jax.walkers import Dynamics
 

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jarzynski_jax.training.chunk_summary import ChunkSummary, Watch, believed_cross_entropy
+from jarzynski_jax.training.chunk_summary import ChunkSummary, believed_cross_entropy
 from jarzynski_jax.training.stop_rules import Trouble
+from jarzynski_jax.training.watch import Watch
 
 __all__ = ["blame_step_size", "diagnose", "is_of_deaths"]
 

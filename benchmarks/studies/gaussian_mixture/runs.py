@@ -12,7 +12,7 @@ from benchmarks.studies.gaussian_mixture import model
 from benchmarks.studies.gaussian_mixture.model import Rates
 from jarzynski_jax.energies import mixture
 from jarzynski_jax.resampling import adaptive, systematic
-from jarzynski_jax.training import Metrics, TrainingAlgorithm, TrainingState
+from jarzynski_jax.training import Metrics, Objective, TrainingState
 from jarzynski_jax.types import Array, PRNGKey, Scalar
 from jarzynski_jax.walkers import Dynamics, Walkers, langevin
 
@@ -57,8 +57,8 @@ class Record(NamedTuple):
     num_roots: Array
 
 
-#: ``(energy_fn, optimizer, dynamics) -> TrainingAlgorithm``, as all of them are built.
-Build = Callable[..., TrainingAlgorithm]
+#: ``(energy_fn, optimizer, dynamics) -> Objective``, as all of them are built.
+Build = Callable[..., Objective]
 
 
 def never_resampled(step_size: Scalar) -> Dynamics:
@@ -76,11 +76,11 @@ def train(
     target = model.data_params(sizes.dimension)
     data = mixture.sample(key_data, target, sizes.num_data)
     params = model.first_params(key_params, sizes.dimension)
-    algorithm = build(mixture.energy, model.gradient_descent(rates), dynamics)
+    objective = build(mixture.energy, model.gradient_descent(rates), dynamics)
     held_out = None
     if sizes.num_held_out is not None:
         held_out = mixture.sample(key_held_out, params, sizes.num_held_out)
-    state = algorithm.init(
+    state = objective.init(
         key_init,
         params,
         mixture.sample(key_walkers, params, sizes.num_walkers),
@@ -95,7 +95,7 @@ def train(
         carry: tuple[TrainingState, dict], key: PRNGKey
     ) -> tuple[tuple[TrainingState, dict], Metrics]:
         state, _ = carry
-        new_state, metrics = algorithm.step(key, state, data)
+        new_state, metrics = objective.step(key, state, data)
         return (new_state, state.params), metrics
 
     def record(state: TrainingState, keys: PRNGKey) -> tuple[TrainingState, Record]:
