@@ -59,7 +59,7 @@ def maximum_likelihood(
     ------
     ValueError
         If the log-density is no function; in ``init``, if parameters are no floating-point
-        numbers; in ``step``, if there is no batch.
+        numbers; in ``step``, if there is no batch, or the log-density of one sample is no scalar.
 
     Examples
     --------
@@ -97,7 +97,13 @@ def maximum_likelihood(
             raise ValueError("maximum likelihood needs a batch of data; got None")
 
         def loss_fn(params: Params) -> tuple[Array, Any]:
-            return -jnp.mean(jax.vmap(logdensity_fn, (None, 0))(params, batch)), ()
+            log_q = jax.vmap(logdensity_fn, (None, 0))(params, batch)
+            if log_q.ndim != 1:
+                raise ValueError(
+                    "the log-density of one sample must be a scalar; got shape "
+                    f"{log_q.shape[1:]}"
+                )
+            return -jnp.mean(log_q), ()
 
         state, metrics, _ = descend(state, loss_fn, optimizer)
         return state, metrics

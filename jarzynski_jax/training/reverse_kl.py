@@ -138,12 +138,13 @@ def reverse_kl(
 
         def loss_fn(params: Params) -> tuple[Array, Array]:
             x, log_q = jax.vmap(sample_and_logdensity, (0, None))(keys, params)
-            log_weights = jax.vmap(target.logdensity_fn)(x) - log_q
-            if log_weights.shape != (num_samples,):
+            log_p = jax.vmap(target.logdensity_fn)(x)
+            if not log_p.shape == log_q.shape == (num_samples,):
                 raise ValueError(
-                    "log-densities of one sample must be scalars; that of the target less "
-                    f"that of the model has shape {log_weights.shape[1:]}"
+                    "log-densities of one sample must be scalars; the model's has shape "
+                    f"{log_q.shape[1:]}, the target's {log_p.shape[1:]}"
                 )
+            log_weights = log_p - log_q
             return -jnp.mean(log_weights), log_weights
 
         state, seen, log_weights = descend(state, loss_fn, optimizer)
