@@ -59,7 +59,8 @@ def maximum_likelihood(
     ------
     ValueError
         If the log-density is no function; in ``init``, if parameters are no floating-point
-        numbers; in ``step``, if there is no batch, or the log-density of one sample is no scalar.
+        numbers; in ``step``, if there is no batch, or the log-density of one sample is no
+        scalar.
 
     Examples
     --------
