@@ -43,6 +43,7 @@ def summarize(metrics: Metrics, first_step: int) -> ChunkSummary:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from jarzynski_jax.training import Metrics
     >>> metrics = Metrics(*np.zeros((len(Metrics._fields), 10)))
     >>> summarize(metrics, first_step=20).last_step
@@ -83,6 +84,7 @@ def mean_cross_entropy(chunks: Sequence[ChunkSummary], watch: Watch | None) -> f
 
     Examples
     --------
+    >>> import numpy as np
     >>> from jarzynski_jax.training import Metrics, Watch
     >>> metrics = Metrics(*np.ones((len(Metrics._fields), 50)))
     >>> mean_cross_entropy([summarize(metrics, 0)], Watch(num_features=2))

@@ -82,6 +82,7 @@ def descend(
 
     Examples
     --------
+    >>> import jax.numpy as jnp, optax
     >>> optimizer = optax.sgd(0.5)
     >>> state = start(jnp.array(3.0), optimizer)
     >>> state, metrics, _ = descend(state, lambda x: (x**2, ()), optimizer)

@@ -32,6 +32,7 @@ class MetricsFile:
     Examples
     --------
     >>> import pathlib, tempfile
+    >>> import numpy as np
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "metrics.csv"
     >>> MetricsFile(path, 0, ("loss",)).append((np.array([5.0, 4.0]),))
     >>> MetricsFile(path, 1, ("loss",)).append((np.array([3.0, 2.0]),))

@@ -75,6 +75,7 @@ class Objective(NamedTuple):
     --------
     Any rule of learning is one. Here the mean of a Gaussian climbs to the top of a density:
 
+    >>> from typing import NamedTuple
     >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax import training
     >>> class State(NamedTuple):
@@ -87,9 +88,9 @@ class Objective(NamedTuple):
     ...     return State(state.step + 1, state.params + 0.1 * slope), Height(height)
     >>> climb = Objective(lambda rng_key, x: State(jnp.array(0), x), step, takes_data=False)
     >>> state = climb.init(jax.random.key(0), jnp.zeros(2))
-    >>> result = training.fit(jax.random.key(1), climb, state, num_steps=50)
-    >>> result.state.params.round(3).tolist(), result.metrics._fields
-    ([3.0, 3.0], ('logdensity',))
+    >>> result = training.fit(jax.random.key(1), climb, state, num_steps=100)
+    >>> bool(jnp.allclose(result.state.params, 3)), result.metrics._fields
+    (True, ('logdensity',))
     """
 
     init: Callable[..., Any]

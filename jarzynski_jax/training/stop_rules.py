@@ -115,6 +115,8 @@ def summarize(metrics: Any, first_step: int) -> FiniteSummary:
 
     Examples
     --------
+    >>> from typing import NamedTuple
+    >>> import numpy as np
     >>> class Metrics(NamedTuple):
     ...     loss: np.ndarray
     >>> summarize(Metrics(np.array([0.0, np.nan, 1.0, np.nan])), 10)

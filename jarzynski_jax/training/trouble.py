@@ -66,6 +66,7 @@ def diagnose(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from jarzynski_jax.training import Metrics
     >>> from jarzynski_jax.training.chunk_summary import summarize
     >>> metrics = Metrics(*np.zeros((len(Metrics._fields), 50)))
