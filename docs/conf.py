@@ -33,8 +33,9 @@ extensions = [
 ]
 html_theme = "furo"
 html_title = "jarzynski_jax"
+html_show_copyright = False
 pygments_dark_style = "monokai"
-exclude_patterns = ["_build", "README.md"]
+exclude_patterns = ["_build", "jupyter_execute", "README.md"]
 # Links of a README to files of the repository that are no pages are left as they are.
 suppress_warnings = ["myst.xref_missing", "myst.header"]
 myst_enable_extensions = ["amsmath", "dollarmath"]
@@ -67,7 +68,14 @@ _STUDIES = ("gaussian_mixture", "mnist", "log_partition", "speed")
 
 
 def _modules(room: str) -> list[str]:
-    names = sorted(path.stem for path in (_PACKAGE / room).glob("*.py"))
+    """Those of a room in the order in which its README names them, then the others."""
+    readme = _readme(_PACKAGE / room)
+
+    def place(name: str) -> tuple[int, str]:
+        found = readme.find(f"`{name}`")
+        return (found if found >= 0 else len(readme), name)
+
+    names = sorted((path.stem for path in (_PACKAGE / room).glob("*.py")), key=place)
     return [f"jarzynski_jax.{room}.{name}" for name in names if not name.startswith("__")]
 
 

@@ -17,7 +17,6 @@ import pytest
 
 from jarzynski_jax import training
 from jarzynski_jax.training import TrainingDiverged, Watch, checkpoint, fit
-from jarzynski_jax.training.metrics_file import read_metrics
 from jarzynski_jax.walkers import langevin
 
 KEY = jax.random.key(5)
@@ -65,7 +64,7 @@ def test_parts_and_chunks_make_no_difference(tmp_path):
     chex.assert_trees_all_equal(restored, first.state)
     second = _fit(objective, restored, 90, chunk_size=33, folder=tmp_path)
     chex.assert_trees_all_equal(whole.state, second.state)
-    table = read_metrics(tmp_path / "metrics.csv")
+    table = training.read_metrics(tmp_path / "metrics.csv")
     np.testing.assert_array_equal(table["step"], np.arange(90))
     np.testing.assert_allclose(table["cross_entropy"], whole.metrics.cross_entropy, rtol=1e-6)
 
@@ -118,7 +117,7 @@ def test_metrics_beyond_the_checkpoint_are_dropped(tmp_path):
     path.write_text(path.read_text() + "40,1,2,3\n41,1.0")
     restored = checkpoint.restore(path.parent / "checkpoints", state, {})
     _fit(objective, restored, 60, folder=path.parent)
-    np.testing.assert_array_equal(read_metrics(path)["step"], np.arange(60))
+    np.testing.assert_array_equal(training.read_metrics(path)["step"], np.arange(60))
 
 
 def test_lost_metrics_are_an_error(tmp_path):
@@ -197,7 +196,7 @@ def test_training_keeps_the_checkpoint_of_the_lowest_curve(tmp_path):
     objective, state = _problem()
     options = {"folder": tmp_path, "chunk_size": 10, "checkpoint_every": 40}
     _fit(objective, state, 200, **options)
-    curve = read_metrics(tmp_path / "metrics.csv")["cross_entropy"]
+    curve = training.read_metrics(tmp_path / "metrics.csv")["cross_entropy"]
     lowest = 40 * (1 + int(np.argmin(curve.reshape(5, 40).mean(axis=1))))
     assert checkpoint.best_step(tmp_path / "checkpoints") == lowest
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jarzynski_jax import data, free_energy, interruption, walkers
+from jarzynski_jax import data, free_energy, interruption, training, walkers
 from jarzynski_jax.annealing import AnnealingInfo
 from jarzynski_jax.app import cli, evaluate, printing, run_folder, sample, train
 from jarzynski_jax.app.config import read_config
@@ -26,7 +26,6 @@ from jarzynski_jax.app.run_folder import RunFolder
 from jarzynski_jax.data.noise import noise_entropy
 from jarzynski_jax.kernels import ula
 from jarzynski_jax.training import Annealing, checkpoint
-from jarzynski_jax.training.metrics_file import read_metrics
 
 SMALL = ("--walkers", "32", "--held-out", "16", "--batch-size", "16", "--hidden", "4")
 TINY = np.random.default_rng(0).normal(size=(60, 2))
@@ -219,7 +218,7 @@ def test_nothing_depends_on_the_units_of_a_file(tiny_run, moved_run, tmp_path):
     plain, moved = (json.loads((r / "config.json").read_text()) for r in (run, moved_run))
     different = {name for name in plain if plain[name] != moved[name]}
     assert different == {"source", "data_fingerprint"}
-    metrics = [read_metrics(r / "metrics.csv") for r in (run, moved_run)]
+    metrics = [training.read_metrics(r / "metrics.csv") for r in (run, moved_run)]
     np.testing.assert_allclose(
         metrics[0]["cross_entropy"], metrics[1]["cross_entropy"], atol=1e-3
     )

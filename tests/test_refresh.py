@@ -12,7 +12,6 @@ from jarzynski_jax import training
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.energies import GaussianBase, gaussian_base
 from jarzynski_jax.training import checkpoint, refresh_from_base, refresh_state
-from jarzynski_jax.training.metrics_file import read_metrics
 from jarzynski_jax.walkers import langevin
 
 D, NUM_WALKERS, NUM_SEEDS = 3, 200, 64
@@ -113,7 +112,7 @@ def test_a_run_in_parts_is_bit_for_bit_the_whole(stop, tmp_path):
     restored = checkpoint.restore(tmp_path / "checkpoints", state, {})
     second = fit(restored, objective, data, 60, folder=tmp_path)
     chex.assert_trees_all_equal(whole.state, second.state)
-    assert len(read_metrics(tmp_path / "metrics.csv")["step"]) == 60
+    assert len(training.read_metrics(tmp_path / "metrics.csv")["step"]) == 60
 
 
 def test_walkers_are_fresh_when_they_are_due():

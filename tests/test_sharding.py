@@ -14,7 +14,6 @@ import pytest
 
 from jarzynski_jax import training
 from jarzynski_jax.training import checkpoint
-from jarzynski_jax.training.metrics_file import read_metrics
 from jarzynski_jax.walkers import langevin, sharding
 
 HERE = Path(__file__).parent
@@ -123,7 +122,7 @@ def test_the_same_on_one_and_on_eight_devices(on_one_device, tmp_path):
     saved = restored(tmp_path)
     for a, b in zip(*map(jax.tree.leaves, (saved, on_one_device.state)), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
-    assert len(read_metrics(tmp_path / "metrics.csv")["step"]) == 20
+    assert len(training.read_metrics(tmp_path / "metrics.csv")["step"]) == 20
 
 
 @pytest.mark.slow
@@ -140,7 +139,7 @@ def test_the_same_in_two_processes(on_one_device, tmp_path):
     saved = restored(tmp_path)
     for a, b in zip(*map(jax.tree.leaves, (saved, on_one_device.state)), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
-    assert len(read_metrics(tmp_path / "metrics.csv")["step"]) == 20
+    assert len(training.read_metrics(tmp_path / "metrics.csv")["step"]) == 20
 
 
 def test_a_mesh_of_one_changes_nothing():

@@ -140,7 +140,7 @@ def plot_curves(metrics: Mapping[str, np.ndarray], path: Path, units: str = "nat
     Parameters
     ----------
     metrics
-        From :func:`jarzynski_jax.training.metrics_file.read_metrics`.
+        From :func:`jarzynski_jax.training.read_metrics`.
     path
         The PNG file to write.
     units

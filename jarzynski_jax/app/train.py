@@ -16,7 +16,6 @@ from jarzynski_jax.app.restore import restore
 from jarzynski_jax.app.run_folder import RunFolder, write_json, write_whole
 from jarzynski_jax.data import Split
 from jarzynski_jax.training import TrainingState
-from jarzynski_jax.training.metrics_file import read_metrics
 from jarzynski_jax.training.sharding import spread_state
 
 __all__ = ["resume", "start"]
@@ -154,7 +153,7 @@ def _draw_curves(folder: RunFolder, model: Model) -> None:
     is_standard = model.problem.coordinates is not None
     units = "nats, in standard coordinates" if is_standard else "nats"
     with interruption.shielded():
-        plotting.plot_curves(read_metrics(folder.metrics), folder.curves, units)
+        plotting.plot_curves(training.read_metrics(folder.metrics), folder.curves, units)
 
 
 def _make_room(folder: RunFolder, overwrite: bool) -> None:

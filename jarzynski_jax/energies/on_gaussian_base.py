@@ -1,4 +1,4 @@
-"""Models that sit on a Gaussian base."""
+"""Modules that sit on a Gaussian base, which is part of them and not trained."""
 
 from flax import nnx
 

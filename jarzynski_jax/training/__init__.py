@@ -19,6 +19,7 @@ from jarzynski_jax.training.gradient_descent import DescentMetrics, DescentState
 from jarzynski_jax.training.jarzynski import jarzynski, jarzynski_pool
 from jarzynski_jax.training.maximum_likelihood import maximum_likelihood
 from jarzynski_jax.training.metrics import Metrics
+from jarzynski_jax.training.metrics_file import read_metrics
 from jarzynski_jax.training.objective import Monitor, Objective
 from jarzynski_jax.training.refresh import (
     Refresh,
@@ -58,6 +59,7 @@ __all__ = [
     "maximum_likelihood",
     "path_from_base",
     "persistent_contrastive_divergence",
+    "read_metrics",
     "refresh_along_path",
     "refresh_from_base",
     "refresh_state",

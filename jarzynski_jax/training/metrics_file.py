@@ -49,7 +49,9 @@ class MetricsFile:
             raise ValueError(f"{path} lacks the metrics of {step - len(kept)} updates")
         header = ",".join(("step", *names))
         if kept and lines[0].rstrip("\n") != header:
-            raise ValueError(f"{path} has the columns {lines[0].strip()}, not {header}")
+            raise ValueError(
+                f"{path} has the columns {lines[0].strip()}, not {header}; take another folder"
+            )
         partial = path.with_suffix(".partial")
         partial.write_text(header + "\n" + "".join(kept))
         os.replace(partial, path)
