@@ -88,7 +88,7 @@ def compare_two_processes(folder, index, port):
 
 
 def start(num_devices, code):
-    flags = f"--xla_force_host_platform_device_count={num_devices}"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={num_devices}"
     return subprocess.Popen(
         [sys.executable, "-c", f"import test_sharding; test_sharding.{code}"],
         cwd=HERE,

@@ -147,7 +147,7 @@ class Config:
         )
     )
     annealing_walkers: int = field(
-        metadata=_option(None, "Of each replicate", Annealing().walkers)
+        metadata=_option("log_z", "Walkers of each of its replicates", Annealing().walkers)
     )
     annealing_replicates: int = field(
         metadata=_option(None, "Independent runs", Annealing().replicates)
