@@ -136,9 +136,22 @@ _LONGEST = (
 _DIVIDED = ("test_documents.py", "test_gaussian_mixture_study.py")
 
 
+#: What slow.py found to be slow.
+_SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text().splitlines())
+
+
+def _is_slow(item):
+    file, _, name = item.nodeid.partition("::")
+    module = file.removesuffix(".py").replace("/", ".")
+    return f"{module}::{name.partition('[')[0]}" in _SLOW
+
+
 def pytest_collection_modifyitems(items):
     order = {name: number for number, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))  # stable
+    for item in items:
+        if _is_slow(item):
+            item.add_marker("slow")
 
 
 class _ByFile(LoadScopeScheduling):

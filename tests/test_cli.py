@@ -120,7 +120,6 @@ def test_digits_are_images_from_end_to_end(tmp_path):
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["pcd", "cd", "unweighted", "pool"])
 def test_every_algorithm_runs(workplace, tmp_path, algorithm):
     chosen = ("--touched", 16) if algorithm == "pool" else ("--algorithm", algorithm)
@@ -136,7 +135,6 @@ def images(tmp_path_factory):
     return made_up_images.write(tmp_path_factory.mktemp("idx"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("network", ["mlp", "conv"])
 def test_images_of_some_classes_from_end_to_end(images, tmp_path, network, monkeypatch):
     monkeypatch.setattr(shares, "_NUM_UPDATES", 100)  # the classifier need not be good
@@ -170,7 +168,6 @@ def test_images_of_some_classes_from_end_to_end(images, tmp_path, network, monke
         assert arrays["samples"].shape == (8, 4, 4)
 
 
-@pytest.mark.slow
 def test_walkers_on_two_devices_learn_the_same(finished_run, workplace, tmp_path, monkeypatch):
     flags = "--xla_force_host_platform_device_count=2"
     monkeypatch.setenv("XLA_FLAGS", f"{os.environ['XLA_FLAGS']} {flags}")
@@ -356,7 +353,6 @@ def _interrupt(process, times=1):
     assert process.wait(timeout=60) == 130
 
 
-@pytest.mark.slow
 def test_interrupted_then_resumed_is_bit_for_bit_an_uninterrupted_run(
     workplace, tmp_path, monkeypatch
 ):
@@ -400,7 +396,6 @@ def _interrupt_at(words, *arguments, cwd):
     return process.stderr.read()
 
 
-@pytest.mark.slow
 def test_ctrl_c_while_bounding_ends_and_keeps_the_model(finished_run, workplace, tmp_path):
     folder = tmp_path / "run"
     arguments = ("train", "data.npy", "--out", folder, *SMALL, "--annealing-steps", 50_000)

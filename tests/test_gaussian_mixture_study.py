@@ -45,7 +45,6 @@ def study(*arguments):
     )
 
 
-@pytest.mark.slow
 def test_quick_study(tmp_path, capsys):
     """All of it at small sizes; then again, when everything is there already."""
     result = study("--quick", "--out", tmp_path)

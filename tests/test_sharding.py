@@ -115,7 +115,6 @@ def on_one_device():
     return train(None)
 
 
-@pytest.mark.slow
 def test_the_same_on_one_and_on_eight_devices(on_one_device, tmp_path):
     assert_succeeds(start(8, f"compare_on_eight_devices({str(tmp_path)!r})"))
     # Saved from eight devices, it goes on with one.
@@ -125,7 +124,6 @@ def test_the_same_on_one_and_on_eight_devices(on_one_device, tmp_path):
     assert len(training.read_metrics(tmp_path / "metrics.csv")["step"]) == 20
 
 
-@pytest.mark.slow
 def test_the_same_in_two_processes(on_one_device, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
