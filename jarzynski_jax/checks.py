@@ -1,7 +1,7 @@
 """What is often handed over in place of what is wanted, and an error that says what to write.
 
 Python would say of it that a module is not callable, or an argument missing, far from where it
-was given.
+was given. Each check raises a ``ValueError``, as far as the mistake can be seen.
 """
 
 import inspect
@@ -27,16 +27,6 @@ __all__ = [
 
 def check_kernel(kernel: Any) -> None:
     """Check that this is a kernel, and not its module, its builder or a whole sampler.
-
-    Parameters
-    ----------
-    kernel
-        ``(rng_key, state, logdensity_fn, *kernel_args) -> (state, info)``.
-
-    Raises
-    ------
-    ValueError
-        If it is something else, as far as that can be seen.
 
     Examples
     --------
@@ -66,19 +56,7 @@ def check_kernel(kernel: Any) -> None:
 
 
 def check_kernel_args(kernel: Callable, kernel_args: tuple[Any, ...]) -> None:
-    """Check that a kernel takes as many arguments as it is given.
-
-    Parameters
-    ----------
-    kernel
-        ``(rng_key, state, logdensity_fn, *kernel_args) -> (state, info)``.
-    kernel_args
-        Those behind the first three: the fixed ones, then those of the step.
-
-    Raises
-    ------
-    ValueError
-        If they are too many or too few, as far as the kernel's signature tells.
+    """Check that a kernel takes what it is given behind ``(rng_key, state, logdensity_fn)``.
 
     Examples
     --------
@@ -102,17 +80,7 @@ def check_kernel_args(kernel: Callable, kernel_args: tuple[Any, ...]) -> None:
 
 
 def check_kernel_init(kernel_init: Any) -> None:
-    """Check that this is the ``init`` of a kernel.
-
-    Parameters
-    ----------
-    kernel_init
-        ``(position, logdensity_fn) -> state``.
-
-    Raises
-    ------
-    ValueError
-        If it is a module, or no function.
+    """Check that this is the ``init`` of a kernel, and not its module.
 
     Examples
     --------
@@ -128,17 +96,7 @@ def check_kernel_init(kernel_init: Any) -> None:
 
 
 def check_resampler(resampler: Any) -> None:
-    """Check that a resampler knows when to resample, and takes log-weights.
-
-    Parameters
-    ----------
-    resampler
-        ``(rng_key, log_weights) -> (ancestors, log_weights, info)``.
-
-    Raises
-    ------
-    ValueError
-        If it is something else, as far as that can be seen: a scheme alone, say.
+    """Check that a resampler knows when to resample, and takes log-weights; no scheme alone.
 
     Examples
     --------
@@ -157,16 +115,6 @@ def check_resampler(resampler: Any) -> None:
 
 def check_energy(energy_fn: Any) -> None:
     """Check that an energy is a function of parameters and a sample, and not a module of Flax.
-
-    Parameters
-    ----------
-    energy_fn
-        ``(params, x) -> scalar``.
-
-    Raises
-    ------
-    ValueError
-        If it is something else, as far as that can be seen.
 
     Examples
     --------
@@ -188,19 +136,7 @@ def check_energy(energy_fn: Any) -> None:
 
 
 def check_known(name: str, values: Any) -> None:
-    """Check that values can be looked at: that none is traced.
-
-    Parameters
-    ----------
-    name
-        Of the function that looks at them.
-    values
-        Any pytree.
-
-    Raises
-    ------
-    ValueError
-        If a leaf is traced.
+    """Check that values can be looked at by the function of that name: that none is traced.
 
     Examples
     --------
@@ -216,17 +152,7 @@ def check_known(name: str, values: Any) -> None:
 def accepts(fn: Callable, num_args: int) -> bool:
     """Whether a function can be called with so many arguments, as far as its signature tells.
 
-    Parameters
-    ----------
-    fn
-        Any function.
-    num_args
-        By position.
-
-    Returns
-    -------
-    bool
-        True of a function without a signature.
+    True of a function without a signature.
 
     Examples
     --------
@@ -246,16 +172,6 @@ def accepts(fn: Callable, num_args: int) -> bool:
 
 def argument_names(fn: Callable) -> list[str]:
     """Names of a function's arguments, in their order.
-
-    Parameters
-    ----------
-    fn
-        A function with a signature.
-
-    Returns
-    -------
-    list[str]
-        All of them.
 
     Examples
     --------

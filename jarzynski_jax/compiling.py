@@ -35,31 +35,22 @@ class _Static:
 def compiled_once(fn: Callable[..., Result]) -> Callable[..., Result]:
     """Make a function compile at its first call with the same functions, shapes and numbers.
 
-    Arrays of NumPy and JAX are traced, all else is part of the program. Inside another
-    transformation, or with an argument that cannot be hashed, the function is called as it is.
-    As with ``jax.jit``, functions among the arguments must be pure: they are looked at once,
-    and a variable of Python that one of them reads must not change afterwards.
-
-    Parameters
-    ----------
-    fn
-        A pure function of pytrees, by position; functions may be leaves.
-
-    Returns
-    -------
-    Callable
-        The same function.
+    Arrays of NumPy and JAX are traced, all else is part of the program; arguments go by
+    position, and functions may be leaves of them. Inside another transformation, or with an
+    argument that cannot be hashed, the function is called as it is. As with ``jax.jit``,
+    functions among the arguments must be pure: they are looked at once, and a variable of
+    Python that one of them reads must not change afterwards.
 
     Examples
     --------
     >>> import jax.numpy as jnp
     >>> times = []
     >>> @compiled_once
-    ... def apply(function, x):
+    ... def double(x):
     ...     times.append(0)  # when it is traced
-    ...     return function(x)
-    >>> [float(apply(jnp.sin, jnp.array(0.0))) for _ in range(3)], len(times)
-    ([0.0, 0.0, 0.0], 1)
+    ...     return 2 * x
+    >>> [float(double(jnp.array(1.0))) for _ in range(3)], len(times)
+    ([2.0, 2.0, 2.0], 1)
     """
 
     @partial(jax.jit, static_argnums=0)

@@ -33,13 +33,7 @@ class Density(NamedTuple):
 
 
 def check_exact(density: Density) -> tuple[Sample, Scalar]:
-    """Take the exact part of a density, where walkers can start: its sampler and its log Z.
-
-    Raises
-    ------
-    ValueError
-        If one of the two is not known.
-    """
+    """Take a density's sampler and its log Z, for walkers to start; ValueError without."""
     sample, log_z = density.sample, density.log_partition_function
     if sample is None or log_z is None:
         missing = "sample" if sample is None else "log_partition_function"

@@ -12,18 +12,9 @@ _LARGEST = 1e6
 def format_with_error(value: float, error: float) -> str:
     """Write a value and its standard error, with two digits of the error and as many decimals.
 
-    Parameters
-    ----------
-    value
-        Any number. One that is not finite stands alone, for it has no error.
-    error
-        Not negative. ``inf`` and ``nan``, errors that nobody knows, leave the value two
-        decimals.
-
-    Returns
-    -------
-    str
-        Above a million in powers of ten, as is an error below 1e-8.
+    A value that is not finite stands alone, for it has no error. ``inf`` and ``nan``, errors
+    that nobody knows, leave the value two decimals. Above a million in powers of ten, as is an
+    error below 1e-8.
 
     Examples
     --------
@@ -47,17 +38,7 @@ def format_with_error(value: float, error: float) -> str:
 
 
 def two_digits(number: float) -> str:
-    """Write a number with two digits, as an error that stands alone.
-
-    Parameters
-    ----------
-    number
-        Any.
-
-    Returns
-    -------
-    str
-        Below 1e-8 and above a million in powers of ten.
+    """Write a number with two digits; below 1e-8 and above a million in powers of ten.
 
     Examples
     --------
@@ -73,16 +54,6 @@ def two_digits(number: float) -> str:
 
 def disbelief(doubt: str) -> str:
     """Say that a result is not to be believed, and why.
-
-    Parameters
-    ----------
-    doubt
-        One reason.
-
-    Returns
-    -------
-    str
-        A line.
 
     Examples
     --------

@@ -40,16 +40,9 @@ _PATIENCE, _POLL = 1.0, 0.05
 class Interruption:
     """What the thread that waits and the one that works tell each other.
 
-    num_asked
-        How many times Ctrl-C was pressed.
-    num_unsaved
-        Updates of training that would be lost.
-    num_writing
-        Files that are being written.
-    last_saved
-        The number of updates in the last checkpoint of training; None before there is one.
-    written
-        Files that were written.
+    ``num_asked`` is how many times Ctrl-C was pressed, ``num_unsaved`` how many updates of
+    training would be lost, ``num_writing`` how many files are being written; ``last_saved`` is
+    the number of updates in the last checkpoint, None before there is one.
     """
 
     num_asked: int = 0
@@ -77,24 +70,12 @@ _clean_up: list[Callable[[], None]] = []
 
 
 def run(work: Callable[[], int], describe: Callable[[Interruption], str]) -> int:
-    """Work in a second thread, so that Ctrl-C can end the process.
+    """Work in a second thread, so that Ctrl-C can end the process; returns the exit status.
 
     When Ctrl-C was pressed and the work has not ended a second later, the process ends at once
-    with status 130; but while something is at stake (updates not saved, a file half written)
-    only after a notice and a third Ctrl-C.
-
-    Parameters
-    ----------
-    work
-        Returns an exit status.
-    describe
-        Says what is left behind, when the process is about to end.
-
-    Returns
-    -------
-    int
-        What ``work`` returns. Its exceptions pass. In another thread than the main one ``work``
-        is simply called.
+    with status 130, and what ``describe`` says is left behind; but while something is at stake
+    (updates not saved, a file half written) only after a notice and a third Ctrl-C. Exceptions
+    of the work pass. In another thread than the main one ``work`` is simply called.
 
     Examples
     --------
@@ -165,10 +146,7 @@ def _leave(words: str) -> None:
 def left_cleanly(clean_up: Callable[[], None]) -> Iterator[None]:
     """Have something done first, if the process is left here: a terminal needs its cursor.
 
-    Parameters
-    ----------
-    clean_up
-        What to do; in the main thread, while the work goes on.
+    It is done in the main thread, while the work goes on.
 
     Examples
     --------
@@ -188,11 +166,6 @@ def watched() -> Iterator[Interruption]:
 
     Outside :func:`run`, in the main thread, a second Ctrl-C interrupts as ever unless something
     is at stake, and a third one in any case. In another thread Ctrl-C cannot be seen.
-
-    Yields
-    ------
-    Interruption
-        Whether it ``is_asked`` to end; and to be told what is at stake.
 
     Examples
     --------
@@ -226,13 +199,7 @@ def watched() -> Iterator[Interruption]:
 
 @contextmanager
 def shielded() -> Iterator[None]:
-    """Keep the process from being left in the middle of what belongs together.
-
-    Examples
-    --------
-    >>> with shielded():
-    ...     pass
-    """
+    """Keep the process from being left in the middle of what belongs together."""
     interruption = _of_the_process or Interruption()
     interruption.num_writing += 1
     try:
@@ -245,15 +212,7 @@ def shielded() -> Iterator[None]:
 def writing(path: Path) -> Iterator[Path]:
     """Write a file whole or not at all.
 
-    Parameters
-    ----------
-    path
-        The file.
-
-    Yields
-    ------
-    Path
-        Where to write it, in the same folder; it gets its name when all went well.
+    Yields a path in the same folder, which gets its name when all went well.
 
     Examples
     --------

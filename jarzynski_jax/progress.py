@@ -18,23 +18,7 @@ def show_progress(
 ) -> Iterator[Callable[[int, str], None]]:
     """Show progress on standard error, if that is a terminal, else on standard output.
 
-    Parameters
-    ----------
-    title
-        What is going on.
-    unit
-        Of ``total`` and ``completed``, in the plural.
-    total
-        Where it ends.
-    completed
-        Where it starts.
-    is_shown
-        Whether to show anything.
-
-    Yields
-    ------
-    Callable[[int, str], None]
-        ``show(completed, description)``.
+    Yields ``show(completed, description)``; ``unit`` is in the plural.
 
     Examples
     --------
@@ -80,17 +64,7 @@ def show_progress(
 def show_fraction(title: str, num_steps: int) -> Iterator[Callable[[float], None]]:
     """Show the progress of annealing, for its argument ``progress``.
 
-    Parameters
-    ----------
-    title
-        What is going on.
-    num_steps
-        What all shares amount to.
-
-    Yields
-    ------
-    Callable[[float], None]
-        To be called with the share of the steps that were made since the call before.
+    That is called with the share of the ``num_steps`` that were made since the call before.
 
     Examples
     --------

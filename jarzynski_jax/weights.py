@@ -2,7 +2,7 @@ r"""Log-weights of an ensemble of walkers.
 
 An array ``log_weights`` of shape ``(N,)`` holds :math:`A_i`, one number a walker; a dead
 walker has :math:`A_i = -\infty`. Everything here stays in log space, so weights of any size
-are safe. Several ensembles at once: ``jax.vmap``.
+are safe. Shapes that are wrong raise a ``ValueError``. Several ensembles at once: ``jax.vmap``.
 """
 
 from typing import Any
@@ -26,26 +26,10 @@ __all__ = [
 
 
 def as_log_weights(log_weights: Array) -> Array:
-    """Check the shape of log-weights and lift them to float32 at least.
-
-    Parameters
-    ----------
-    log_weights
-        Shape ``(N,)``, N ≥ 1, any real dtype.
-
-    Returns
-    -------
-    Array
-        The same numbers, float32 or float64.
-
-    Raises
-    ------
-    ValueError
-        If the shape is not ``(N,)`` with N ≥ 1.
+    """Check the shape of log-weights, ``(N,)`` with N ≥ 1, and lift them to float32 at least.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> as_log_weights(jnp.zeros(3, jnp.bfloat16)).dtype
     dtype('float32')
     """
@@ -62,22 +46,11 @@ def log_mean_exp(log_weights: Array) -> Array:
     r"""Logarithm of the mean weight, :math:`\log \frac1N \sum_i e^{A_i}`.
 
     For properly weighted walkers :math:`\frac1N\sum_i e^{A_i}` is an unbiased estimate of
-    :math:`Z/Z_0`; its logarithm is not: it is too low on average (Jensen), by about half
-    its variance.
-
-    Parameters
-    ----------
-    log_weights
-        :math:`A_i`, shape ``(N,)``.
-
-    Returns
-    -------
-    Array
-        A scalar; ``-inf`` if all walkers are dead, NaN if a weight is NaN.
+    :math:`Z/Z_0`; its logarithm is not: it is too low on average (Jensen), by about half its
+    variance. It is ``-inf`` if all walkers are dead, NaN if a weight is NaN.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> float(log_mean_exp(jnp.array([1000.0, 1000.0])))
     1000.0
     """
@@ -90,19 +63,10 @@ def log_mean_exp(log_weights: Array) -> Array:
 def normalize(log_weights: Array) -> Array:
     r"""Normalised weights, :math:`p_i = e^{A_i} / \sum_j e^{A_j}`.
 
-    Parameters
-    ----------
-    log_weights
-        :math:`A_i`, shape ``(N,)``.
-
-    Returns
-    -------
-    Array
-        Shape ``(N,)``, of sum one. All NaN if all walkers are dead or a weight is NaN.
+    All NaN if all walkers are dead or a weight is NaN.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> normalize(jnp.array([0.0, 0.0, -jnp.inf])).tolist()
     [0.5, 0.5, 0.0]
     """
@@ -112,21 +76,11 @@ def normalize(log_weights: Array) -> Array:
 def effective_sample_size(log_weights: Array) -> Array:
     r"""Effective sample size as a fraction of N, :math:`(\sum e^{A})^2 / (N \sum e^{2A})`.
 
-    Thesis, eq. 3.4.4. Between 1/N (one walker carries everything) and 1 (equal weights).
-
-    Parameters
-    ----------
-    log_weights
-        :math:`A_i`, shape ``(N,)``.
-
-    Returns
-    -------
-    Array
-        A scalar in [1/N, 1]; 0 if all walkers are dead, NaN if a weight is NaN.
+    Thesis, eq. 3.4.4. Between 1/N (one walker carries everything) and 1 (equal weights); 0 if
+    all walkers are dead, NaN if a weight is NaN.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> float(effective_sample_size(jnp.array([5.0, 5.0, -jnp.inf, -jnp.inf])))
     0.5
     """
@@ -141,29 +95,12 @@ def conditional_effective_sample_size(log_weights: Array, log_increments: Array)
     r"""Share of a weighted ensemble that would survive a further increment of its weights.
 
     :math:`(\sum p_i w_i)^2 / \sum p_i w_i^2` with :math:`p = {\rm softmax}(A)` and
-    :math:`w = e^{\Delta A}`: 1 if all increments are equal, whatever the weights are now.
-    Zhou, Johansen and Aston, *J. Comput. Graph. Stat.* 25 (2016) 701.
-
-    Parameters
-    ----------
-    log_weights
-        :math:`A_i`, shape ``(N,)``.
-    log_increments
-        :math:`\Delta A_i`, shape ``(N,)``; NaN is taken as death, a weight of 0.
-
-    Returns
-    -------
-    Array
-        A scalar in [0, 1]; 0 if nothing would survive.
-
-    Raises
-    ------
-    ValueError
-        If the shapes are not the same ``(N,)``.
+    :math:`w = e^{\Delta A}`: 1 if all increments are equal, whatever the weights are now. Zhou,
+    Johansen and Aston, *J. Comput. Graph. Stat.* 25 (2016) 701. NaN is taken as death, a weight
+    of 0; the share is 0 if nothing would survive.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> log_weights = jnp.array([0.0, 0.0, -jnp.inf])
     >>> increments = jnp.array([3.0, 3.0, jnp.nan])
     >>> round(float(conditional_effective_sample_size(log_weights, increments)), 6)
@@ -190,21 +127,10 @@ def perplexity(log_weights: Array) -> Array:
 
     Read like :func:`effective_sample_size`, which it never falls below; it gives less
     importance to the largest weight. Thesis, end of §3.4; Del Moral, Doucet and Jasra,
-    *Bernoulli* 18 (2012) 252.
-
-    Parameters
-    ----------
-    log_weights
-        :math:`A_i`, shape ``(N,)``.
-
-    Returns
-    -------
-    Array
-        A scalar in [1/N, 1]; 0 if all walkers are dead, NaN if a weight is NaN.
+    *Bernoulli* 18 (2012) 252. Its limits are the same.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> round(float(perplexity(jnp.array([5.0, 5.0, -jnp.inf, -jnp.inf]))), 6)
     0.5
     """
@@ -216,24 +142,14 @@ def perplexity(log_weights: Array) -> Array:
 
 
 def relative_error(shares: Array) -> Array:
-    r"""Relative standard error of a mean weight, of N independent shares of it.
+    r"""Relative standard error of a mean weight, of N ≥ 2 independent shares of it.
 
     :math:`\sqrt{(N\sum_i p_i^2 - 1)/(N - 1)}`: the sample standard deviation of the weights
-    over their mean and :math:`\sqrt N`; of the logarithm of the mean, the error itself.
-
-    Parameters
-    ----------
-    shares
-        :math:`p_i`, of sum one, shape ``(N,)``, N ≥ 2.
-
-    Returns
-    -------
-    Array
-        A scalar in [0, 1]; 1 if one share is all.
+    over their mean and :math:`\sqrt N`; of the logarithm of the mean, the error itself. Between
+    0 and 1; 1 if one share is all.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> float(relative_error(jnp.array([1.0, 0.0, 0.0])))
     1.0
     """
@@ -246,29 +162,12 @@ def relative_error(shares: Array) -> Array:
 def weighted_mean(log_weights: Array, values: Any) -> Any:
     r"""Self-normalised mean, :math:`\sum_i p_i f_i`, an estimate of :math:`E_\theta[f]`.
 
-    Consistent, with a bias of order 1/N, since numerator and denominator are both
-    estimated. Dead walkers do not enter, whatever their values are (NaN too).
-
-    Parameters
-    ----------
-    log_weights
-        :math:`A_i`, shape ``(N,)``.
-    values
-        A pytree of arrays of shape ``(N, ...)``.
-
-    Returns
-    -------
-    Any
-        The pytree with arrays of shape ``(...)``.
-
-    Raises
-    ------
-    ValueError
-        If the leading axis of a value is not N.
+    Consistent, with a bias of order 1/N, since numerator and denominator are both estimated.
+    Dead walkers do not enter, whatever their values are (NaN too). Values are a pytree of
+    arrays of shape ``(N, ...)``.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> values = jnp.array([1.0, 3.0, jnp.nan])
     >>> float(weighted_mean(jnp.array([0.0, 0.0, -jnp.inf]), values))
     2.0

@@ -69,19 +69,17 @@ def anneal(
 ) -> tuple[Walkers, AnnealingInfo]:
     """Take walkers along a path of densities: annealed importance sampling, or SMC.
 
+    Returns the walkers, weighed by ``path(times[-1])``, and diagnostics. ValueError if
+    ``times`` or ``step_args`` are not as below, an end of the path makes no sense where the
+    walkers stand, or the dynamics are none.
+
     Parameters
     ----------
-    rng_key
-        A key of ``jax.random``.
     walkers
         N walkers, weighed by the density at the start of the path.
-    path
-        ``path(t) -> logdensity_fn``.
     times
         The path's parameter after each step, shape ``(K,)``, ascending or descending in
         [0, 1]. Forward they end at 1, backward at 0.
-    dynamics
-        How the walkers move and resample.
     step_args
         What the kernel takes at each step behind its fixed arguments: a tuple, as these are,
         every leaf of leading axis K. In ``(h,)`` h[k] is the step size of all moves to
@@ -89,43 +87,20 @@ def anneal(
         each step, such as a layer of a flow or a drift that depends on time. The weights are
         exact for any that do not depend on the walkers.
     progress
-        Called some fifty times on the way, with the share of the steps that were made since
-        the call before. (Give the same function at each call, for another is compiled anew.)
-
-    Returns
-    -------
-    tuple[Walkers, AnnealingInfo]
-        The walkers, weighed by ``path(times[-1])``, and diagnostics.
-
-    Raises
-    ------
-    ValueError
-        If ``times`` is not of shape ``(K,)``, K ≥ 1, not monotone or outside [0, 1], an end of
-        the path makes no sense where the walkers stand, the dynamics are none, or
-        ``step_args`` are no tuple, of another leading axis, or more or fewer than the kernel
-        takes.
+        Called some fifty times on the way, with the share of the steps that were made since the
+        call before; another function is compiled anew.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax import walkers
     >>> from jarzynski_jax.walkers import langevin
     >>> from jarzynski_jax.annealing.paths import geometric_path
     >>> path = geometric_path(lambda x: -(x**2) / 2, lambda x: -2 * x**2)
-    >>> dynamics = langevin(0.05)
-    >>> x = jax.random.normal(jax.random.key(0), (1000,))
+    >>> dynamics, x = langevin(None), jax.random.normal(jax.random.key(0), (1000,))
     >>> start = walkers.init(x, path(0.0), dynamics.kernel_init)
     >>> times = jnp.linspace(0, 1, 101)[1:]
-    >>> end, info = anneal(jax.random.key(1), start, path, times, dynamics)
-    >>> float(abs(walkers.log_partition_function(end) + jnp.log(2))) < 0.1
-    True
-
-    With shorter steps where the density is narrower:
-
-    >>> step_sizes = 0.1 / (1 + 3 * times)
-    >>> end, info = anneal(
-    ...     jax.random.key(1), start, path, times, langevin(None), (step_sizes,)
-    ... )
+    >>> steps = (0.1 / (1 + 3 * times),)  # shorter where the density is narrower
+    >>> end, info = anneal(jax.random.key(1), start, path, times, dynamics, steps)
     >>> float(abs(walkers.log_partition_function(end) + jnp.log(2))) < 0.1
     True
     """

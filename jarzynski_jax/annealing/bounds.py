@@ -50,16 +50,12 @@ class LogPartitionBounds(NamedTuple):
         From the forward runs' end points, shape ``(R,)``; their expectation is at least
         log Z, if the end points are samples of the last density.
     backward_from_relaxed
-        From the samples given, likewise; None if none were.
+        From the samples given, likewise; None if none were. So is ``relaxed_info``.
     end_points
         Samples of the last density from the forward runs, leading axes ``(R, N)``; NaN where
         no walker arrived alive, for of the dead nothing is sampled.
-    forward_info
-        Diagnostics of the forward runs, every field of shape ``(R, K)``.
-    backward_info
-        Those of the backward runs, likewise.
-    relaxed_info
-        Those of the backward runs from relaxed samples; None if none were given.
+    forward_info, backward_info, relaxed_info
+        Diagnostics of the runs, every field of shape ``(R, K)``.
     step_effective_sample_size
         What one step at the last density leaves of the shadow weights' effective sample size,
         though the target rests, shape ``(R,)``. If its K-th power is small the time step is
@@ -92,56 +88,39 @@ def log_partition_bounds(
 ) -> LogPartitionBounds:
     """Bound log Z of the last density of a path from both sides.
 
+    ValueError if not one of ``num_steps`` and ``times`` is given, an end of the path makes no
+    sense, ``positions`` look like one ensemble of vectors rather than replicates, or anything
+    else is not as below.
+
     Parameters
     ----------
-    rng_key
-        A key of ``jax.random``.
     positions
         Exact, independent samples of ``path(0)``, leading axes ``(R, N)``: R independent
         replicates of N walkers each. Their spread tells the standard error. With
         ``num_replicates``, leading axis ``R N``.
-    path
-        ``path(t) -> logdensity_fn``.
     log_partition_function_0
         Exact log Z of ``path(0)``.
-    dynamics
-        How the walkers move and resample.
     num_steps
-        K, steps of equal length along the path, each way. From a prior to a posterior that is
-        much narrower they are ill spent; give ``times`` then, as
-        :func:`~jarzynski_jax.annealing.schedules.anneal_adaptively` finds them.
+        K, steps of equal length along the path, each way. They are ill spent from a prior to a
+        much narrower posterior: give ``times`` then.
     relaxed
         Samples of ``path(1)`` found without the forward runs, in the shape of ``positions``.
     times
         In place of ``num_steps``, the path's parameter after each step forward, shape ``(K,)``,
-        ascending to 1, as for :func:`anneal`; from
-        :func:`~jarzynski_jax.annealing.refine`, say. Backward runs take the same way back.
+        ascending to 1; from :func:`~jarzynski_jax.annealing.refine`, say. Backward runs take
+        the same way back.
     step_args
         As of :func:`anneal`, in the order of the steps forward; a step back over the same
-        interval is given the same. Whatever they are, both estimates of ratios of partition
-        functions are unbiased. Which of them are useful is another matter: a drift or a map
-        that takes the density along forward takes it the wrong way backward, and the upper
-        bound is loose.
+        interval is given the same. Both estimates of ratios of partition functions are unbiased
+        whatever they are; but a drift or a map that takes the density along forward takes it
+        the wrong way backward, and the upper bound is loose.
     num_replicates
         R, into which an ensemble of one leading axis is cut.
     progress
         As of :func:`anneal`, with shares of the steps of all replicates.
 
-    Returns
-    -------
-    LogPartitionBounds
-        All estimates, and the forward runs' end points.
-
-    Raises
-    ------
-    ValueError
-        If ``num_steps`` is below one, not one of ``num_steps`` and ``times`` is given, an end
-        of the path makes no sense, ``positions`` look like one ensemble of vectors rather than
-        replicates, the dynamics are none, or ``step_args`` are not as of :func:`anneal`.
-
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax.walkers import langevin
     >>> from jarzynski_jax.annealing.paths import geometric_path
     >>> path = geometric_path(lambda x: -(x**2) / 2, lambda x: -2 * x**2)

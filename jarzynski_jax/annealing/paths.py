@@ -23,17 +23,7 @@ Path: TypeAlias = Callable[[Scalar], LogDensityFn]
 def geometric_path(logdensity_0: LogDensityFn, logdensity_1: LogDensityFn) -> Path:
     r"""Interpolate log-densities, :math:`\ell_t = (1 - t)\,\ell_0 + t\,\ell_1`.
 
-    Parameters
-    ----------
-    logdensity_0
-        The density at t = 0.
-    logdensity_1
-        The density at t = 1, finite wherever the first one is.
-
-    Returns
-    -------
-    Path
-        ``path(t) -> logdensity_fn``.
+    The density at t = 1 must be finite wherever the one at t = 0 is.
 
     Examples
     --------
@@ -48,18 +38,6 @@ def tempering_path(log_prior: LogDensityFn, log_likelihood: LogDensityFn) -> Pat
     r"""Switch a likelihood on, :math:`\ell_t = \log\pi + t \log L`, from prior to posterior.
 
     From a normalised prior, log Z at t = 1 is the log evidence.
-
-    Parameters
-    ----------
-    log_prior
-        Log-density of the prior.
-    log_likelihood
-        Log-likelihood.
-
-    Returns
-    -------
-    Path
-        ``path(t) -> logdensity_fn``.
 
     Examples
     --------
@@ -80,24 +58,10 @@ def _times(factor: Scalar, logdensity_fn: LogDensityFn, x: Position) -> Array:
 
 
 def check_times(times: Array, is_ascending: bool = False) -> Array:
-    """Check a schedule, as far as its values are known.
+    """Check a schedule, as far as its values are known, and return it.
 
-    Parameters
-    ----------
-    times
-        Shape ``(K,)``, K ≥ 1, ascending or descending, in [0, 1].
-    is_ascending
-        Whether they must ascend.
-
-    Returns
-    -------
-    Array
-        The times.
-
-    Raises
-    ------
-    ValueError
-        If the shape is another, or a value that is not traced breaks the rule.
+    ValueError unless it is of shape ``(K,)``, K ≥ 1, in [0, 1], and ascending or, if that is
+    allowed, descending.
 
     Examples
     --------
@@ -136,28 +100,13 @@ def check_ends(path: Path, positions: Position, is_strict: bool = True) -> None:
 
     A density may be zero at some positions, where walkers die (rightly, unless by an unadjusted
     move: see :class:`~jarzynski_jax.walkers.Walkers`), and the last one at all of them, as
-    between two states that have no position in common. NaN and infinite densities, and a first
-    one that is zero everywhere, are mistakes. Of walkers on their way some may have died of
-    a NaN; then it is a mistake if all do.
-
-    Parameters
-    ----------
-    path
-        ``path(t) -> logdensity_fn``.
-    positions
-        Samples of ``path(0)``, every leaf with leading axis N; not looked at if traced.
-    is_strict
-        Whether a NaN or an infinite density at one position is a mistake; else at all.
-
-    Raises
-    ------
-    ValueError
-        If a density is NaN or infinite at a position, at all of them if not strict, or the
-        first one zero at all.
+    between two states that have no position in common. A NaN, an infinite density, and a first
+    one that is zero everywhere, are mistakes: a ValueError. Of walkers on their way some may
+    have died of a NaN; if not ``is_strict`` it is a mistake if all do. Traced positions are not
+    looked at.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> path = geometric_path(lambda x: -(x**2), lambda x: jnp.log(x))
     >>> check_ends(path, jnp.array([-1.0, 1.0]))
     Traceback (most recent call last):

@@ -29,37 +29,13 @@ def relax(
 
     The target is left exactly invariant (with ULA as the kernel this is MALA, with kinetic
     Langevin generalized HMC; a Markov kernel is taken as it is), so long relaxation has no bias
-    from the step size. It does not cross between modes that are far apart: how many walkers
-    are in which mode is inherited from the start.
-
-    Parameters
-    ----------
-    rng_key
-        A key of ``jax.random``.
-    positions
-        Where to start, every leaf with leading axis N.
-    logdensity_fn
-        The target.
-    dynamics
-        Its kernel and the kernel's arguments are used.
-    num_steps
-        How many moves.
-    progress
-        As of :func:`anneal`.
-
-    Returns
-    -------
-    tuple[Position, Array]
-        The positions and the mean acceptance rate.
-
-    Raises
-    ------
-    ValueError
-        If the kernel is one that cannot be Metropolis-adjusted, or the dynamics are none.
+    from the step size. It does not cross between modes that are far apart: how many walkers are
+    in which mode is inherited from the start. Returns the positions and the mean acceptance
+    rate. ValueError if the kernel is one that cannot be Metropolis-adjusted, or the dynamics
+    are none.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax.walkers import langevin
     >>> target = lambda x: -jnp.sum(x**2) / 2
     >>> x, rate = relax(jax.random.key(0), jnp.zeros((500, 1)), target, langevin(0.1), 100)

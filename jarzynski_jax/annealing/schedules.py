@@ -39,8 +39,8 @@ class AdaptiveInfo(NamedTuple):
     num_steps
         How many steps were taken.
     is_complete
-        Whether the end of the path, t = 1, was reached. If not, the walkers are weighed by a
-        density on the way: take more steps, or a lower threshold.
+        Whether t = 1 was reached. If not, the walkers are weighed by a density on the way: take
+        more steps, or a lower threshold.
     conditional_effective_sample_size
         Of each step, as predicted where the walkers stood, shape ``(max_steps,)``.
     """
@@ -63,44 +63,26 @@ def anneal_adaptively(
 
     Their estimate of Z is **consistent, not unbiased**. For an unbiased one anneal fresh
     walkers along ``refine(info, num_steps)``. To find a step, densities are evaluated 26 times
-    where the walkers stand, without gradients; few walkers suffice to find a schedule.
+    where the walkers stand, without gradients; few walkers suffice to find a schedule. Returns
+    the walkers, weighed by the density at ``info.times[info.num_steps - 1]``, and the schedule.
+    ValueError if the threshold is not between 0 and 1, ``max_steps`` below one, or an end of
+    the path makes no sense where the walkers stand.
 
     Parameters
     ----------
-    rng_key
-        A key of ``jax.random``.
     walkers
         N walkers, weighed by ``path(0)``.
-    path
-        ``path(t) -> logdensity_fn``.
-    dynamics
-        How the walkers move and resample.
     threshold
         The conditional effective sample size that a step should keep, a fraction between 0
         and 1: 0.99 for many small steps.
-    max_steps
-        How many steps to take at most.
-
-    Returns
-    -------
-    tuple[Walkers, AdaptiveInfo]
-        The walkers, weighed by the density at ``info.times[info.num_steps - 1]``, and the
-        schedule.
-
-    Raises
-    ------
-    ValueError
-        If the threshold is not between 0 and 1, ``max_steps`` below one, an end of the path
-        makes no sense where the walkers stand, or the dynamics are none.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax import walkers
     >>> from jarzynski_jax.walkers import langevin
     >>> from jarzynski_jax.annealing.paths import geometric_path
-    >>> path = geometric_path(lambda x: -(x**2) / 2, lambda x: -8 * x**2)
     >>> dynamics = langevin(0.02)
+    >>> path = geometric_path(lambda x: -(x**2) / 2, lambda x: -8 * x**2)
     >>> x = jax.random.normal(jax.random.key(0), (500,))
     >>> start = walkers.init(x, path(0.0), dynamics.kernel_init)
     >>> _, info = anneal_adaptively(jax.random.key(1), start, path, dynamics, 0.99, 100)
@@ -154,31 +136,14 @@ def _anneal_adaptively(
 
 
 def refine(info: AdaptiveInfo, num_steps: int) -> Array:
-    """Spread another number of steps over a schedule that was found.
+    """Spread another number of steps over a schedule that was found, in proportion.
 
-    A schedule found by few walkers with few steps shows where the path needs its steps; this
-    puts as many there as can be paid for, in proportion.
-
-    Parameters
-    ----------
-    info
-        The schedule found. If it is not complete, the last step goes all the way to t = 1.
-    num_steps
-        How many steps are wanted.
-
-    Returns
-    -------
-    Array
-        Times of shape ``(num_steps,)``, ascending, the last one 1.
-
-    Raises
-    ------
-    ValueError
-        If ``num_steps`` is below one.
+    A schedule found by few walkers with few steps shows where the path needs its steps. Returns
+    times of shape ``(num_steps,)``, ascending, the last one 1; if the schedule is not complete,
+    its last step goes all the way.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> found = AdaptiveInfo(
     ...     jnp.array([0.2, 1.0, 1.0]), jnp.array(2), jnp.array(True), jnp.full(3, 0.9)
     ... )

@@ -23,13 +23,9 @@ _NUM_BISECTIONS = 40
 
 
 class TunedStepSize(NamedTuple):
-    """The step size found.
+    """The step size h found, and the measure ``reached`` there.
 
-    step_size
-        h, a scalar.
-    reached
-        The measure there. Far from what was wanted if no step size between 1e-8 and 1e4 has
-        it.
+    It is far from what was wanted if no step size between 1e-8 and 1e4 has it.
     """
 
     step_size: Array
@@ -39,19 +35,10 @@ class TunedStepSize(NamedTuple):
 def acceptance_rate(log_increments: Array) -> Array:
     r"""Mean acceptance of Metropolis' rule, :math:`\frac1N\sum_i \min(1, e^{\Delta A_i})`.
 
-    Parameters
-    ----------
-    log_increments
-        ΔA of N walkers at a fixed target, shape ``(N,)``.
-
-    Returns
-    -------
-    Array
-        A scalar in [0, 1]; walkers that died are rejections.
+    The increments, shape ``(N,)``, are of a fixed target; walkers that died are rejections.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> float(acceptance_rate(jnp.array([1.0, jnp.log(0.5), -jnp.inf])))
     0.5
     """
@@ -69,15 +56,13 @@ def find_step_size(
 ) -> TunedStepSize:
     """Find the step size at which one step has the quality wanted.
 
+    All step sizes are tried with the same random numbers. ValueError if ``target`` is not
+    between 0 and 1, or the move is none or leaves its target invariant.
+
     Parameters
     ----------
-    rng_key
-        A key of ``jax.random``; all step sizes are tried with the same random numbers.
     positions
-        Samples of the target, every leaf with leading axis N; not those that will be
-        weighed.
-    logdensity_fn
-        The target.
+        Samples of the target, leading axis N; not those that will be weighed.
     move
         Without its step size, which comes before its other arguments: ``ula.as_move()``,
         ``kinetic.as_move(friction)``.
@@ -88,20 +73,8 @@ def find_step_size(
         :func:`jarzynski_jax.weights.effective_sample_size` for what a step leaves of the
         ensemble.
 
-    Returns
-    -------
-    TunedStepSize
-        Step size and value reached.
-
-    Raises
-    ------
-    ValueError
-        If the target is not between 0 and 1, or the move leaves its target invariant, or
-        is none.
-
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax.kernels import ula
     >>> x = jax.random.normal(jax.random.key(0), (1000, 10))
     >>> found = find_step_size(

@@ -22,10 +22,8 @@ __all__ = [
 class Work(NamedTuple):
     """Work of independent walkers in nats, ``inf`` for one that died.
 
-    forward
-        From samples of the first density, shape ``(n,)``.
-    reverse
-        From samples of the last density along the reversed path, shape ``(m,)``.
+    ``forward`` is from samples of the first density, shape ``(n,)``, ``reverse`` from samples
+    of the last one along the reversed path, shape ``(m,)``.
     """
 
     forward: Array
@@ -44,47 +42,31 @@ def work(
     """Work in both directions, for :mod:`jarzynski_jax.free_energy`.
 
     Reverse runs are forward runs turned round in time, move for move; walkers are never
-    resampled, whatever the dynamics say, so that they are independent.
+    resampled, whatever the dynamics say, so that they are independent. ΔF is that from the
+    first density to the last. ValueError if the times do not ascend, the move has no reverse,
+    or ``step_args`` are not as of :func:`anneal`.
 
     Parameters
     ----------
-    rng_key
-        A key of ``jax.random``.
     first_positions
         Exact, independent samples of ``path(0)``, leading axis n. Of a state that is one well
         of several, samples of that well alone: those that were left in or fell into others
         shift ΔF, and no doubt of :mod:`~jarzynski_jax.free_energy` tells.
     last_positions
         Independent samples of ``path(times[-1])``, leading axis m.
-    path
-        ``path(t) -> logdensity_fn``.
     times
-        The path's parameter after each step, shape ``(K,)``, ascending, as for :func:`anneal`:
-        runs start at ``path(0)``. (A first time of 0 is a step at rest, and does no harm.)
-    dynamics
-        How the walkers move; back by the reverse of the move.
+        Shape ``(K,)``, ascending, as for :func:`anneal`: runs start at ``path(0)``. (A first
+        time of 0 is a step at rest, and does no harm.)
     step_args
         As of :func:`anneal`. A move back is given those of the move that it undoes: step sizes,
         or the parameters of a map, of which the reverse move takes the inverse. (A drift
         that depends on time belongs to both ends of a move, and is not turned round by this.)
 
-    Returns
-    -------
-    Work
-        Forward and reverse; ΔF is that from the first density to the last.
-
-    Raises
-    ------
-    ValueError
-        If the times do not ascend, the dynamics are none, the move has no reverse, or
-        ``step_args`` are not as of :func:`anneal`.
-
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax import free_energy
+    >>> from jarzynski_jax.annealing import geometric_path
     >>> from jarzynski_jax.walkers import langevin
-    >>> from jarzynski_jax.annealing.paths import geometric_path
     >>> path = geometric_path(lambda x: -(x**2) / 2, lambda x: -2 * x**2)
     >>> x = jax.random.normal(jax.random.key(0), (2, 1000))
     >>> times = jnp.linspace(0, 1, 21)[1:]

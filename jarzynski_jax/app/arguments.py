@@ -122,12 +122,7 @@ class Sample:
 
 
 def parse(arguments: Sequence[str] | None) -> Train | Evaluate | Sample:
-    """Parse the command line.
-
-    Parameters
-    ----------
-    arguments
-        As after the name of the program; those of the process if None.
+    """Parse the command line: what follows the program's name, of the process if None.
 
     Examples
     --------

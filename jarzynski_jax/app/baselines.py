@@ -14,19 +14,9 @@ def gaussian_cross_entropy(
 ) -> np.ndarray:
     """Cross entropy of noisy test data under one full Gaussian fitted to the training data.
 
-    Parameters
-    ----------
-    train
-        Clean data, shape ``(n, d)``; σ² is added to their covariance.
-    test
-        Noisy data, shape ``(m, C, d)``.
-    noise_scale
-        σ.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of each test sample, the mean over its C copies, shape ``(m,)``; nats.
+    Training data are clean, shape ``(n, d)``, and σ² is added to their covariance; test data
+    are noisy, shape ``(m, C, d)``. Returns of each test sample the mean over its C copies,
+    shape ``(m,)``, in nats.
 
     Examples
     --------
@@ -46,29 +36,11 @@ def mixture_cross_entropy(
     candidates: tuple[int, ...] = (1, 2, 3, 5, 7, 10, 15, 20, 30),
     seed: int = 0,
 ) -> tuple[np.ndarray, int]:
-    """Cross entropy under the best mixture of Gaussians with full covariances.
+    """Cross entropy under the best mixture of Gaussians with full covariances, and its size.
 
     The number of components is chosen on a fifth of the training data that the candidates do
-    not see; then the mixture is fitted to all of them.
-
-    Parameters
-    ----------
-    train
-        Clean data, shape ``(n, d)``.
-    test
-        Noisy data, shape ``(m, C, d)``.
-    noise_scale
-        σ.
-    candidates
-        Numbers of components.
-    seed
-        Of the validation split and of scikit-learn.
-
-    Returns
-    -------
-    tuple[numpy.ndarray, int]
-        Cross entropy of each test sample, the mean over its C copies, shape ``(m,)``, in
-        nats; and the number of components.
+    not see; then the mixture is fitted to all of them. Data and result are as of
+    :func:`gaussian_cross_entropy`; ``seed`` is of the validation split and of scikit-learn.
 
     Examples
     --------
@@ -84,23 +56,7 @@ def mixture_cross_entropy(
 def choose_mixture(
     train: np.ndarray, noise_scale: float, candidates: tuple[int, ...], seed: int
 ) -> Any:
-    """Fit the best mixture of Gaussians with full covariances to data with noise.
-
-    Parameters
-    ----------
-    train
-        Clean data, shape ``(n, d)``.
-    noise_scale
-        σ.
-    candidates
-        Numbers of components, one of which is chosen as by :func:`mixture_cross_entropy`.
-    seed
-        Of the validation split and of scikit-learn.
-
-    Returns
-    -------
-    sklearn.mixture.GaussianMixture
-        Fitted.
+    """Fit scikit-learn's mixture to clean data as :func:`mixture_cross_entropy` does.
 
     Examples
     --------

@@ -35,21 +35,13 @@ _KNOWN_DATA = ("digits", "mnist", "fashion-mnist")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
+    """Run the command line: what follows the program's name, of the process if None.
 
-    Parameters
-    ----------
-    arguments
-        As after the name of the program; those of the process if None.
-
-    Returns
-    -------
-    int
-        Exit status: 0 if all went well, 1 if training diverged or too few walkers lived to be
-        samples, 2 for bad input, 3 if the table of ``train`` or ``evaluate`` is not to be
-        believed, 130 after Ctrl-C. ``sample`` says on the standard error that the run's report
-        is not to be believed, but that is not a failure of drawing samples: 0. In the main
-        thread Ctrl-C may end the process itself: see :func:`jarzynski_jax.interruption.run`.
+    Returns the exit status: 0 if all went well, 1 if training diverged or too few walkers lived
+    to be samples, 2 for bad input, 3 if the table of ``train`` or ``evaluate`` is not to be
+    believed, 130 after Ctrl-C. ``sample`` says on the standard error that the run's report is
+    not to be believed, but that is not a failure of drawing samples: 0. In the main thread
+    Ctrl-C may end the process itself: see :func:`jarzynski_jax.interruption.run`.
     """
     if (sys.argv[1:] if arguments is None else list(arguments)) == ["--version"]:
         print(f"jarzynski-jax {__version__}")

@@ -188,10 +188,7 @@ def settings_of_training(config: Config) -> dict[str, Any]:
 def read_config(folder: RunFolder) -> Config:
     """Read the configuration of a run.
 
-    Raises
-    ------
-    ValueError
-        If the folder holds no run, or its configuration is none.
+    ValueError if the folder holds no run, or its configuration is none.
     """
     if not folder.path.is_dir():
         raise ValueError(f"there is no run in {folder.path}")
@@ -219,17 +216,9 @@ def can_be_rotated(options: Mapping[str, Any]) -> bool:
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Check what can be checked without data.
+    """Check what can be checked without data; None stands for what is yet to be found.
 
-    Parameters
-    ----------
-    options
-        A value for each of :data:`OPTIONS`; None where it is yet to be found.
-
-    Raises
-    ------
-    ValueError
-        If one makes no sense, alone or beside the others.
+    ValueError if one makes no sense, alone or beside the others.
     """
     _check_names(options)
     _check_counts(options)

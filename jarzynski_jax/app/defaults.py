@@ -20,27 +20,13 @@ __all__ = ["make_config"]
 def make_config(data: Split, source: Source, **chosen: Any) -> Config:
     """Fill in what follows from the data, and check what can be checked without running.
 
+    TypeError if there is no such option. ValueError if an option makes no sense.
+
     Parameters
     ----------
-    data
-        Each part of shape ``(n, d)``, ``(n, h, w)`` or ``(n, h, w, channels)``.
-    source
-        Where they are from.
     **chosen
         Options of :class:`~jarzynski_jax.app.config.Config`. What is None or not given is as
         the table of docs/command_line.md says.
-
-    Returns
-    -------
-    Config
-        With all numbers filled in.
-
-    Raises
-    ------
-    TypeError
-        If there is no such option.
-    ValueError
-        If an option makes no sense.
 
     Examples
     --------

@@ -39,28 +39,9 @@ def settings_of(
     walkers: int | None = None,
     replicates: int | None = None,
 ) -> Annealing:
-    """Return how log Z of a run is bounded.
+    """Return how log Z of a run is bounded, each number as the run was started with if None.
 
-    Parameters
-    ----------
-    folder
-        Of the run.
-    steps
-        None for what the run was started with; so are the others.
-    walkers
-        In each of the replicates.
-    replicates
-        How many.
-
-    Returns
-    -------
-    Annealing
-        For :func:`evaluate` and :func:`~jarzynski_jax.app.sample.sample`.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds no run, or a setting is not positive.
+    ValueError if the folder holds no run, or a setting is not positive.
     """
     given = {"steps": steps, "walkers": walkers, "replicates": replicates}
     changes = {name: value for name, value in given.items() if value is not None}
@@ -70,25 +51,11 @@ def settings_of(
 
 
 def finish(folder: RunFolder, annealing_steps: int | None = None) -> Evaluation:
-    """Bound the likelihood of a run that was trained to its end, once.
+    """Bound the likelihood of a run that was trained to its end, once, in ``report.json``.
 
-    Parameters
-    ----------
-    folder
-        Of the run.
-    annealing_steps
-        Steps of the annealing run; None for what the run was started with.
-
-    Returns
-    -------
-    Evaluation
-        The run's own, in ``report.json``. If it is there already it is read, unless other
-        steps are asked for: then this is one more evaluation, as by :func:`evaluate`.
-
-    Raises
-    ------
-    ValueError
-        As :func:`evaluate`, or if ``report.json`` is no report.
+    If that is there already it is read, unless ``annealing_steps`` other than those of the run
+    are asked for: then this is one more evaluation. ValueError as :func:`evaluate`, or if
+    ``report.json`` is no report.
     """
     files = ResultFiles(folder.report, folder.samples)
     report = read_report(folder)
@@ -103,25 +70,10 @@ def finish(folder: RunFolder, annealing_steps: int | None = None) -> Evaluation:
 def evaluate(folder: RunFolder, settings: Annealing, update: int | None = None) -> Evaluation:
     """Bound the likelihood of a run's model, compare, and write report and picture.
 
-    Parameters
-    ----------
-    folder
-        Of the run.
-    settings
-        How log Z is bounded.
-    update
-        Of which kept checkpoint; None for the last one.
-
-    Returns
-    -------
-    Evaluation
-        In new files beside those of the run: ``evaluation-1.json`` and ``evaluation-1.png``, or
-        with the next number that is free.
-
-    Raises
-    ------
-    ValueError
-        As :func:`~jarzynski_jax.app.restore.restore`, or if a setting is not positive.
+    They are new files beside those of the run: ``evaluation-1.json`` and ``evaluation-1.png``,
+    or with the next number that is free. ``update`` is that of a kept checkpoint, None for the
+    last one. ValueError as :func:`~jarzynski_jax.app.restore.restore`, or if a setting is not
+    positive.
     """
     return _evaluate(folder, settings, update, folder.new_evaluation)
 

@@ -87,15 +87,7 @@ class Keys(NamedTuple):
 
 
 def build_model(config: Config, problem: Problem) -> Model:
-    """Make the model that a run starts with.
-
-    Parameters
-    ----------
-    config
-        Of the run.
-    problem
-        From :func:`~jarzynski_jax.app.problem.fit_problem`.
-    """
+    """Make the model that a run starts with."""
     energy_fn, params = build_energy(
         problem.base, config.network, config.hidden, config.standardize, config.seed
     )
@@ -130,18 +122,8 @@ def build_energy(
 ) -> tuple[EnergyFn, Params]:
     """Make a network on a Gaussian base, at first nothing but the base.
 
-    Parameters
-    ----------
-    base
-        Of samples of any shape.
-    name
-        "mlp", or of images "conv", the convolutions of the thesis before it.
-    hidden
-        Widths of the hidden layers.
-    standardize
-        Whether the network sees samples less their mean, over their standard deviation.
-    seed
-        Of the first parameters.
+    "mlp", or of images "conv", the convolutions of the thesis before it. It may see samples
+    standardized: less their mean, over their standard deviation.
 
     Examples
     --------
@@ -204,18 +186,8 @@ def build_objective(
 ) -> Objective:
     """Make an objective.
 
-    Parameters
-    ----------
-    name
-        Which.
-    energy_fn, optimizer
-        Of the model.
-    dynamics
-        How walkers move at an update.
-    touched
-        Walkers of "jarzynski" that move at each update, out of a pool; None for all of them.
-    watch
-        What to look for while it is trained.
+    ``touched`` walkers of "jarzynski" move at each update, out of a pool; None for all of them.
+    ``watch`` is what to look for while it is trained.
     """
     if touched is not None:
         return training.jarzynski_pool(energy_fn, optimizer, dynamics, touched, watch)
@@ -225,10 +197,7 @@ def build_objective(
 def draw_exact(model: Model, rng_key: PRNGKey, num_walkers: int) -> tuple[Array, Array]:
     """Draw exact walkers of the base, which the first model must equal, and tell its log Z.
 
-    Raises
-    ------
-    ValueError
-        If the model is not the base.
+    ValueError if the model is not the base.
     """
     return gaussian_base.exact_start(
         rng_key, model.problem.base, model.energy_fn, model.params, num_walkers
@@ -243,25 +212,11 @@ def first_state(
     num_walkers: int,
     held_out: Array | None = None,
 ) -> TrainingState:
-    """Start training with exact walkers.
+    """Start training with exact walkers, on data in their own units.
 
-    Parameters
-    ----------
-    model
-        From :func:`build_model`.
-    train
-        In the units of the data.
-    draw_key, init_key
-        For walkers, and for what the objective draws.
-    num_walkers
-        N.
-    held_out
-        More walkers, from :func:`draw_exact`, that never enter a gradient.
-
-    Raises
-    ------
-    ValueError
-        If the model is not the base.
+    ``held_out`` are more walkers, from :func:`draw_exact`, that never enter a gradient.
+    ``draw_key`` is for walkers, ``init_key`` for what the objective draws. ValueError if the
+    model is not the base.
     """
     positions, log_z = draw_exact(model, draw_key, num_walkers)
     init = jax.jit(model.objective.init)  # op by op it would compile a hundred small programs

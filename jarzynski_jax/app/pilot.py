@@ -46,11 +46,6 @@ def find_pilot_step_size(
         The effective sample size that one move leaves of equally weighted samples of the
         mixture, a fraction.
 
-    Returns
-    -------
-    float
-        The step size.
-
     Examples
     --------
     >>> from jarzynski_jax.walkers import langevin

@@ -49,8 +49,6 @@ def plot_samples(
         with the noise that the model was trained on.
     samples
         Shape ``(m, ...)`` likewise, of equal weight.
-    path
-        The PNG file to write.
     denoise
         Takes noisy images to clean ones; draws a second row of both without their noise.
 
@@ -137,22 +135,12 @@ def _draw_scatter(axes: Any, titles: tuple[str, str], *arrays: np.ndarray) -> No
 def plot_curves(metrics: Mapping[str, np.ndarray], path: Path, units: str = "nats") -> None:
     """Draw the cross entropy and the effective sample size over training.
 
-    Parameters
-    ----------
-    metrics
-        From :func:`jarzynski_jax.training.read_metrics`.
-    path
-        The PNG file to write.
-    units
-        Of the cross entropy.
-
     Examples
     --------
     >>> import pathlib, tempfile
     >>> from jarzynski_jax.training import Metrics
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "curves.png"
-    >>> metrics = {name: np.ones(5) for name in ("step", *Metrics._fields)}
-    >>> plot_curves(metrics, path)
+    >>> plot_curves({name: np.ones(5) for name in ("step", *Metrics._fields)}, path)
     >>> path.is_file()
     True
     """

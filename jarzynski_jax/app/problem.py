@@ -72,20 +72,9 @@ class Problem(NamedTuple):
 def fit_problem(train: np.ndarray, is_file: bool, options: Mapping[str, Any]) -> Problem:
     """Fit coordinates and base to training data.
 
-    Parameters
-    ----------
-    train
-        Shape ``(n, ...)``.
-    is_file
-        Whether their units are arbitrary; those of digits and images are kept.
-    options
-        ``principal_axes``, ``covariance`` and ``noise``, as of
-        :class:`~jarzynski_jax.app.config.Config`.
-
-    Returns
-    -------
-    Problem
-        On principal axes the covariance is diagonal.
+    Of the options ``principal_axes``, ``covariance`` and ``noise`` are read. The units of a
+    file are arbitrary; those of digits and images are kept. On principal axes the covariance is
+    diagonal.
 
     Examples
     --------
@@ -130,14 +119,7 @@ def save_problem(path: Path, problem: Problem) -> None:
 def load_problem(path: Path, has_axes: bool, has_coordinates: bool, dtype: np.dtype) -> Problem:
     """Read what :func:`save_problem` wrote.
 
-    Raises
-    ------
-    ValueError
-        If the file cannot be read, or something is missing.
-
-    Examples
-    --------
-    See :func:`save_problem`.
+    ValueError if the file cannot be read, or something is missing.
     """
     try:
         with np.load(path) as arrays:

@@ -89,22 +89,9 @@ class Evaluation(NamedTuple):
 
 
 def read_report(folder: RunFolder) -> Report | None:
-    """Read the report that a run ended with.
+    """Read the report that a run ended with, None if there is none yet.
 
-    Parameters
-    ----------
-    folder
-        Of the run.
-
-    Returns
-    -------
-    Report | None
-        None if there is none yet.
-
-    Raises
-    ------
-    ValueError
-        If the file is no report.
+    ValueError if the file is no report.
     """
     if not folder.report.is_file():
         return None

@@ -27,18 +27,13 @@ class Run(NamedTuple):
 def restore(folder: RunFolder, update: int | None = None) -> Run:
     """Read a run.
 
+    ValueError if the folder holds no run or no such checkpoint, or its data or its checkpoint
+    are not those of its configuration.
+
     Parameters
     ----------
-    folder
-        Of the run.
     update
         Of which kept checkpoint; None for the last one.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds no run or no such checkpoint, or its data or its checkpoint are not
-        those of its configuration.
     """
     config = read_config(folder)
     data = _read_data(folder, config)

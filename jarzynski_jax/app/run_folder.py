@@ -93,8 +93,6 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
 
     Parameters
     ----------
-    path
-        The file, replaced if it is there.
     write
         Writes to a path that it is given, beside the file and with its suffix.
 
@@ -113,12 +111,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write strict JSON: numbers that are not finite become strings.
 
-    Parameters
-    ----------
-    path
-        The file, replaced if it is there.
-    value
-        Of what JSON can hold, tuples and named tuples; the last become objects.
+    Named tuples become objects, other tuples arrays.
 
     Examples
     --------
@@ -135,24 +128,8 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read what :func:`write_json` wrote.
 
-    Parameters
-    ----------
-    path
-        The file.
-
-    Returns
-    -------
-    Any
-        Objects as dictionaries, arrays as lists; numbers that are not finite are numbers.
-
-    Raises
-    ------
-    ValueError
-        If the file cannot be read as JSON.
-
-    Examples
-    --------
-    See :func:`write_json`.
+    Objects are dictionaries, arrays lists; numbers that are not finite are numbers. ValueError
+    if the file cannot be read as JSON.
     """
     try:
         return _with_numbers(json.loads(path.read_text()))
@@ -163,22 +140,8 @@ def read_json(path: Path) -> Any:
 def from_plain(record: type[_Record], values: dict[str, Any]) -> _Record:
     """Make a named tuple, and those in its fields, of what :func:`read_json` gives back.
 
-    Parameters
-    ----------
-    record
-        The type of the named tuple.
-    values
-        Of its fields; those with defaults may be missing.
-
-    Returns
-    -------
-    NamedTuple
-        Of that type, with tuples for lists.
-
-    Raises
-    ------
-    TypeError
-        If the names are not those of its fields.
+    Lists become tuples; fields with defaults may be missing. TypeError if the names are not
+    those of its fields.
 
     Examples
     --------

@@ -27,19 +27,7 @@ __all__ = ["Sampling", "WalkersDied", "count_living", "sample"]
 
 
 class WalkersDied(RuntimeError):
-    """Too few of the annealed walkers were alive at the end to draw samples from them.
-
-    Parameters
-    ----------
-    num_dead
-        How many were not.
-    num_walkers
-        Of how many.
-    num_samples
-        How many samples were asked for.
-    step_size
-        With which they moved.
-    """
+    """Too few of the annealed walkers were alive at the end to draw samples from them."""
 
     def __init__(
         self, num_dead: int, num_walkers: int, num_samples: int, step_size: float
@@ -97,10 +85,13 @@ def sample(
 ) -> Sampling:
     """Draw samples of a run's model by annealing walkers from its base.
 
+    ValueError as :func:`~jarzynski_jax.app.restore.restore`, or if a number is not positive, or
+    ``out`` is no ``.npz`` file, or it or its picture is there and not to be replaced.
+    WalkersDied if no walker, or fewer than ``num_samples``, were alive at the end. Nothing is
+    written.
+
     Parameters
     ----------
-    folder
-        Of the run.
     num_samples
         How many; drawn from as many walkers, or from ``settings.walkers`` if these are more.
     settings
@@ -113,19 +104,6 @@ def sample(
         Whether ``out`` and its picture may be replaced.
     update
         Of which kept checkpoint; None for the last one.
-
-    Returns
-    -------
-    Sampling
-        With the paths of both files.
-
-    Raises
-    ------
-    ValueError
-        As :func:`~jarzynski_jax.app.restore.restore`, or if a number is not positive, or
-        ``out`` is no ``.npz`` file, or it or its picture is there and not to be replaced.
-    WalkersDied
-        If no walker, or fewer than ``num_samples``, were alive at the end. Nothing is written.
     """
     if num_samples < 1:
         raise ValueError(f"the number of samples must be at least 1; got {num_samples}")

@@ -63,7 +63,8 @@ def find_shares(
 ) -> Shares:
     """Train a classifier on noisy data, and count the classes of a model's samples.
 
-    The classifier is scikit-learn's multilayer perceptron with one hidden layer.
+    The classifier is scikit-learn's multilayer perceptron with one hidden layer. ValueError if
+    there are fewer than two classes or no samples.
 
     Parameters
     ----------
@@ -74,24 +75,10 @@ def find_shares(
         Integers, shape ``(n,)``, of two classes or more.
     test
         Noisy test data, shape ``(m, C, ...)`` with C copies of each.
-    test_labels
-        Integers, shape ``(m,)``.
     samples
         Of the model, of equal weight, shape ``(replicates, walkers, ...)``.
     noise_scale
         σ of the noise, drawn afresh for each pass through the training data.
-    seed
-        Of the noise and of scikit-learn.
-
-    Returns
-    -------
-    Shares
-        Of all classes of the training data.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two classes or no samples.
 
     Examples
     --------

@@ -30,31 +30,16 @@ def start(
 ) -> bool:
     """Start a run in a new folder and train.
 
+    Returns whether it was trained to the end; False after Ctrl-C. ValueError if the folder is
+    there, and not to be replaced or not a run; or the mesh does not divide the walkers.
+    TrainingDiverged if training went wrong.
+
     Parameters
     ----------
-    folder
-        Where its files go.
-    config
-        From :func:`~jarzynski_jax.app.defaults.make_config`.
-    data
-        What the configuration was made for.
     overwrite
         Whether an earlier run in that folder may be replaced.
     mesh
         Devices to spread walkers and data over; None for one.
-
-    Returns
-    -------
-    bool
-        Whether it was trained to the end; False after Ctrl-C.
-
-    Raises
-    ------
-    ValueError
-        If the folder is there, and not to be replaced or not a run; or the mesh does not
-        divide the walkers.
-    jarzynski_jax.training.TrainingDiverged
-        If training went wrong.
     """
     problem = fit_problem(data.train, data_lib.is_file(config.source), vars(config))
     model = build_model(config, problem)
@@ -74,29 +59,10 @@ def start(
 def resume(
     folder: RunFolder, mesh: Mesh | None = None, checkpoint_every: int | None = None
 ) -> bool:
-    """Go on with a run from its last checkpoint.
+    """Go on with a run from its last checkpoint; the mesh need not be that of the first part.
 
-    Parameters
-    ----------
-    folder
-        Of the run.
-    mesh
-        As of :func:`start`; it need not be that of the first part.
-    checkpoint_every
-        Updates between checkpoints; None for what the run was started with.
-
-    Returns
-    -------
-    bool
-        As :func:`start`.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds no run, or its data or its checkpoint are not those of its
-        configuration.
-    jarzynski_jax.training.TrainingDiverged
-        If training went wrong.
+    ValueError if the folder holds no run, or its data or its checkpoint are not those of its
+    configuration. TrainingDiverged if training went wrong.
     """
     config, (data, _), model, state = restore(folder)
     if checkpoint_every is not None:

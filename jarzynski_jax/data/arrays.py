@@ -40,16 +40,7 @@ class Split(NamedTuple):
 def load_digits() -> np.ndarray:
     """Load scikit-learn's 1797 images of handwritten digits, scaled to [-1, 1].
 
-    Returns
-    -------
-    numpy.ndarray
-        float32, shape ``(1797, 8, 8)``.
-
-    Examples
-    --------
-    >>> images = load_digits()
-    >>> images.shape, float(images.min()), float(images.max())
-    ((1797, 8, 8), -1.0, 1.0)
+    float32, shape ``(1797, 8, 8)``.
     """
     from sklearn import datasets
 
@@ -59,26 +50,16 @@ def load_digits() -> np.ndarray:
 def load_array(path: Path) -> np.ndarray:
     """Load samples from a file of NumPy.
 
-    Parameters
-    ----------
-    path
-        A ``.npy`` file, or a ``.npz`` file with one array or with one named ``data``; of
-        shape ``(n, d)``, of images ``(n, h, w)``, or of images with channels as
-        :func:`~jarzynski_jax.data.images.channels_last` takes them.
+    It is a ``.npy`` file, or a ``.npz`` with one array or with one named ``data``. They have
+    the shape ``(n, d)``, or are images ``(n, h, w)``, or with channels as
+    :func:`~jarzynski_jax.data.images.channels_last` takes them. Returns ``(n, d)``,
+    ``(n, h, w)`` or ``(n, h, w, channels)`` in the units of the file; float64 if float32 cannot
+    hold its dtype, such as float64 or int32, else float32; in C order and the machine's byte
+    order.
 
-    Returns
-    -------
-    numpy.ndarray
-        Shape ``(n, d)``, ``(n, h, w)`` or ``(n, h, w, channels)``. In the units of the file;
-        float64 if float32 cannot hold the dtype of the file, such as float64 or int32, else
-        float32. In C order and the machine's byte order.
-
-    Raises
-    ------
-    ValueError
-        If the file is missing or cannot be read, or the array has another rank, too few
-        samples, values that are not finite numbers or beyond ±1e150, or a column that varies
-        by less than its own dtype can hold.
+    ValueError if the file cannot be read, or the array has another rank, too few samples,
+    values that are not finite numbers or beyond ±1e150, or a column that varies by less than
+    its own dtype can hold.
 
     Examples
     --------
@@ -140,24 +121,11 @@ def _samples_in(arrays: dict[str, np.ndarray], path: Path) -> np.ndarray:
 
 
 def load_labels(source: str) -> np.ndarray:
-    """Load the class of each sample of data, by name or path.
+    """Load the class of each sample, int64, shape ``(n,)``, in the order of :func:`load`.
 
-    Parameters
-    ----------
-    source
-        ``"digits"``, or the path of a ``.npz`` file with the samples in an array ``data`` and
-        their classes in an array ``labels``: integers of shape ``(n,)``.
-
-    Returns
-    -------
-    numpy.ndarray
-        int64, shape ``(n,)``, in the order of the samples that :func:`load` gives.
-
-    Raises
-    ------
-    ValueError
-        If the file is missing or cannot be read, or holds no labels, or these are not one
-        integer for each sample.
+    ``source`` is ``"digits"``, or the path of a ``.npz`` file with the samples in ``data`` and
+    their classes in ``labels``: integers of shape ``(n,)``. ValueError if it cannot be
+    read or holds no such labels.
 
     Examples
     --------
@@ -186,17 +154,7 @@ def load_labels(source: str) -> np.ndarray:
 
 
 def load(source: str) -> np.ndarray:
-    """Load data by name or path.
-
-    Parameters
-    ----------
-    source
-        ``"digits"``, or the path of a file for :func:`load_array`.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, or float64 and of the shapes that :func:`load_array` says.
+    """Load ``"digits"``, float32, or a file as :func:`load_array` does.
 
     Examples
     --------
@@ -209,24 +167,7 @@ def load(source: str) -> np.ndarray:
 def split(data: np.ndarray, test_fraction: float, seed: int = 0) -> Split:
     """Split data at random, by ``numpy.random.default_rng(seed).permutation``.
 
-    Parameters
-    ----------
-    data
-        Shape ``(n, ...)``.
-    test_fraction
-        The fraction that goes to the test part: the last of the permutation.
-    seed
-        Of the permutation.
-
-    Returns
-    -------
-    Split
-        Both parts hold at least one sample.
-
-    Raises
-    ------
-    ValueError
-        If a part would be empty.
+    The last of the permutation are the test part. ValueError if a part would be empty.
 
     Examples
     --------
@@ -245,22 +186,10 @@ def split(data: np.ndarray, test_fraction: float, seed: int = 0) -> Split:
 def as_samples(data: Array | np.ndarray) -> Array:
     """Check samples, and take them to a dtype of floating point that JAX computes in.
 
-    Parameters
-    ----------
-    data
-        Real numbers or booleans, shape ``(n, ...)``. Arrays of JAX may be spread over devices.
-
-    Returns
-    -------
-    Array
-        Integers and booleans in JAX's default precision, float64 in float32 unless JAX's 64-bit
-        mode is on, others as they are.
-
-    Raises
-    ------
-    ValueError
-        If these are no real numbers, there are none, some are not finite, or the precision
-        cannot hold what a column varies by.
+    Real numbers or booleans, shape ``(n, ...)``; arrays of JAX may be spread over devices.
+    Integers and booleans become JAX's default precision, float64 float32 unless JAX's 64-bit
+    mode is on; others stay as they are. ValueError if these are no real numbers, there are
+    none, some are not finite, or the precision cannot hold what a column varies by.
 
     Examples
     --------
@@ -309,33 +238,14 @@ def _check_finite(data: Array | np.ndarray, where: str) -> None:
 def draw_batch(
     rng_key: PRNGKey, data: Array, batch_size: int, noise_scale: float = 0.0
 ) -> Array:
-    """Draw a mini-batch with replacement, and add fresh Gaussian noise.
+    """Draw a mini-batch with replacement, and add fresh Gaussian noise of width σ.
 
-    Parameters
-    ----------
-    rng_key
-        A key of ``jax.random``.
-    data
-        Shape ``(n, ...)``.
-    batch_size
-        B.
-    noise_scale
-        σ of the noise; 0 for none.
-
-    Returns
-    -------
-    Array
-        Shape ``(B, ...)``, in the dtype of the data; with noise, integers and booleans in JAX's
-        default precision.
-
-    Raises
-    ------
-    ValueError
-        If the data are no real numbers, or there are none.
+    From data of shape ``(n, ...)`` it is of shape ``(B, ...)``, in their dtype; with noise,
+    integers and booleans become JAX's default precision. ValueError if the data are no real
+    numbers, or there are none.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> draw_batch(jax.random.key(0), jnp.zeros((5, 2)), 3, noise_scale=0.3).shape
     (3, 2)
     """
@@ -350,16 +260,6 @@ def draw_batch(
 
 def fingerprint(data: np.ndarray) -> str:
     """Return a digest of values, shape and dtype, to tell whether data are the same.
-
-    Parameters
-    ----------
-    data
-        Any array.
-
-    Returns
-    -------
-    str
-        Hexadecimal.
 
     Examples
     --------

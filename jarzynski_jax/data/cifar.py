@@ -28,25 +28,11 @@ def load_cifar10(folder: Path, part: Part = "train") -> LabelledImages:
     A. Krizhevsky, Learning multiple layers of features from tiny images (2009). The Python
     version is not read: its files are pickles, and to read one is to run what it says.
 
-    Parameters
-    ----------
-    folder
-        A folder with ``data_batch_1.bin`` to ``data_batch_5.bin``, or ``test_batch.bin``, or
-        both; only the files of the part are read. Each is a row of records of 3073 bytes: the
-        label, then 32 x 32 pixels of red, of green and of blue.
-    part
-        ``"train"``, 50 000 images, or ``"test"``, 10 000.
-
-    Returns
-    -------
-    LabelledImages
-        Images float32, shape ``(n, 32, 32, 3)``; labels int32, from 0 to 9.
-
-    Raises
-    ------
-    ValueError
-        If part is unknown, a file is missing, cannot be read or is not a whole number of
-        records, or a label is not from 0 to 9.
+    ``"train"``, 50 000 images, is ``data_batch_1.bin`` to ``data_batch_5.bin``; ``"test"``,
+    10 000, is ``test_batch.bin``. Each is a row of records of 3073 bytes: the label, then
+    32 x 32 pixels of red, of green and of blue. Images are float32, shape ``(n, 32, 32, 3)``,
+    labels int32, from 0 to 9. ValueError if a file of the part is missing, cannot be read or is
+    not a whole number of records, or a label is not from 0 to 9.
 
     Examples
     --------

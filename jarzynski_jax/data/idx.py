@@ -22,22 +22,10 @@ def load_idx(path: Path) -> np.ndarray:
     for each of them, then the values in C order. Y. LeCun, C. Cortes and C. J. C. Burges, The
     MNIST database of handwritten digits.
 
-    Parameters
-    ----------
-    path
-        The content decides whether it is decompressed, not the name: downloads are often
-        decompressed on the way and keep their ``.gz``.
-
-    Returns
-    -------
-    numpy.ndarray
-        In the shape and dtype of the header, in the machine's byte order.
-
-    Raises
-    ------
-    ValueError
-        If the file is missing or cannot be read or decompressed, the header is not one of IDX,
-        a size is 0, or there are fewer or more bytes than the header says.
+    The content decides whether it is decompressed, not the name: downloads are often
+    decompressed on the way and keep their ``.gz``. The array is in the shape and dtype of the
+    header, in the machine's byte order. ValueError if the file cannot be read or decompressed,
+    the header is not one of IDX, a size is 0, or there are fewer or more bytes than it says.
 
     Examples
     --------

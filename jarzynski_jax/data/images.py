@@ -33,12 +33,7 @@ class LabelledImages(NamedTuple):
 
 
 def check_part(part: str) -> None:
-    """Raise ValueError unless the name is of a part of a data set, train or test.
-
-    Examples
-    --------
-    >>> check_part("test")
-    """
+    """Raise ValueError unless the name is of a part of a data set, train or test."""
     if part not in get_args(Part):
         raise ValueError(f"part must be one of {get_args(Part)}; got {part!r}")
 
@@ -46,22 +41,9 @@ def check_part(part: str) -> None:
 def channels_last(images: np.ndarray, source: str) -> np.ndarray:
     """Tell which axis of images is that of their channels, and put it last.
 
-    Parameters
-    ----------
-    images
-        Shape ``(n, h, w, c)`` with 1, 3 or 4 channels, or ``(n, c, h, w)`` with 1 or 3.
-    source
-        Where they are from, for the error messages.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape ``(n, h, w, c)``, or ``(n, h, w)`` of one channel.
-
-    Raises
-    ------
-    ValueError
-        If the shape is neither, or could be both.
+    From ``(n, h, w, c)`` with 1, 3 or 4 channels, or ``(n, c, h, w)`` with 1 or 3, to
+    ``(n, h, w, c)``, or ``(n, h, w)`` of one channel. ValueError, which names the source, if
+    the shape is neither, or could be both.
 
     Examples
     --------
@@ -86,12 +68,7 @@ def channels_last(images: np.ndarray, source: str) -> np.ndarray:
 
 
 def check_ten_classes(labels: np.ndarray, source: str) -> None:
-    """Raise ValueError unless all labels are from 0 to 9.
-
-    Examples
-    --------
-    >>> check_ten_classes(np.array([7, 2]), "an example")
-    """
+    """Raise ValueError unless all labels are from 0 to 9."""
     if np.any((labels < 0) | (labels > 9)):
         raise ValueError(
             f"{source} must hold labels from 0 to 9; got labels from {labels.min()} to "
@@ -100,26 +77,7 @@ def check_ten_classes(labels: np.ndarray, source: str) -> None:
 
 
 def from_pixels(pixels: np.ndarray, labels: np.ndarray, source: str) -> LabelledImages:
-    """Scale pixels from 0..255 to [-1, 1], and check that each image has a label.
-
-    Parameters
-    ----------
-    pixels
-        uint8, shape ``(n, ...)``.
-    labels
-        Integers, shape ``(n,)``.
-    source
-        Where they are from, for the error messages.
-
-    Returns
-    -------
-    LabelledImages
-        In the shape of the pixels.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many labels as images.
+    """Scale pixels, uint8, from 0..255 to [-1, 1], and check that each image has a label.
 
     Examples
     --------
@@ -150,32 +108,16 @@ def select_classes(
 
     Of MNIST's train part, classes (2, 3, 6) in proportions (4, 2, 1) and 9800 samples are the
     data set of the thesis' section 4.3.2: 5600 twos, 2800 threes and 1400 sixes. For a test
-    part of the same proportions, choose from MNIST's test part without ``num_samples``.
+    part of the same proportions, choose from MNIST's test part without ``num_samples``. Returns
+    them shuffled. ValueError if a class is repeated, ``num_samples`` cannot be divided in these
+    proportions, or there are too few images.
 
     Parameters
     ----------
-    data
-        n images with their labels.
-    classes
-        The labels to choose.
     proportions
         A positive whole number for each class; (4, 2) and (2, 1) are the same.
     num_samples
         Of all classes together; None for the largest number that the data allow.
-    seed
-        Of the choice and of the order, by ``numpy.random.default_rng``.
-
-    Returns
-    -------
-    LabelledImages
-        ``num_samples`` images, shuffled.
-
-    Raises
-    ------
-    ValueError
-        If a class is repeated or has no images, the proportions are not one positive whole
-        number for each class, ``num_samples`` cannot be divided in these proportions, or
-        there are too few images of a class.
 
     Examples
     --------
@@ -201,24 +143,7 @@ def choose_of_classes(
     num_samples: int | None = None,
     seed: int = 0,
 ) -> np.ndarray:
-    """Choose samples of some classes at random, as :func:`select_classes` does.
-
-    Parameters
-    ----------
-    labels
-        The class of each of n samples.
-    classes, proportions, num_samples, seed
-        As of :func:`select_classes`.
-
-    Returns
-    -------
-    numpy.ndarray
-        Which of the n samples, shuffled; shape ``(num_samples,)``.
-
-    Raises
-    ------
-    ValueError
-        As :func:`select_classes`.
+    """Choose which of n samples, shuffled, by their labels as :func:`select_classes` does.
 
     Examples
     --------
@@ -273,26 +198,10 @@ def _check_classes(
 
 
 def shrink(images: np.ndarray, factor: int = 2) -> np.ndarray:
-    """Average square blocks of pixels.
+    """Average square blocks of pixels, of a side that divides height and width.
 
-    Parameters
-    ----------
-    images
-        Real, shape ``(n, h, w)`` or ``(n, h, w, channels)``.
-    factor
-        The side of a block, in pixels; it divides h and w.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape ``(n, h / factor, w / factor)``, and channels if there are any, in the dtype of
-        the images.
-
-    Raises
-    ------
-    ValueError
-        If the images have another rank or are not of floating point, or the factor is not
-        positive or does not divide height and width.
+    Images are of floating point, ``(n, h, w)`` or ``(n, h, w, channels)``, and keep their
+    dtype; else a ValueError.
 
     Examples
     --------

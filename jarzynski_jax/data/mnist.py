@@ -32,6 +32,11 @@ def load_mnist(
     Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, Proceedings of the IEEE 86, 2278 (1998); H.
     Xiao, K. Rasul and R. Vollgraf, arXiv:1708.07747.
 
+    Images are float32, labels int32; of MNIST ``(n, 28, 28)`` and from 0 to 9, with n = 60 000
+    in ``"train"`` and 10 000 in ``"test"``. ValueError if a file is missing or is not a correct
+    IDX file of uint8, there is not one label for each image, or OpenML cannot be reached or
+    answers with other data.
+
     Parameters
     ----------
     folder
@@ -43,20 +48,6 @@ def load_mnist(
     name
         ``"mnist"`` or ``"fashion-mnist"``: what to fetch. In a folder, the files of both have
         the same names, so it decides nothing there.
-    part
-        ``"train"``, of MNIST 60 000 images, or ``"test"``, 10 000.
-
-    Returns
-    -------
-    LabelledImages
-        Images float32, of MNIST of shape ``(n, 28, 28)``; labels int32, of MNIST from 0 to 9.
-
-    Raises
-    ------
-    ValueError
-        If name or part is unknown; a file is missing or is not a correct IDX file; it does not
-        hold images of uint8, or not one label of uint8 for each; or OpenML cannot be reached
-        or answers with other data.
 
     Examples
     --------

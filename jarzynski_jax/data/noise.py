@@ -12,18 +12,6 @@ def noise_entropy(num_features: int, noise_scale: float) -> float:
 
     No density of data with such noise added can have a smaller cross entropy.
 
-    Parameters
-    ----------
-    num_features
-        d.
-    noise_scale
-        σ > 0.
-
-    Returns
-    -------
-    float
-        Nats.
-
     Examples
     --------
     >>> round(noise_entropy(64, 0.3), 2)
@@ -33,24 +21,10 @@ def noise_entropy(num_features: int, noise_scale: float) -> float:
 
 
 def add_noise(data: np.ndarray, noise_scale: float, num_copies: int, seed: int) -> np.ndarray:
-    """Repeat each sample with fresh Gaussian noise.
+    """Repeat each sample with fresh Gaussian noise; with σ = 0 there is one copy.
 
-    Parameters
-    ----------
-    data
-        Shape ``(n, ...)``.
-    noise_scale
-        σ; with 0 there is one copy.
-    num_copies
-        Copies of each sample, C.
-    seed
-        Of ``numpy.random.default_rng``.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape ``(n, C, ...)``, in the dtype of the data; of integers and booleans, in float32,
-        or in float64 if they have more than two bytes.
+    From ``(n, ...)`` to ``(n, C, ...)``, in the dtype of the data; integers and booleans become
+    float32, or float64 if they have more than two bytes.
 
     Examples
     --------

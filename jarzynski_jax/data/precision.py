@@ -24,20 +24,7 @@ _LARGEST_SPACING = 0.1
 def as_finite_samples(data: Array | np.ndarray) -> np.ndarray:
     """Take samples to float64, and see that means and variances can be taken of them.
 
-    Parameters
-    ----------
-    data
-        Shape ``(n, ...)`` with n ≥ 2.
-
-    Returns
-    -------
-    numpy.ndarray
-        The same numbers in float64.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two samples, or a value is not finite.
+    ValueError if there are fewer than two, or a value is not finite.
 
     Examples
     --------
@@ -57,15 +44,7 @@ def as_finite_samples(data: Array | np.ndarray) -> np.ndarray:
 def column_widths(values: np.ndarray) -> np.ndarray:
     """Return the standard deviation of each column, without overflow or underflow.
 
-    Parameters
-    ----------
-    values
-        Finite, shape ``(n, ...)``.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64, in the shape of a sample; exactly 0 for a column that never varies.
+    float64, in the shape of a sample; exactly 0 for a column that never varies.
 
     Examples
     --------
@@ -81,16 +60,6 @@ def column_widths(values: np.ndarray) -> np.ndarray:
 def shared_width(widths: np.ndarray) -> float:
     """Return the root of the mean square of widths, without overflow or underflow.
 
-    Parameters
-    ----------
-    widths
-        Not negative.
-
-    Returns
-    -------
-    float
-        One width for all.
-
     Examples
     --------
     >>> shared_width(np.array([0.0, 1e-200, 7e-200]))
@@ -105,19 +74,11 @@ def shared_width(widths: np.ndarray) -> float:
 def check_kind(data: Array | np.ndarray) -> None:
     """Raise a ``ValueError`` if data are no real numbers, or there are none.
 
-    Parameters
-    ----------
-    data
-        Only dtype and shape are looked at, so it may be traced.
-
-    Raises
-    ------
-    ValueError
-        With the dtype or the shape. Integers and booleans are real numbers.
+    Integers and booleans are real numbers. Only dtype and shape are looked at, so data may be
+    traced.
 
     Examples
     --------
-    >>> check_kind(np.zeros((3, 2), np.uint8))
     >>> check_kind(np.zeros((3, 2), complex))
     Traceback (most recent call last):
     ValueError: data must be real numbers; got dtype complex128
@@ -139,25 +100,9 @@ def check_precision(
 ) -> None:
     """Raise a ``ValueError`` if a dtype cannot hold what a column varies by.
 
-    Pixels of images are compared with the width that all of them share: one that hardly varies
-    is of no account there.
-
-    Parameters
-    ----------
-    values
-        Finite, shape ``(n, ...)``, of any real dtype.
-    dtype
-        Of floating point.
-    what
-        The data's name, to begin the message with.
-    own_dtype
-        Of floating point. What is lost in this one already, such as the rounding errors of
-        what should not vary, need not be held. None for nothing.
-
-    Raises
-    ------
-    ValueError
-        With the column, its standard deviation and how far apart numbers of the dtype are.
+    What is lost in ``own_dtype`` already, such as the rounding errors of what should not vary,
+    need not be held. Pixels of images are compared with the width that all of them share: one
+    that hardly varies is of no account there. The message begins with ``what``.
 
     Examples
     --------

@@ -19,12 +19,9 @@ __all__ = ["PrincipalAxes", "find_principal_axes", "from_principal_axes", "to_pr
 
 
 class PrincipalAxes(NamedTuple):
-    """Where the axes are.
+    """Where the axes are: ``mean`` is m, in the shape of a sample of d numbers.
 
-    mean
-        m, in the shape of a sample of d numbers.
-    axes
-        V, shape ``(d, d)``: one axis a column, that of least variance first.
+    ``axes`` is V, shape ``(d, d)``: one axis a column, that of least variance first.
     """
 
     mean: np.ndarray
@@ -32,26 +29,12 @@ class PrincipalAxes(NamedTuple):
 
 
 def find_principal_axes(data: Array | np.ndarray) -> PrincipalAxes:
-    """Diagonalise the covariance of data.
+    """Diagonalise the covariance of data, shape ``(n, ...)``, in float64.
 
-    Parameters
-    ----------
-    data
-        Shape ``(n, ...)``.
-
-    Returns
-    -------
-    PrincipalAxes
-        In float64.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two samples, or a value is not finite.
+    ValueError if there are fewer than two samples, or a value is not finite.
 
     Examples
     --------
-    >>> import numpy as np
     >>> found = find_principal_axes(np.array([[1.0, 1.0], [3.0, 3.0]]))
     >>> found.mean.tolist(), np.abs(found.axes[:, 1]).round(3).tolist()
     ([2.0, 2.0], [0.707, 0.707])
@@ -63,31 +46,10 @@ def find_principal_axes(data: Array | np.ndarray) -> PrincipalAxes:
 
 
 def to_principal_axes(axes: PrincipalAxes | None, samples: Array | np.ndarray) -> np.ndarray:
-    """Rotate samples into the axes.
+    """Rotate samples into the axes; without axes leave them as they are.
 
-    Parameters
-    ----------
-    axes
-        From :func:`find_principal_axes`; None to leave samples as they are.
-    samples
-        x, shape ``(..., *shape)`` with the shape of one sample last.
-
-    Returns
-    -------
-    np.ndarray
-        y, shape ``(..., d)``, in the dtype of the samples, at least float32.
-
-    Raises
-    ------
-    ValueError
-        If samples of another shape are given.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> axes = find_principal_axes(np.array([[1.0, 1.0], [3.0, 3.0]]))
-    >>> abs(to_principal_axes(axes, np.array([3.0, 3.0]))).round(3).tolist()
-    [0.0, 1.414]
+    From ``(..., *shape)``, with the shape of one sample last, else a ValueError, to
+    ``(..., d)``, in the dtype of the samples, at least float32.
     """
     samples = np.asarray(samples)
     if axes is None:
@@ -100,29 +62,10 @@ def to_principal_axes(axes: PrincipalAxes | None, samples: Array | np.ndarray) -
 
 
 def from_principal_axes(axes: PrincipalAxes | None, samples: Array | np.ndarray) -> np.ndarray:
-    """Rotate samples back.
-
-    Parameters
-    ----------
-    axes
-        From :func:`find_principal_axes`; None to leave samples as they are.
-    samples
-        y, shape ``(..., d)``.
-
-    Returns
-    -------
-    np.ndarray
-        x, shape ``(..., *shape)`` with the shape of one sample last, in the dtype of y, at
-        least float32.
-
-    Raises
-    ------
-    ValueError
-        If the last axis is not of d numbers.
+    """Undo :func:`to_principal_axes`; ValueError if the last axis is not of d numbers.
 
     Examples
     --------
-    >>> import numpy as np
     >>> axes = find_principal_axes(np.array([[1.0, 1.0], [3.0, 3.0]]))
     >>> x = np.array([[5.0, 0.0], [1.0, 2.0]])
     >>> np.allclose(from_principal_axes(axes, to_principal_axes(axes, x)), x)

@@ -55,13 +55,7 @@ class LabelledSplit(NamedTuple):
 
 
 def is_image_set(name: str) -> bool:
-    """Whether a name is that of MNIST's files.
-
-    Examples
-    --------
-    >>> is_image_set("mnist"), is_image_set("digits")
-    (True, False)
-    """
+    """Whether a name is that of MNIST's files."""
     return name in get_args(Name)
 
 
@@ -77,22 +71,7 @@ def is_file(name: str) -> bool:
 
 
 def load_split(source: Source) -> Split:
-    """Load the training part and the test part.
-
-    Parameters
-    ----------
-    source
-        Which data.
-
-    Returns
-    -------
-    Split
-        As :func:`load_labelled_split`, without its labels.
-
-    Raises
-    ------
-    ValueError
-        As :func:`load_labelled_split`.
+    """Load the training part and the test part, as :func:`load_labelled_split` without labels.
 
     Examples
     --------
@@ -105,22 +84,10 @@ def load_split(source: Source) -> Split:
 def load_labelled_split(source: Source) -> LabelledSplit:
     """Load the training part and the test part, and the classes of both.
 
-    Parameters
-    ----------
-    source
-        Which data.
-
-    Returns
-    -------
-    LabelledSplit
-        Of MNIST its own parts, of others 85 % and 15 %: without classes by
-        :func:`~jarzynski_jax.data.split`, with classes of each of them.
-
-    Raises
-    ------
-    ValueError
-        As the loaders, or if classes are asked for where there are no labels, a folder where
-        it says nothing, or shrinking of what are not images.
+    Of MNIST these are its own parts, of others 85 % and 15 %: without classes by
+    :func:`~jarzynski_jax.data.split`, with classes of each of them. ValueError as the loaders,
+    or if classes are asked for where there are no labels, a folder where it says nothing, or
+    shrinking of what are not images.
 
     Examples
     --------

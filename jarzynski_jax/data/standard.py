@@ -24,10 +24,8 @@ __all__ = [
 class StandardCoordinates(NamedTuple):
     """Where zero is and how long a unit is, each float64 in the shape of a sample.
 
-    mean
-        m, of each column or pixel.
-    scale
-        s, the standard deviation of each column of a table; one for all pixels of images.
+    ``mean`` is m; ``scale`` is s, the standard deviation of each column of a table, one for all
+    pixels of images.
     """
 
     mean: np.ndarray
@@ -35,27 +33,14 @@ class StandardCoordinates(NamedTuple):
 
 
 def find_standard_coordinates(data: Array | np.ndarray) -> StandardCoordinates:
-    """Find the means and standard deviations of data.
+    """Find the means and standard deviations of data; s is 1 for a column that never varies.
 
-    Parameters
-    ----------
-    data
-        A table ``(n, d)``, or images ``(n, h, w)`` or ``(n, h, w, channels)``: these keep the
-        proportions of their pixels, so s is the root of the pixels' mean variance.
-
-    Returns
-    -------
-    StandardCoordinates
-        s is 1 for a column that never varies.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two samples, or a value is not finite.
+    Of a table ``(n, d)``, or of images ``(n, h, w)`` or ``(n, h, w, channels)``: these keep the
+    proportions of their pixels, so s is the root of the pixels' mean variance. ValueError if
+    there are fewer than two samples, or a value is not finite.
 
     Examples
     --------
-    >>> import numpy as np
     >>> found = find_standard_coordinates(np.array([[1e9, 5.0], [1e9 + 2, 5.0]]))
     >>> found.mean.tolist(), found.scale.tolist()
     ([1000000001.0, 5.0], [1.0, 1.0])
@@ -73,27 +58,7 @@ def find_standard_coordinates(data: Array | np.ndarray) -> StandardCoordinates:
 def to_standard(
     coordinates: StandardCoordinates | None, samples: Array | np.ndarray
 ) -> np.ndarray:
-    """Take samples to standard coordinates.
-
-    Parameters
-    ----------
-    coordinates
-        From :func:`find_standard_coordinates`; None to leave samples as they are.
-    samples
-        x, shape ``(..., *shape)`` with the shape of one sample last.
-
-    Returns
-    -------
-    numpy.ndarray
-        z, float32, computed in float64.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> x = np.array([[1e9, 5.0], [1e9 + 2, 5.0]])
-    >>> to_standard(find_standard_coordinates(x), x).tolist()
-    [[-1.0, 0.0], [1.0, 0.0]]
-    """
+    """Take samples x to z, float32, computed in float64; without coordinates leave them."""
     if coordinates is None:
         return np.asarray(samples)
     centred = np.asarray(samples, np.float64) - coordinates.mean
@@ -105,25 +70,10 @@ def from_standard(
     samples: Array | np.ndarray,
     dtype: np.typing.DTypeLike = np.float64,
 ) -> np.ndarray:
-    """Take samples back to the units of the data.
-
-    Parameters
-    ----------
-    coordinates
-        From :func:`find_standard_coordinates`; None to leave samples as they are.
-    samples
-        z, shape ``(..., *shape)`` with the shape of one sample last.
-    dtype
-        Of the result.
-
-    Returns
-    -------
-    numpy.ndarray
-        x, computed in float64.
+    """Take samples z back to the units of the data, computed in float64.
 
     Examples
     --------
-    >>> import numpy as np
     >>> x = np.array([[1e9, 5.0], [1e9 + 2, 5.0]])
     >>> found = find_standard_coordinates(x)
     >>> np.array_equal(from_standard(found, to_standard(found, x)), x)
@@ -136,21 +86,10 @@ def from_standard(
 
 
 def log_volume(coordinates: StandardCoordinates | None) -> float:
-    r"""Return :math:`\sum_i \log s_i`: what a cross entropy of z lacks to be that of x.
-
-    Parameters
-    ----------
-    coordinates
-        From :func:`find_standard_coordinates`; None for samples as they are.
-
-    Returns
-    -------
-    float
-        Nats.
+    r"""Return :math:`\sum_i \log s_i`, nats: what a cross entropy of z lacks to be that of x.
 
     Examples
     --------
-    >>> import numpy as np
     >>> round(log_volume(find_standard_coordinates(np.array([[0.0], [2000.0]]))), 3)
     6.908
     """

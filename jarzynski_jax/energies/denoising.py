@@ -16,27 +16,9 @@ def posterior_mean(
 ) -> np.ndarray:
     r"""Mean of what was there before the noise, :math:`x - \sigma^2 \nabla U_\theta(x)`.
 
-    Parameters
-    ----------
-    energy_fn
-        ``(params, x) -> scalar``.
-    params
-        Of a model of noisy samples.
-    noisy
-        Samples, shape ``(n, ...)``.
-    noise_scale
-        σ of the noise in them.
-
-    Returns
-    -------
-    numpy.ndarray
-        In the shape of the samples. Reference: Tweedie's formula; Efron, *J. Am. Stat. Assoc.*
-        106 (2011) 1602.
-
-    Raises
-    ------
-    ValueError
-        If the energy is a module of Flax, or no function.
+    Of a model of noisy samples; samples and means have the shape ``(n, ...)``. Reference:
+    Tweedie's formula; Efron, *J. Am. Stat. Assoc.* 106 (2011) 1602. ValueError if the energy is
+    a module of Flax, or no function.
 
     Examples
     --------

@@ -11,26 +11,15 @@ __all__ = ["functional", "logdensity"]
 
 
 def functional(module: nnx.Module) -> tuple[EnergyFn, Params]:
-    """Split an NNX module into a pure energy and its parameters.
+    """Split an NNX module into a pure energy and its parameters, as nested dictionaries.
 
-    A Linen module needs no such help: ``module.apply`` is an energy and
-    ``module.init(rng_key, x)`` are its parameters. Nor does a plain function.
-
-    Parameters
-    ----------
-    module
-        Maps one sample to a scalar energy. Its ``nnx.Param`` variables are what is trained;
-        all else is fixed.
-
-    Returns
-    -------
-    tuple[EnergyFn, Params]
-        ``energy_fn(params, x) -> scalar``, and the parameters as nested dictionaries.
+    The module maps one sample to a scalar energy. Its ``nnx.Param`` variables are what is
+    trained; all else is fixed. A Linen module needs no such help: ``module.apply`` is an energy
+    and ``module.init(rng_key, x)`` are its parameters. Nor does a plain function.
 
     Examples
     --------
     >>> import jax.numpy as jnp
-    >>> from flax import nnx
     >>> from jarzynski_jax.energies import MLP, functional
     >>> energy_fn, params = functional(MLP(2, (8,), rngs=nnx.Rngs(0)))
     >>> float(energy_fn(params, jnp.ones(2)))
@@ -53,10 +42,7 @@ def functional(module: nnx.Module) -> tuple[EnergyFn, Params]:
 def logdensity(energy_fn: EnergyFn, params: Params) -> LogDensityFn:
     """Change the sign: the log-density of a model, up to its log Z.
 
-    Raises
-    ------
-    ValueError
-        If the energy is a module of Flax, or no function.
+    ValueError if the energy is a module of Flax, or no function.
 
     Examples
     --------

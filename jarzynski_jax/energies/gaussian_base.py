@@ -49,28 +49,12 @@ def _apply(factor: Array, vector: Array) -> Array:
 
 
 def energy(base: GaussianBase, x: Array) -> Array:
-    r"""Energy of the base, :math:`\tfrac12 (x - m)^\top \Sigma^{-1} (x - m)`.
+    r"""Energy of the base, :math:`\tfrac12 (x - m)^\top \Sigma^{-1} (x - m)`, of one sample.
 
-    Parameters
-    ----------
-    base
-        The Gaussian.
-    x
-        One sample, in the shape of ``base.mean``.
-
-    Returns
-    -------
-    Array
-        A scalar.
-
-    Raises
-    ------
-    ValueError
-        If the shape is another.
+    ValueError if it is not in the shape of the mean.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> base = GaussianBase(jnp.zeros(2), jnp.array(2.0), jnp.array(0.5))
     >>> float(energy(base, jnp.array([2.0, 0.0])))
     0.5
@@ -86,19 +70,8 @@ def energy(base: GaussianBase, x: Array) -> Array:
 def log_partition_function(base: GaussianBase) -> Array:
     r"""Exact :math:`\log Z_0 = \tfrac d2 \log 2\pi + \tfrac12 \log\det\Sigma`, in nats.
 
-    Parameters
-    ----------
-    base
-        The Gaussian.
-
-    Returns
-    -------
-    Array
-        A scalar.
-
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> base = GaussianBase(jnp.zeros(2), jnp.array(1.0), jnp.array(1.0))
     >>> round(float(log_partition_function(base)), 4)
     1.8379
@@ -114,19 +87,8 @@ def log_partition_function(base: GaussianBase) -> Array:
 def mean_variance(base: GaussianBase) -> Array:
     r"""Variance averaged over coordinates, :math:`{\rm tr}(\Sigma) / d`.
 
-    Parameters
-    ----------
-    base
-        The Gaussian.
-
-    Returns
-    -------
-    Array
-        A scalar.
-
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> float(mean_variance(GaussianBase(jnp.zeros(2), jnp.array(2.0), jnp.array(0.5))))
     4.0
     """
@@ -137,25 +99,10 @@ def mean_variance(base: GaussianBase) -> Array:
 
 
 def sample(rng_key: PRNGKey, base: GaussianBase, num_samples: int) -> Array:
-    """Draw exact, independent samples.
-
-    Parameters
-    ----------
-    rng_key
-        A key of ``jax.random``.
-    base
-        The Gaussian.
-    num_samples
-        How many.
-
-    Returns
-    -------
-    Array
-        Shape ``(num_samples, ...)``, in the dtype of the base.
+    """Draw exact, independent samples, shape ``(num_samples, ...)``, in the dtype of the base.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> base = GaussianBase(jnp.zeros((2, 3)), jnp.array(1.0), jnp.array(1.0))
     >>> sample(jax.random.key(0), base, 5).shape
     (5, 2, 3)
@@ -184,33 +131,12 @@ def exact_start(
 ) -> tuple[Array, Array]:
     """Draw the first walkers of a model that starts at its base, and see that it does.
 
-    Parameters
-    ----------
-    rng_key
-        A key of ``jax.random``.
-    base
-        The Gaussian.
-    energy_fn
-        ``(params, x) -> scalar``.
-    params
-        The first parameters. With them the energy must be the base's, up to rounding.
-    num_walkers
-        N.
-
-    Returns
-    -------
-    tuple[Array, Array]
-        Exact samples, shape ``(N, ...)``, and the exact log Z₀.
-
-    Raises
-    ------
-    ValueError
-        If the energy of the samples is not the base's: then they would not be samples of
-        the model, and every weight after them would be wrong. Or if it is a module of Flax.
+    Returns exact samples, shape ``(N, ...)``, and the exact log Z₀. ValueError if the energy of
+    the samples is not the base's, up to rounding: then they would not be samples of the model,
+    and every weight after them would be wrong.
 
     Examples
     --------
-    >>> import jax, numpy as np
     >>> from flax import nnx
     >>> from jarzynski_jax.energies import MLP, OnGaussianBase, fit_gaussian_base, functional
     >>> base = fit_gaussian_base(np.random.default_rng(0).normal(size=(100, 2)))

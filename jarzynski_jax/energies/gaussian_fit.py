@@ -17,26 +17,16 @@ Covariance: TypeAlias = Literal["full", "diagonal", "isotropic"]
 def make_gaussian_base(mean: Array | np.ndarray, covariance: Any = 1.0) -> GaussianBase:
     r"""Make the Gaussian of a mean and a covariance; a standard one of zeros.
 
+    In the dtype of the mean, float32 at least; computed in float64. ValueError if the
+    covariance has another shape than below, or is not symmetric and positive definite.
+
     Parameters
     ----------
-    mean
-        m, in the shape of a sample, of d numbers in all.
     covariance
         Σ, shape ``(d, d)``; its diagonal ``(d,)``; or one variance for all.
 
-    Returns
-    -------
-    GaussianBase
-        In the dtype of the mean, float32 at least; computed in float64.
-
-    Raises
-    ------
-    ValueError
-        If the covariance has another shape, or is not symmetric and positive definite.
-
     Examples
     --------
-    >>> import numpy as np
     >>> make_gaussian_base(np.zeros(2), [4.0, 9.0]).scale.tolist()
     [2.0, 3.0]
     """
@@ -61,33 +51,15 @@ def make_gaussian_base(mean: Array | np.ndarray, covariance: Any = 1.0) -> Gauss
 def fit_gaussian_base(
     data: Array | np.ndarray, covariance: Covariance = "full", noise_scale: float = 0.0
 ) -> GaussianBase:
-    r"""Fit a Gaussian to data, plus the variance of the noise that will be added to them.
+    r"""Fit a Gaussian to data, ``(n, ...)``, plus the variance of noise to be added later.
 
-    Parameters
-    ----------
-    data
-        Shape ``(n, ...)``.
-    covariance
-        ``"full"``, ``"diagonal"`` (one variance a coordinate) or ``"isotropic"`` (one in
-        all).
-    noise_scale
-        σ of independent Gaussian noise to be added to the data later; σ² joins the
-        variances.
-
-    Returns
-    -------
-    GaussianBase
-        In the dtype of the data; computed in float64.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two samples, a value is not finite, the covariance is
-        singular, or its name unknown.
+    The covariance is ``"full"``, ``"diagonal"`` (one variance a coordinate) or ``"isotropic"``
+    (one in all), and σ² joins the variances. In the dtype of the data; computed in float64.
+    ValueError if there are fewer than two samples, a value is not finite, the covariance is
+    singular, or its name unknown.
 
     Examples
     --------
-    >>> import numpy as np
     >>> base = fit_gaussian_base(np.array([[-1.0, 0.0], [1.0, 2.0]]), "diagonal")
     >>> base.mean.tolist(), base.scale.tolist()
     ([0.0, 1.0], [1.0, 1.0])

@@ -22,21 +22,8 @@ __all__ = ["TwoModeMixture", "energy", "log_partition_function", "mode_masses", 
 def energy(params: Params, x: Array) -> Array:
     r"""Energy of one sample, :math:`-\log(e^{-|x-a|^2/2} + e^{-|x-b|^2/2 - z})`.
 
-    Parameters
-    ----------
-    params
-        ``{"a": (d,), "b": (d,), "z": ()}``.
-    x
-        Shape ``(d,)``.
-
-    Returns
-    -------
-    Array
-        A scalar.
-
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> params = {"a": jnp.zeros(1), "b": jnp.full(1, 100.0), "z": jnp.array(0.0)}
     >>> float(energy(params, jnp.ones(1)))
     0.5
@@ -78,21 +65,8 @@ def _modes(params: Params, base: GaussianBase | None) -> tuple[Array, Array, Arr
 def log_partition_function(params: Params, base: GaussianBase | None = None) -> Array:
     r"""Exact log Z: :math:`\tfrac d2\log 2\pi + \log(1 + e^{-z})` without a base, in nats.
 
-    Parameters
-    ----------
-    params
-        As for :func:`energy`.
-    base
-        A Gaussian base under the mixture, or None.
-
-    Returns
-    -------
-    Array
-        A scalar.
-
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> params = {"a": jnp.zeros(2), "b": jnp.ones(2), "z": jnp.array(0.0)}
     >>> round(float(log_partition_function(params)), 4)  # log 2π + log 2
     2.531
@@ -101,23 +75,10 @@ def log_partition_function(params: Params, base: GaussianBase | None = None) -> 
 
 
 def mode_masses(params: Params, base: GaussianBase | None = None) -> Array:
-    """Exact masses of the modes at a and at b, of sum one.
-
-    Parameters
-    ----------
-    params
-        As for :func:`energy`.
-    base
-        A Gaussian base under the mixture, or None.
-
-    Returns
-    -------
-    Array
-        Shape ``(2,)``.
+    """Exact masses of the modes at a and at b, shape ``(2,)``, of sum one.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> params = {"a": jnp.zeros(2), "b": jnp.ones(2), "z": -jnp.log(3.0)}
     >>> [round(float(mass), 2) for mass in mode_masses(params)]
     [0.25, 0.75]
@@ -128,27 +89,10 @@ def mode_masses(params: Params, base: GaussianBase | None = None) -> Array:
 def sample(
     rng_key: PRNGKey, params: Params, num_samples: int, base: GaussianBase | None = None
 ) -> Array:
-    """Draw exact, independent samples.
-
-    Parameters
-    ----------
-    rng_key
-        A key of ``jax.random``.
-    params
-        As for :func:`energy`.
-    num_samples
-        How many.
-    base
-        A Gaussian base under the mixture, or None.
-
-    Returns
-    -------
-    Array
-        Shape ``(num_samples, d)``.
+    """Draw exact, independent samples, shape ``(num_samples, d)``.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> params = {"a": jnp.zeros(2), "b": jnp.ones(2), "z": jnp.array(0.0)}
     >>> sample(jax.random.key(0), params, 5).shape
     (5, 2)
@@ -162,15 +106,6 @@ def sample(
 
 class TwoModeMixture(nnx.Module):
     """The mixture as a Flax module; see :mod:`jarzynski_jax.energies.mixture`.
-
-    Parameters
-    ----------
-    a
-        Centre of the first mode, shape ``(d,)``.
-    b
-        Centre of the second mode, shape ``(d,)``.
-    z
-        Log-odds of the first against the second.
 
     Examples
     --------

@@ -16,21 +16,9 @@ __all__ = ["MLP"]
 class MLP(nnx.Module):
     """Multilayer perceptron from one sample to a scalar, with a last layer of zeros.
 
-    The zeros make it the zero function at first, so that on a Gaussian base the first model
-    is the base.
-
-    Parameters
-    ----------
-    num_features
-        d, how many numbers a sample has; its shape may be any.
-    hidden
-        Widths of the hidden layers.
-    activation
-        Between the layers. A smooth one: walkers follow its derivative.
-    param_dtype
-        Of the parameters.
-    rngs
-        For the first parameters.
+    A sample of d numbers may have any shape. The zeros make it the zero function at first, so
+    that on a Gaussian base the first model is the base. The activation must be smooth: walkers
+    follow its derivative.
 
     Examples
     --------

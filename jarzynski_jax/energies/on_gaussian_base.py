@@ -15,14 +15,9 @@ class Fixed(nnx.Variable):
 class OnGaussianBase(nnx.Module):
     r"""An energy on a Gaussian base, :math:`U_\theta(x) = U_{\rm base}(x) + f_\theta(x)`.
 
-    Parameters
-    ----------
-    base
-        The Gaussian; not trained.
-    correction
-        The module f, from one sample to a scalar. For an exact start it must be zero at
-        first, as :class:`~jarzynski_jax.energies.MLP` is, or have a partition function of
-        its own on the base, as :class:`~jarzynski_jax.energies.TwoModeMixture` has.
+    The base is not trained. For an exact start the module f must be zero at first, as
+    :class:`~jarzynski_jax.energies.MLP` is, or have a partition function of its own on the
+    base, as :class:`~jarzynski_jax.energies.TwoModeMixture` has.
 
     Examples
     --------

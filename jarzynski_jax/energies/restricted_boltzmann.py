@@ -74,12 +74,8 @@ _BLOCK_BITS = 12
 class Machine(NamedTuple):
     r""":math:`\theta`, for D visible and J hidden units.
 
-    visible_bias
-        b, shape ``(D,)``.
-    hidden_bias
-        c, shape ``(J,)``.
-    weights
-        W, shape ``(D, J)``.
+    ``visible_bias`` is b, shape ``(D,)``; ``hidden_bias`` is c, shape ``(J,)``; ``weights`` is
+    W, shape ``(D, J)``.
     """
 
     visible_bias: Array
@@ -97,33 +93,12 @@ def init(
 ) -> Machine:
     r"""Make the parameters that training starts from.
 
-    Parameters
-    ----------
-    rng_key
-        A key of ``jax.random``.
-    num_visible
-        D.
-    num_hidden
-        J.
-    data
-        Shape ``(n, D)``, in [0, 1]; None if there are none.
-    param_dtype
-        Of the parameters.
-
-    Returns
-    -------
-    Machine
-        W normal with standard deviation 0.01; c = 0; b the log-odds of the data's means, which
-        are clipped to :math:`[\frac1{2n}, 1 - \frac1{2n}]`, or 0 without data.
-
-    Raises
-    ------
-    ValueError
-        If a layer has no unit, or the data are of another shape or not in [0, 1].
+    W normal with standard deviation 0.01; c = 0; b the log-odds of the data's means, which are
+    clipped to :math:`[\frac1{2n}, 1 - \frac1{2n}]`, or 0 without data. ValueError if a layer
+    has no unit, or the data are not of shape ``(n, D)`` and in [0, 1].
 
     Examples
     --------
-    >>> import jax, numpy as np
     >>> data = np.array([[0, 1], [0, 1], [0, 0], [0, 1]])
     >>> params = init(jax.random.key(0), 2, 3, data)
     >>> [round(float(bias), 4) for bias in params.visible_bias]  # log 1/7, log 3
@@ -159,28 +134,12 @@ def _log_odds(data: np.ndarray, num_visible: int) -> np.ndarray:
 def energy(params: Machine, x: Array | Units) -> Array:
     r"""Energy of one sample: of the visible units alone, or of both layers.
 
-    Parameters
-    ----------
-    params
-        :math:`\theta`.
-    x
-        v, shape ``(D,)``, for the free energy :math:`U_\theta(v)`, eq. 3.4.8; or
-        ``Units(visible, hidden)``, shapes ``(D,)`` and ``(J,)``, for :math:`U_\theta(v, h)`,
-        eq. 3.4.7. Floating point, 0 or 1.
-
-    Returns
-    -------
-    Array
-        A scalar.
-
-    Raises
-    ------
-    ValueError
-        If a shape is another.
+    :math:`U_\theta(v)`, eq. 3.4.8, of v, shape ``(D,)``; or :math:`U_\theta(v, h)`, eq. 3.4.7,
+    of ``Units(visible, hidden)``, shapes ``(D,)`` and ``(J,)``; else a ValueError. Floating
+    point, 0 or 1.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> params = Machine(jnp.array([1.0, 0.0]), jnp.array([-1.0]), jnp.array([[3.0], [0.0]]))
     >>> v = jnp.array([1.0, 1.0])
     >>> float(energy(params, Units(v, jnp.array([1.0]))))  # -1 + 1 - 3
@@ -208,26 +167,11 @@ def energy(params: Machine, x: Array | Units) -> Array:
 def log_partition_function(params: Machine) -> Array:
     r"""Exact :math:`\log Z_\theta = \log\sum_{v, h} e^{-U_\theta(v, h)}`, in nats.
 
-    The smaller layer is enumerated, the other one summed in closed form.
-
-    Parameters
-    ----------
-    params
-        :math:`\theta`, with at most 20 units in the smaller layer.
-
-    Returns
-    -------
-    Array
-        A scalar.
-
-    Raises
-    ------
-    ValueError
-        If both layers have more than 20 units.
+    The smaller layer is enumerated, the other one summed in closed form. ValueError if both
+    have more than 20 units.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> params = Machine(jnp.zeros(30), jnp.zeros(2), jnp.zeros((30, 2)))
     >>> round(float(log_partition_function(params)), 4)  # 32 log 2
     22.1807
@@ -253,21 +197,10 @@ def log_partition_function(params: Machine) -> Array:
 
 
 def base(params: Machine) -> Machine:
-    """Take the weights away: the machine of independent units that others start from.
-
-    Parameters
-    ----------
-    params
-        Of any machine.
-
-    Returns
-    -------
-    Machine
-        The same biases, and W = 0.
+    """Take the weights away, W = 0: the machine of independent units that others start from.
 
     Examples
     --------
-    >>> import jax
     >>> params = base(init(jax.random.key(0), 2, 3))
     >>> float(abs(params.weights).max())
     0.0
@@ -283,7 +216,6 @@ def base_density(params: Machine) -> Density:
 
     Examples
     --------
-    >>> import jax
     >>> density = base_density(init(jax.random.key(0), 2, 3))
     >>> round(float(density.log_partition_function), 4)  # 5 log 2
     3.4657
@@ -309,30 +241,12 @@ def base_density(params: Machine) -> Density:
 def parameter_path(params_0: Machine, params_1: Machine) -> Path:
     r"""Interpolate between two machines, :math:`\theta_t = (1 - t)\,\theta_0 + t\,\theta_1`.
 
-    The log-density on the way is that of a machine, which
-    :mod:`~jarzynski_jax.kernels.gibbs` leaves invariant. From the base of a machine to the
-    machine itself, W is switched on.
-
-    Parameters
-    ----------
-    params_0
-        The machine at t = 0.
-    params_1
-        The machine at t = 1, with as many units.
-
-    Returns
-    -------
-    Path
-        ``path(t) -> logdensity_fn``, which takes the visible units alone or ``Units``.
-
-    Raises
-    ------
-    ValueError
-        If the machines do not have as many units.
+    The log-density on the way is that of a machine, of visible units alone or of ``Units``,
+    which :mod:`~jarzynski_jax.kernels.gibbs` leaves invariant. From the base of a machine to
+    the machine itself, W is switched on. ValueError unless both have as many units.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> params = init(jax.random.key(0), 2, 3)
     >>> path = parameter_path(base(params), params)
     >>> round(float(path(0.0)(jnp.ones(2))), 4)  # 3 log 2

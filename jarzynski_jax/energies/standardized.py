@@ -20,17 +20,9 @@ class Standardized(nnx.Module):
 
     The density is of x as it was: nothing is to be added to log Z.
 
-    Parameters
-    ----------
-    base
-        The Gaussian; not trained.
-    module
-        f, from one sample to a scalar.
-
     Examples
     --------
     >>> import jax.numpy as jnp
-    >>> from flax import nnx
     >>> from jarzynski_jax.energies import MLP, GaussianBase, OnGaussianBase, Standardized
     >>> base = GaussianBase(jnp.ones(2), jnp.array(0.5), jnp.array(2.0))
     >>> model = OnGaussianBase(base, Standardized(base, MLP(2, rngs=nnx.Rngs(0))))

@@ -28,30 +28,14 @@ def bennett_acceptance_ratio(forward_work: Array, reverse_work: Array) -> Estima
         \qquad f(x) = \frac1{1 + e^x},\quad M = \log\frac{n_F}{n_R}
 
     found by bisection; both sides are monotone. Work so large that it weighs nothing counts in
-    n alone, however large it is.
-
-    Parameters
-    ----------
-    forward_work
-        Shape ``(n_F,)``, in nats, independent; ``inf`` for a walker that died.
-    reverse_work
-        Shape ``(n_R,)``, likewise.
-
-    Returns
-    -------
-    Estimate
-        ΔF and Bennett's asymptotic standard error. Trust it if :func:`overlap` is not poor.
-
-    Raises
-    ------
-    ValueError
-        If a shape is not ``(n,)`` with n ≥ 2.
+    n alone, however large it is. With Bennett's asymptotic standard error; trust it if
+    :func:`overlap` is not poor. Work is in nats, independent, shapes ``(n_F,)`` and ``(n_R,)``,
+    n ≥ 2, else a ValueError; ``inf`` for a walker that died.
 
     Examples
     --------
     Gaussian work with ΔF = 1 and a variance of 2:
 
-    >>> import jax, jax.numpy as jnp
     >>> noise = jnp.sqrt(2.0) * jax.random.normal(jax.random.key(0), (2, 2000))
     >>> bar = bennett_acceptance_ratio(1 + 1 + noise[0], -1 + 1 + noise[1])
     >>> bool(abs(bar.value - 1) < 4 * bar.standard_error), bool(bar.standard_error < 0.05)
@@ -116,28 +100,11 @@ def overlap(forward_work: Array, reverse_work: Array) -> Array:
     With p the probability, given its work, that a sample is from the forward runs,
     :math:`\left(\frac1{n_F} + \frac1{n_R}\right)\sum p(1 - p)` over all samples: one less the
     second eigenvalue of MBAR's overlap matrix, the sum of its off-diagonal entries. 1 for the
-    same distribution; below 0.06 an estimate is not to be believed.
-
-    Parameters
-    ----------
-    forward_work
-        Shape ``(n_F,)``, in nats, independent.
-    reverse_work
-        Shape ``(n_R,)``, likewise.
-
-    Returns
-    -------
-    Array
-        A scalar.
-
-    Raises
-    ------
-    ValueError
-        If a shape is not ``(n,)`` with n ≥ 2.
+    same distribution; below 0.06 an estimate is not to be believed. Work and its errors are as
+    of :func:`bennett_acceptance_ratio`.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> round(float(overlap(jnp.zeros(10), jnp.zeros(10))), 6)
     1.0
     >>> bool(overlap(jnp.full(10, 20.0), jnp.full(10, 20.0)) < 1e-6)

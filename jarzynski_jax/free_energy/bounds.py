@@ -23,26 +23,9 @@ class Bounds(NamedTuple):
 def dissipation_bounds(forward_work: Array, reverse_work: Array) -> Bounds:
     r"""The second law: :math:`-\bar W_R \le \Delta F \le \bar W_F`, in expectation.
 
-    Wide, but the means of work have honest errors however rare the walkers of least work.
-    If some died, :math:`\bar W` is the mean of the living, a share s, less :math:`\log s`,
-    which is a bound as well.
-
-    Parameters
-    ----------
-    forward_work
-        Shape ``(n_F,)``, in nats, independent; ``inf`` for a walker that died.
-    reverse_work
-        Shape ``(n_R,)``, likewise.
-
-    Returns
-    -------
-    Bounds
-        Of ΔF.
-
-    Raises
-    ------
-    ValueError
-        If a shape is not ``(n,)`` with n ≥ 2.
+    Wide, but the means of work have honest errors however rare the walkers of least work. If
+    some died, :math:`\bar W` is the mean of the living, a share s, less :math:`\log s`, which
+    is a bound as well. Work and its errors are as of :func:`bennett_acceptance_ratio`.
 
     Examples
     --------
@@ -59,30 +42,13 @@ def dissipation_bounds(forward_work: Array, reverse_work: Array) -> Bounds:
 def two_sided_bounds(forward_work: Array, reverse_work: Array) -> Bounds:
     r"""Jensen: the exponential averages bound :math:`\Delta F` from both sides, in expectation.
 
-    :math:`\log\overline{e^{-W_R}} \le \Delta F \le -\log\overline{e^{-W_F}}`. Much tighter
-    than :func:`dissipation_bounds`. If they cross by more than their errors something is
-    wrong, above all with the samples that the reverse runs started from.
-
-    Parameters
-    ----------
-    forward_work
-        Shape ``(n_F,)``, in nats, independent.
-    reverse_work
-        Shape ``(n_R,)``, likewise.
-
-    Returns
-    -------
-    Bounds
-        Of ΔF.
-
-    Raises
-    ------
-    ValueError
-        If a shape is not ``(n,)`` with n ≥ 2.
+    :math:`\log\overline{e^{-W_R}} \le \Delta F \le -\log\overline{e^{-W_F}}`. Much tighter than
+    :func:`dissipation_bounds`. If they cross by more than their errors something is wrong,
+    above all with the samples that the reverse runs started from. Work and its errors are as of
+    :func:`bennett_acceptance_ratio`.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> bounds = two_sided_bounds(jnp.array([1.0, 3.0]), jnp.array([-1.0, 1.0]))
     >>> bool(bounds.lower.value < 1.0 < bounds.upper.value)
     True

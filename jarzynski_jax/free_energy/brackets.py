@@ -28,12 +28,10 @@ class Bracket(NamedTuple):
     lower
         The forward estimate of log Z; of a cross entropy, with the mean energy of the test
         data added to it here and below.
-    lower_error
-        Standard error of log Z there, over replicates.
     upper
         The backward estimate, the larger one if there are two.
-    upper_error
-        Standard error of log Z there.
+    lower_error, upper_error
+        Standard errors of log Z there, over replicates.
     relaxed
         The backward estimate from relaxed samples alone; None without them.
     test_error
@@ -74,31 +72,13 @@ def bracket(
 ) -> Bracket:
     """Combine test energies and bounds of log Z, and judge the result.
 
-    Parameters
-    ----------
-    energies
-        Energy of each test sample (the mean over its noise), shape ``(n,)``.
-    bounds
-        From :func:`jarzynski_jax.annealing.log_partition_bounds`.
-    entropy_floor
-        Entropy of the noise in the data, nats; None if unknown.
-    tolerance
-        As of :func:`log_partition_bracket`.
-
-    Returns
-    -------
-    Bracket
-        With the doubts of :func:`log_partition_bracket`, energies that are not finite, and a
-        value below the floor.
-
-    Raises
-    ------
-    ValueError
-        Inside ``jax.jit`` or ``jax.vmap``: it looks at values.
+    Energies are of each test sample (the mean over its noise), shape ``(n,)``; the floor is the
+    entropy of the noise in the data, in nats. The doubts are those of
+    :func:`log_partition_bracket`, energies that are not finite, and a value below the floor. A
+    ValueError inside ``jax.jit`` or ``jax.vmap``: it looks at values.
 
     Examples
     --------
-    >>> import numpy as np
     >>> from jarzynski_jax.annealing import AnnealingInfo, LogPartitionBounds
     >>> info = AnnealingInfo(*(np.ones((2, 5)) for _ in range(4)))
     >>> log_z = np.array([1.0, 1.1])
@@ -136,37 +116,18 @@ def bracket(
 def log_partition_bracket(bounds: LogPartitionBounds, tolerance: float = 0.5) -> Bracket:
     """Sum up bounds of log Z, and judge them.
 
+    Its doubts: bounds too far apart; a lower bound above an upper one beyond their errors (the
+    samples that a backward run started from are not the model's: a mode is missing), with one
+    replicate, whose error nobody knows, beyond what is tolerated; walkers lost by their own
+    moves; a collapsed forward run. Each says what to try. A ValueError inside ``jax.jit`` or
+    ``jax.vmap``: it looks at values.
+
     Parameters
     ----------
-    bounds
-        From :func:`jarzynski_jax.annealing.log_partition_bounds`.
     tolerance
         How far apart the bounds may be, nats; and how far the backward estimate from relaxed
         samples may lie below the forward one, for their shares of the modes are inherited
         from where they were relaxed, and never quite the model's.
-
-    Returns
-    -------
-    Bracket
-        Of log Z. Its doubts: bounds too far apart; a lower bound above an upper one beyond
-        their errors (the samples that a backward run started from are not the model's: a mode
-        is missing), with one replicate, whose error nobody knows, beyond what is tolerated;
-        walkers lost by their own moves; a collapsed forward run. Each says what to try.
-
-    Raises
-    ------
-    ValueError
-        Inside ``jax.jit`` or ``jax.vmap``: it looks at values.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from jarzynski_jax.annealing import AnnealingInfo, LogPartitionBounds
-    >>> info = AnnealingInfo(*(np.ones((2, 5)) for _ in range(4)))
-    >>> log_z = np.array([1.0, 1.1])
-    >>> found = log_partition_bracket(LogPartitionBounds(log_z, log_z + 0.1, None, None, info))
-    >>> round(found.lower, 2), round(found.upper, 2), found.doubts
-    (1.05, 1.15, ())
     """
     check_known("free_energy.log_partition_bracket", bounds)
     forward, forward_error = _mean_and_error(bounds.forward)

@@ -30,12 +30,9 @@ _MAX_NEWTON_STEPS = 50
 
 
 class Crossing(NamedTuple):
-    """Where the densities of forward and reverse work cross, and the slope there.
+    """Where the densities of forward and reverse work cross: ΔF, in nats, and the slope there.
 
-    difference
-        ΔF, in nats.
-    slope
-        Of the logarithm of the ratio of the densities; 1 by Crooks' theorem.
+    The slope is of the logarithm of the ratio of the densities; 1 by Crooks' theorem.
     """
 
     difference: Estimate
@@ -57,25 +54,9 @@ def crooks_crossing(forward_work: Array, reverse_work: Array) -> Crossing:
     nats.
 
     What the samples leave open, as work without spread or without overlap does, is left to a
-    prior: k about 1 and α about BAR, with standard deviations of 100.
-
-    Parameters
-    ----------
-    forward_work
-        Shape ``(n_F,)``, in nats, independent; ``inf`` for a walker that died.
-    reverse_work
-        Shape ``(n_R,)``, likewise.
-
-    Returns
-    -------
-    Crossing
-        ΔF and the slope, consistent, with asymptotic standard errors; those of the slope at
-        most 100. Trust them if :func:`overlap` is not poor.
-
-    Raises
-    ------
-    ValueError
-        If a shape is not ``(n,)`` with n ≥ 2.
+    prior: k about 1 and α about BAR, with standard deviations of 100. Both are consistent, with
+    asymptotic standard errors, those of the slope at most 100; trust them if :func:`overlap` is
+    not poor. Work and its errors are as of :func:`bennett_acceptance_ratio`.
 
     References
     ----------
@@ -85,7 +66,6 @@ def crooks_crossing(forward_work: Array, reverse_work: Array) -> Crossing:
     --------
     Work that is far from Gaussian, with ΔF = log 4: that of a stiffness switched at once.
 
-    >>> import jax, jax.numpy as jnp
     >>> x = jax.random.exponential(jax.random.key(0), (2, 2000))
     >>> found = crooks_crossing(3 * x[0], -3 / 4 * x[1])
     >>> bool(abs(found.difference.value - jnp.log(4)) < 4 * found.difference.standard_error)

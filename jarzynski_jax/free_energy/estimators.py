@@ -48,10 +48,8 @@ class FreeEnergy(NamedTuple):
         The estimate to be reported.
     forward, reverse
         Exponential averages, both of ΔF.
-    crossing
-        Where the densities of forward and reverse work cross, by logistic regression.
-    slope
-        Of the logarithm of their ratio, there; 1 by Crooks' theorem.
+    crossing, slope
+        Of Crooks' relation: :class:`~jarzynski_jax.free_energy.crossing.Crossing`.
     cumulants
         From forward work.
     bounds
@@ -111,24 +109,8 @@ def estimate(forward_work: Array, reverse_work: Array) -> FreeEnergy:
     Crooks' relation other than 1, if it rests on a hundred. So it shows if the reverse runs did
     not start from samples of the last density, or were not the forward runs turned round, or if
     work is not in nats. (One mode of two, if the forward runs miss the same, shows in nothing.)
-
-    Parameters
-    ----------
-    forward_work
-        Shape ``(n_F,)``, in nats, independent.
-    reverse_work
-        Shape ``(n_R,)``, likewise.
-
-    Returns
-    -------
-    FreeEnergy
-        Estimates, diagnostics and doubts, and as a ``str`` a table of them.
-
-    Raises
-    ------
-    ValueError
-        If a shape is not ``(n,)`` with n ≥ 2, or inside ``jax.jit`` or ``jax.vmap``: it looks
-        at values.
+    ValueError inside ``jax.jit`` or ``jax.vmap``: it looks at values. Work is as of
+    :func:`bennett_acceptance_ratio`.
 
     Examples
     --------

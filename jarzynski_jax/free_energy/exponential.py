@@ -20,27 +20,13 @@ __all__ = [
 def exponential_average(work: Array) -> Estimate:
     r"""Jarzynski's estimate, :math:`\Delta F = -\log\frac1n\sum_i e^{-W_i}`.
 
-    Too large on average (Jensen), by about half its variance; its error is dominated by the
-    rare walkers of least work. Of reverse work it estimates :math:`-\Delta F`.
-
-    Parameters
-    ----------
-    work
-        W in nats, shape ``(n,)``, n ≥ 2, independent; ``inf`` for a walker that died.
-
-    Returns
-    -------
-    Estimate
-        ΔF and the standard error, by propagation from that of the mean of e^{-W}.
-
-    Raises
-    ------
-    ValueError
-        If the shape is not ``(n,)`` with n ≥ 2.
+    Too large on average (Jensen), by about half its variance; its error, propagated from that
+    of the mean of e^{-W}, is dominated by the rare walkers of least work. Of reverse work it
+    estimates :math:`-\Delta F`. W is in nats, shape ``(n,)``, n ≥ 2, else a ValueError;
+    independent, and ``inf`` for a walker that died.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> float(exponential_average(jnp.array([2.0, 2.0, 2.0])).value)
     2.0
     """
@@ -53,30 +39,15 @@ def cumulant_expansion(work: Array) -> Estimate:
     r"""Second-order cumulant expansion, :math:`\Delta F = \bar W - \tfrac12 {\rm var}\,W`.
 
     Exact for Gaussian work, which slow enough driving gives; else biased, without a sign of
-    it in the error. Of reverse work it estimates :math:`-\Delta F`.
+    it in the error, which is that for Gaussian work. Of reverse work it estimates
+    :math:`-\Delta F`. W is as of :func:`exponential_average`.
 
     Infinite work has no cumulants, but the weights of those that died are 0 and known: with a
     share s alive, :math:`E[e^{-W}] = s\,E[e^{-W}\,|\,{\rm alive}]`, so mean and variance are
     those of the living, and :math:`-\log s` is added.
 
-    Parameters
-    ----------
-    work
-        W in nats, shape ``(n,)``, n ≥ 2, independent; ``inf`` for a walker that died.
-
-    Returns
-    -------
-    Estimate
-        ΔF and the standard error for Gaussian work.
-
-    Raises
-    ------
-    ValueError
-        If the shape is not ``(n,)`` with n ≥ 2.
-
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> float(cumulant_expansion(jnp.array([1.0, 3.0])).value)
     1.0
     """

@@ -45,6 +45,10 @@ __all__ = ["elliptical_slice", "invariant_kernel", "weighted_update"]
 def invariant_kernel(algorithm: Any, **options: Any) -> Kernel:
     """Make one of BlackJAX's samplers a kernel for our walkers.
 
+    The kernel goes with ``invariant.init``; what the sampler takes beside the target follows
+    it, in the sampler's order or by name, unless options gave it. ValueError if the algorithm
+    does not fit, it is elliptical slice sampling, or it has no such option.
+
     Parameters
     ----------
     algorithm
@@ -57,23 +61,10 @@ def invariant_kernel(algorithm: Any, **options: Any) -> Kernel:
         For its ``build_kernel``, and what the sampler takes beside the target, such as
         ``step_size``, by its name there.
 
-    Returns
-    -------
-    Kernel
-        To be used with ``invariant.init``; what the sampler takes beside the target follows
-        it, in the sampler's order or by name, unless options gave it.
-
-    Raises
-    ------
-    ValueError
-        If the algorithm has no ``init`` or no ``build_kernel``, its ``init`` takes other things
-        than a position and a target, it is elliptical slice sampling, or it has no such option.
-
     Examples
     --------
-    >>> import blackjax, jax, jax.numpy as jnp
+    >>> import blackjax
     >>> from jarzynski_jax.interop import blackjax as adapters
-    >>> from jarzynski_jax.kernels import invariant
     >>> kernel, target = adapters.invariant_kernel(blackjax.mala), lambda x: -(x**2) / 2
     >>> state = invariant.init(jnp.array(1.0), target)
     >>> state, info = kernel(jax.random.key(0), state, target, 0.1)
@@ -116,24 +107,13 @@ class _EllipticalState(NamedTuple):
 def elliptical_slice(mean: Array, covariance: Array) -> Kernel:
     r"""Elliptical slice sampling as a kernel for our walkers.
 
-    It applies where the target is a Gaussian prior :math:`N(m, \Sigma)` times a likelihood; the
-    targets of the kernel are whole log-densities, from which the prior is taken off.
-
-    Parameters
-    ----------
-    mean
-        m, shape ``(d,)``.
-    covariance
-        Σ, shape ``(d, d)``, or its diagonal ``(d,)``.
-
-    Returns
-    -------
-    Kernel
-        To be used with ``invariant.init``; it has no other argument.
+    It applies where the target is a Gaussian prior :math:`N(m, \Sigma)` times a likelihood,
+    with Σ of shape ``(d, d)`` or its diagonal; the targets of the kernel are whole
+    log-densities, from which the prior is taken off. It goes with ``invariant.init`` and has no
+    other argument.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax.interop import blackjax as adapters
     >>> from jarzynski_jax.kernels import invariant
     >>> kernel = adapters.elliptical_slice(jnp.zeros(2), jnp.ones(2))
@@ -174,34 +154,19 @@ def weighted_update(
 ) -> Callable:
     r"""Make an ``update_particles_fn`` for ``tempered_smc`` and ``adaptive_tempered_smc``.
 
-    Particles move by a kernel of ours under the present target and are weighed exactly, for
-    the time step too; then under the next target, as BlackJAX does. Weights are carried from
-    step to step, and particles are resampled on the shadow weight when that has degenerated.
-    The sum of ``log_likelihood_increment`` is then the logarithm of an unbiased estimate of
-    the evidence. (BlackJAX's adaptive schedule looks at particles without their weights; with
-    it the estimate is consistent.)
+    Particles move by a kernel of ours under the present target and are weighed exactly, for the
+    time step too; then under the next target, as BlackJAX does. Weights are carried from step
+    to step, and particles are resampled on the shadow weight when that has degenerated. The sum
+    of ``log_likelihood_increment`` is then the logarithm of an unbiased estimate of the
+    evidence. (BlackJAX's adaptive schedule looks at particles without their weights; with it
+    the estimate is consistent.) ValueError if this is no kernel, or the resampler has no
+    threshold; of the update, if BlackJAX hands it other things than version 1.7.1 does.
 
     Parameters
     ----------
-    kernel_init
-        E.g. ``ula.init``.
     kernel
-        ``(rng_key, state, logdensity_fn, **parameters) -> (state, info)``, e.g.
-        ``ula.build_kernel()``. ``mcmc_parameters`` of the SMC are its keyword arguments: arrays
-        with a leading axis of 1, shared by all particles, or of N.
-    resampler
-        From :func:`jarzynski_jax.resampling.adaptive`.
-
-    Returns
-    -------
-    Callable
-        ``update_particles_fn``. It raises a ``ValueError`` that says what was expected if
-        BlackJAX hands it other things than version 1.7.1 does.
-
-    Raises
-    ------
-    ValueError
-        If this is no kernel, its module, say, or the resampler has no threshold.
+        E.g. ``ula.build_kernel()``. ``mcmc_parameters`` of the SMC are its keyword arguments:
+        arrays with a leading axis of 1, shared by all particles, or of N.
 
     Examples
     --------

@@ -26,28 +26,12 @@ __all__ = [
 def generate_by_ode(positions: Array, velocity_fn: FieldFn, times: Array) -> Array:
     r"""Transport samples by :math:`\dot X = b(t, X)`, by Heun's method.
 
-    Parameters
-    ----------
-    positions
-        Samples at ``times[0]``, shape ``(n, ...)``.
-    velocity_fn
-        b(t, x), for one point.
-    times
-        Shape ``(K + 1,)``, ascending or, from data to base, descending.
-
-    Returns
-    -------
-    Array
-        Positions at ``times[-1]``, with an error of second order in the steps.
-
-    Raises
-    ------
-    ValueError
-        If the times are not monotone in [0, 1].
+    From ``times[0]`` to ``times[-1]``, of shape ``(K + 1,)``: ascending or, from data to base,
+    descending in [0, 1], else a ValueError. Positions have the shape ``(n, ...)``, the field is
+    for one point, and the error is of second order in the steps.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> end = generate_by_ode(jnp.ones((1, 1)), lambda t, x: x, jnp.linspace(0, 1, 101))
     >>> round(float(end[0, 0]), 3)
     2.718
@@ -74,35 +58,11 @@ def generate_by_sde(
 ) -> Array:
     r"""Generate by :math:`dX = (b + \varepsilon s)\,dt + \sqrt{2\varepsilon}\,dW`, by Euler.
 
-    Parameters
-    ----------
-    rng_key
-        A key of ``jax.random``.
-    positions
-        Samples at ``times[0]``, shape ``(n, ...)``.
-    velocity_fn
-        b(t, x), for one point.
-    score_fn
-        s(t, x), for one point.
-    times
-        Shape ``(K + 1,)``, ascending.
-    diffusion
-        ε > 0.
-
-    Returns
-    -------
-    Array
-        Positions at ``times[-1]``, with an error of first order in the steps, which
-        :func:`generate_weighted` would remove.
-
-    Raises
-    ------
-    ValueError
-        If the times do not ascend in [0, 1], or ε is not positive.
+    As :func:`generate_by_ode`, forward only, with ε > 0. The error is of first order in the
+    steps; :func:`generate_weighted` would remove it.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> still, score = (lambda t, x: 0 * x), (lambda t, x: -x)
     >>> x = jax.random.normal(jax.random.key(0), (2000, 1))
     >>> times = jnp.linspace(0, 1, 101)
@@ -136,39 +96,14 @@ def generate_weighted(
 ) -> Walkers:
     r"""Generate by the SDE, with weights that make it exact at any step (Proposition 4.1.1).
 
-    The score is the gradient of the path's log-density. Whatever b is, the walkers are properly
-    weighted for ``path(times[-1])``; the better b transports the path, the more equal they are.
-
-    Parameters
-    ----------
-    rng_key
-        A key of ``jax.random``.
-    positions
-        Exact, independent samples of ``path(times[0])``, shape ``(N, ...)``.
-    path
-        ``path(t) -> logdensity_fn``.
-    velocity_fn
-        b(t, x), for one point.
-    times
-        Shape ``(K + 1,)``, ascending.
-    diffusion
-        ε > 0.
-    resampler
-        From :func:`jarzynski_jax.resampling.adaptive`.
-
-    Returns
-    -------
-    Walkers
-        Weighed by ``path(times[-1])``; log Z is relative to that of ``path(times[0])``.
-
-    Raises
-    ------
-    ValueError
-        If the times do not ascend in [0, 1], or ε is not positive.
+    The positions are exact, independent samples of ``path(times[0])``, and the score is the
+    gradient of the path's log-density. Whatever b is, the walkers are properly weighted for
+    ``path(times[-1])``, with log Z relative to that of ``path(times[0])``; the better b
+    transports the path, the more equal they are. ValueError if the times do not ascend in
+    [0, 1], or ε is not positive.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax import walkers
     >>> from jarzynski_jax.resampling import adaptive, systematic
     >>> path = lambda t: lambda x: -jnp.sum(jnp.square(x - 3 * t)) / 2

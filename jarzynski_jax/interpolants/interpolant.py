@@ -42,12 +42,8 @@ FieldFn: TypeAlias = Callable[[Array, Array], Array]
 class Interpolant(NamedTuple):
     """The three coefficients, functions of a scalar time that can be differentiated.
 
-    base
-        α, from 1 to 0; or 0 throughout, if the noise is the base.
-    data
-        β, from 0 to 1.
-    noise
-        γ, positive in between.
+    ``base`` is α, from 1 to 0, or 0 throughout if the noise is the base; ``data`` is β, from 0
+    to 1; ``noise`` is γ, positive in between.
     """
 
     base: Callable[[Array], Array]
@@ -58,22 +54,8 @@ class Interpolant(NamedTuple):
 def linear_interpolant(noise_scale: float = 1.0) -> Interpolant:
     r"""A straight line from sample to sample, with noise in the middle.
 
-    :math:`\alpha = 1 - t`, :math:`\beta = t`, :math:`\gamma = c\sqrt{2t(1 - t)}`.
-
-    Parameters
-    ----------
-    noise_scale
-        c > 0.
-
-    Returns
-    -------
-    Interpolant
-        Between any two densities.
-
-    Raises
-    ------
-    ValueError
-        If c is not positive.
+    :math:`\alpha = 1 - t`, :math:`\beta = t`, :math:`\gamma = c\sqrt{2t(1 - t)}` with c > 0,
+    else a ValueError; between any two densities.
 
     Examples
     --------
@@ -97,11 +79,6 @@ def variance_preserving_interpolant() -> Interpolant:
     \cos\frac{\pi t}2`: the base is the noise, N(0, 1); run backward it is the diffusion that
     makes noise of data.
 
-    Returns
-    -------
-    Interpolant
-        From N(0, 1) to the data.
-
     Examples
     --------
     >>> interpolant = variance_preserving_interpolant()
@@ -116,17 +93,7 @@ def variance_preserving_interpolant() -> Interpolant:
 
 
 class Draw(NamedTuple):
-    r"""Points on interpolants, leading axis n.
-
-    time
-        t, shape ``(n,)``.
-    position
-        :math:`X_t`.
-    velocity
-        :math:`\dot X_t`.
-    noise
-        z.
-    """
+    r"""Points on interpolants, leading axis n: t, :math:`X_t`, :math:`\dot X_t` and z."""
 
     time: Array
     position: Array
@@ -143,33 +110,11 @@ def draw(
 ) -> Draw:
     """Draw a time for each pair of samples, and the point on its interpolant.
 
-    Parameters
-    ----------
-    rng_key
-        A key of ``jax.random``.
-    interpolant
-        The coefficients.
-    base_samples
-        Shape ``(n, ...)``.
-    data_samples
-        Shape ``(n, ...)``.
-    time_margin
-        Times are uniform between it and one less it: at the ends γ is 0 and its derivative
-        may be infinite.
-
-    Returns
-    -------
-    Draw
-        n points.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, or the margin is not in (0, 1/2).
+    Times are uniform between ``time_margin``, in (0, 1/2), and one less it: at the ends γ is 0
+    and its derivative may be infinite. ValueError if the shapes, ``(n, ...)``, differ.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> x0, x1 = jnp.zeros((5, 2)), jnp.ones((5, 2))
     >>> points = draw(jax.random.key(0), linear_interpolant(), x0, x1)
     >>> points.position.shape, points.time.shape

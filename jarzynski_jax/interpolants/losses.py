@@ -14,25 +14,14 @@ __all__ = [
 
 
 def velocity_loss(velocity_fn: FieldFn, points: Draw) -> Array:
-    r"""Loss whose minimum is the velocity, eq. 2.2.52.
+    r"""Loss whose minimum is the velocity, eq. 2.2.52; not a square, so it may be negative.
 
     .. math:: E\left[\tfrac12|\hat b(t, X_t)|^2 - \dot X_t\cdot\hat b(t, X_t)\right]
 
-    Parameters
-    ----------
-    velocity_fn
-        :math:`\hat b(t, x)`, for one point; a Flax network, say.
-    points
-        From :func:`draw`.
-
-    Returns
-    -------
-    Array
-        A scalar; not a square, so it may be negative.
+    The field, a Flax network, say, is for one point.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax.interpolants import draw, linear_interpolant
     >>> x0, x1 = jnp.zeros((5, 2)), jnp.ones((5, 2))
     >>> points = draw(jax.random.key(0), linear_interpolant(), x0, x1)
@@ -48,32 +37,9 @@ def velocity_loss(velocity_fn: FieldFn, points: Draw) -> Array:
 
 
 def score_loss(score_fn: FieldFn, interpolant: Interpolant, points: Draw) -> Array:
-    r"""Loss whose minimum is the score, eq. 2.2.53.
+    r"""Loss whose minimum is the score, eq. 2.2.53; not a square, so it may be negative.
 
     .. math:: E\left[\tfrac12|\hat s(t, X_t)|^2 + \gamma(t)^{-1} z\cdot\hat s(t, X_t)\right]
-
-    Parameters
-    ----------
-    score_fn
-        :math:`\hat s(t, x)`, for one point.
-    interpolant
-        The one that the points are of.
-    points
-        From :func:`draw`.
-
-    Returns
-    -------
-    Array
-        A scalar; not a square, so it may be negative.
-
-    Examples
-    --------
-    >>> import jax, jax.numpy as jnp
-    >>> from jarzynski_jax.interpolants import draw, linear_interpolant
-    >>> interpolant = linear_interpolant()
-    >>> points = draw(jax.random.key(0), interpolant, jnp.zeros((5, 2)), jnp.ones((5, 2)))
-    >>> float(score_loss(lambda t, x: jnp.zeros_like(x), interpolant, points))
-    0.0
     """
 
     def of_one(t: Array, x: Array, noise: Array) -> Array:
@@ -86,27 +52,12 @@ def score_loss(score_fn: FieldFn, interpolant: Interpolant, points: Draw) -> Arr
 def velocity_from_score(interpolant: Interpolant, score_fn: FieldFn) -> FieldFn:
     r"""Make the velocity of a score-based model, so that the score alone is to be learnt.
 
-    With :math:`\alpha = 0`, from :math:`E[z | x] = -\gamma s` and
+    With :math:`\alpha = 0`, else a ValueError, from :math:`E[z | x] = -\gamma s` and
     :math:`E[X_1 | x] = (x + \gamma^2 s)/\beta`,
 
     .. math:: b = \frac{\dot\beta}\beta (x + \gamma^2 s) - \gamma\dot\gamma s
 
-    Parameters
-    ----------
-    interpolant
-        With α = 0 throughout, e.g. :func:`variance_preserving_interpolant`.
-    score_fn
-        s(t, x), for one point.
-
-    Returns
-    -------
-    FieldFn
-        b(t, x), where :math:`\beta(t) > 0`: begin shortly after t = 0.
-
-    Raises
-    ------
-    ValueError
-        If α is not 0.
+    where :math:`\beta(t) > 0`: begin shortly after t = 0.
 
     Examples
     --------

@@ -19,17 +19,10 @@ import jax
 import jax.numpy as jnp
 
 from jarzynski_jax.kernels.arithmetic import all_finite, keep_finite, lift, lower
-from jarzynski_jax.kernels.binding import bind
+from jarzynski_jax.kernels.binding import SamplingAlgorithm, bind
 from jarzynski_jax.kernels.density_state import DensityState, init
 from jarzynski_jax.kernels.move import Move
-from jarzynski_jax.types import (
-    Array,
-    Kernel,
-    LogDensityFn,
-    Position,
-    PRNGKey,
-    SamplingAlgorithm,
-)
+from jarzynski_jax.types import Array, Kernel, LogDensityFn, Position, PRNGKey
 
 __all__ = [
     "Bijection",
@@ -46,14 +39,10 @@ Bijection: TypeAlias = Callable[[Position], tuple[Position, Array]]
 
 
 class BijectionInfo(NamedTuple):
-    r"""What one step did.
+    r"""What one step did: :math:`\Delta A`, ``-inf`` where it is not finite, never NaN.
 
-    log_weight_increment
-        :math:`\Delta A`; ``-inf`` where it is not finite, never NaN.
-    is_finite
-        Whether the increment is finite. If not, the walker is dead: its weight is 0.
-    log_determinant
-        :math:`\log|\det \partial T/\partial x|`.
+    A walker whose increment is not finite is dead: its weight is 0. ``log_determinant`` is
+    :math:`\log|\det \partial T/\partial x|`.
     """
 
     log_weight_increment: Array
@@ -68,18 +57,13 @@ class BijectionInfo(NamedTuple):
 
 @cache  # one function, so that what was compiled with it is found again
 def build_kernel() -> Kernel:
-    """Build the kernel for one walker.
+    """Build the kernel for one walker, ``kernel(rng_key, state, logdensity_fn, bijection)``.
 
-    Returns
-    -------
-    Kernel
-        ``kernel(rng_key, state, logdensity_fn, bijection) -> (DensityState,
-        BijectionInfo)``. ``logdensity_fn`` is the target after the move; the key is not
-        used. It raises a ``ValueError`` if the bijection returns other shapes than it should.
+    ``bijection`` is ``x -> (y, log|det ∂y/∂x|)``, ``logdensity_fn`` the target after the move;
+    the key is not used. The kernel raises a ValueError if the bijection returns other shapes.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> old, new = (lambda x: -(x**2) / 2), (lambda x: -2 * x**2)
     >>> halve = lambda x: (x / 2, -jnp.log(2.0))
     >>> _, info = build_kernel()(None, init(jnp.array(3.0), old), new, halve)
@@ -129,15 +113,7 @@ def _check(position: Position, image: Position, log_determinant: Array) -> None:
 
 
 def as_move(bijection: Bijection | None = None, inverse: Bijection | None = None) -> Move:
-    """Make a move of a map.
-
-    Parameters
-    ----------
-    bijection
-        None for one of its own at each step.
-    inverse
-        The map of the reverse move; None where no work back is asked for.
-    """
+    """Make a move of a map, or of one of its own at each step; ``inverse`` is for work back."""
     args = () if bijection is None else (bijection,)
     reverse = None if inverse is None else partial(_inverted, bijection, inverse)
     return Move(init, build_kernel(), args, reverse)
@@ -149,27 +125,5 @@ def _inverted(bijection: Bijection | None, inverse: Bijection, move: Move) -> Mo
 
 
 def as_top_level_api(logdensity_fn: LogDensityFn, bijection: Bijection) -> SamplingAlgorithm:
-    """Bind the kernel to one target, as BlackJAX's samplers are.
-
-    Parameters
-    ----------
-    logdensity_fn
-        The unnormalised log-density.
-    bijection
-        ``x -> (y, log|det ∂y/∂x|)``.
-
-    Returns
-    -------
-    SamplingAlgorithm
-        ``init(position, rng_key=None)`` and ``step(rng_key, state)``.
-
-    Examples
-    --------
-    >>> import jax, jax.numpy as jnp
-    >>> target = lambda x: -jnp.sum(x**2) / 2
-    >>> algorithm = as_top_level_api(target, lambda x: (-x, jnp.array(0.0)))
-    >>> state, info = algorithm.step(jax.random.key(0), algorithm.init(jnp.ones(2)))
-    >>> state.position.tolist(), float(info.log_weight_increment)
-    ([-1.0, -1.0], 0.0)
-    """
+    """Bind the kernel to one target, as BlackJAX's samplers are."""
     return bind(init, build_kernel(), logdensity_fn, bijection)

@@ -12,7 +12,7 @@ from jarzynski_jax.types import (
     SamplingAlgorithm,
 )
 
-__all__ = ["bind"]
+__all__ = ["SamplingAlgorithm", "bind"]
 
 
 def bind(
@@ -20,26 +20,8 @@ def bind(
 ) -> SamplingAlgorithm:
     """Bind a kernel to a target and to its arguments.
 
-    Parameters
-    ----------
-    init
-        ``(position, logdensity_fn) -> state``, for one walker.
-    kernel
-        ``(rng_key, state, logdensity_fn, *kernel_args) -> (state, info)``, for one walker.
-    logdensity_fn
-        The target.
-    *kernel_args
-        What else the kernel takes.
-
-    Returns
-    -------
-    SamplingAlgorithm
-        ``init(position, rng_key=None)`` and ``step(rng_key, state)``.
-
-    Raises
-    ------
-    ValueError
-        If this is no kernel: its module, say.
+    ``init(position, rng_key=None)`` and ``step(rng_key, state)`` are left to be called, for one
+    walker. ValueError if this is no kernel: its module, say.
 
     Examples
     --------

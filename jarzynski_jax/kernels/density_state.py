@@ -11,14 +11,10 @@ __all__ = ["DensityState", "init", "without_endpoint"]
 
 
 class DensityState(NamedTuple):
-    r"""One walker.
+    r"""One walker: its position, a pytree of floating-point arrays, and :math:`\ell(x)` there.
 
-    position
-        Any pytree of floating-point arrays.
-    logdensity
-        :math:`\ell(x)` under the target by which the walker was last weighed.
-    log_endpoint
-        0: all of the weight is work.
+    The density is that by which the walker was last weighed. ``log_endpoint`` is 0: all of the
+    weight is work.
     """
 
     position: ArrayTree
@@ -29,26 +25,10 @@ class DensityState(NamedTuple):
 def init(position: Position, logdensity_fn: LogDensityFn) -> DensityState:
     """Weigh one walker for the first time.
 
-    Parameters
-    ----------
-    position
-        Any pytree of floating-point arrays.
-    logdensity_fn
-        The unnormalised log-density that the walker is a sample of.
-
-    Returns
-    -------
-    DensityState
-        The state.
-
-    Raises
-    ------
-    ValueError
-        If a leaf of the position is not of floating point.
+    ValueError if a leaf of the position is not of floating point.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> float(init(jnp.array([1.0, 2.0]), lambda x: -jnp.sum(x**2) / 2).logdensity)
     -2.5
     """
@@ -59,21 +39,8 @@ def init(position: Position, logdensity_fn: LogDensityFn) -> DensityState:
 def without_endpoint(position: Position, logdensity: Array) -> DensityState:
     """Make a state of a position and the log-density there, which is known already.
 
-    Parameters
-    ----------
-    position
-        Any pytree of floating-point arrays.
-    logdensity
-        A scalar.
-
-    Returns
-    -------
-    DensityState
-        The state.
-
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> float(without_endpoint(jnp.zeros(2), jnp.array(-3.0)).log_endpoint)
     0.0
     """

@@ -72,18 +72,10 @@ VelocityFn: TypeAlias = Callable[[Position], ArrayTree]
 
 
 class EscortedState(NamedTuple):
-    r"""One walker, and what its next step needs.
+    r"""One walker, and what its next step needs: b(x), :math:`\ell(x)` and its gradient s(x).
 
-    position
-        Any pytree of floating-point arrays.
-    velocity
-        :math:`b(x)` of the target by which the walker was last weighed.
-    logdensity
-        :math:`\ell(x)`, likewise.
-    logdensity_grad
-        :math:`s(x) = \nabla\ell(x)`, likewise.
-    log_endpoint
-        :math:`-\frac{h\varepsilon}4 s\cdot Cs`, at least -d/2 - 3; 0 before the first step.
+    They are of the target by which the walker was last weighed. ``log_endpoint`` is
+    :math:`-\frac{h\varepsilon}4 s\cdot Cs`, at least -d/2 - 3; 0 before the first step.
     """
 
     position: ArrayTree
@@ -94,12 +86,9 @@ class EscortedState(NamedTuple):
 
 
 class EscortedInfo(NamedTuple):
-    r"""What one step did.
+    r"""What one step did: :math:`\Delta A`, ``-inf`` where anything is not finite, never NaN.
 
-    log_weight_increment
-        :math:`\Delta A`; ``-inf`` where anything is not finite, never NaN.
-    is_finite
-        Whether the increment is finite. If not, the walker is dead: its weight is 0.
+    A walker whose increment is not finite is dead: its weight is 0.
     """
 
     log_weight_increment: Array
@@ -114,33 +103,9 @@ class EscortedInfo(NamedTuple):
 def init(
     position: Position, logdensity_fn: LogDensityFn, velocity_fn: VelocityFn
 ) -> EscortedState:
-    """Weigh one walker for the first time.
+    """Weigh one walker for the first time; ``velocity_fn`` is b at the start of the path.
 
-    Parameters
-    ----------
-    position
-        Any pytree of floating-point arrays.
-    logdensity_fn
-        The unnormalised log-density that the walker is a sample of.
-    velocity_fn
-        b at the start of the path.
-
-    Returns
-    -------
-    EscortedState
-        The state.
-
-    Raises
-    ------
-    ValueError
-        If a leaf of the position is not of floating point, or the log-density not a scalar.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp
-    >>> state = init(jnp.array([1.0, 2.0]), lambda x: -jnp.sum(x**2) / 2, jnp.ones_like)
-    >>> float(state.logdensity), state.velocity.tolist()
-    (-2.5, [1.0, 1.0])
+    ValueError as of :func:`jarzynski_jax.kernels.ula.init`.
     """
     logdensity, score = value_and_grad(logdensity_fn, position)
     dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
@@ -152,19 +117,15 @@ def init(
 def build_kernel() -> Kernel:
     """Build the kernel for one walker.
 
-    Returns
-    -------
-    Kernel
-        ``kernel(rng_key, state, logdensity_fn, velocity_fn, step_size, diffusion,
-        preconditioner=None) -> (EscortedState, EscortedInfo)``. ``logdensity_fn`` and
-        ``velocity_fn`` are those after the move; ``step_size`` is h, in units of the path's
-        time; ``diffusion`` is ε. It raises a ``ValueError`` if a number is not positive.
+    It is ``kernel(rng_key, state, logdensity_fn, velocity_fn, step_size, diffusion,
+    preconditioner=None)``, with ``logdensity_fn`` and ``velocity_fn`` those after the move, the
+    step size h in units of the path's time, and the diffusion ε. The kernel raises a ValueError
+    if a number is not positive.
 
     Examples
     --------
     A well that moves at the speed 1, and walkers that are taken along:
 
-    >>> import jax, jax.numpy as jnp
     >>> well = lambda centre: lambda x: -((x - centre) ** 2) / 2
     >>> state = init(jnp.array(0.3), well(0.0), jnp.ones_like)
     >>> key = jax.random.key(0)
@@ -250,33 +211,7 @@ def as_top_level_api(
 ) -> SamplingAlgorithm:
     """Bind the kernel to one target, as BlackJAX's samplers are.
 
-    Parameters
-    ----------
-    logdensity_fn
-        The unnormalised log-density.
-    velocity_fn
-        b; at a fixed target it should transport the density into itself, or be zero.
-    step_size
-        h > 0.
-    diffusion
-        ε > 0.
-    preconditioner
-        C, or None for the identity.
-
-    Returns
-    -------
-    SamplingAlgorithm
-        ``init(position, rng_key=None)`` and ``step(rng_key, state)``.
-
-    Examples
-    --------
-    >>> import jax, jax.numpy as jnp
-    >>> target = lambda x: -jnp.sum(x**2) / 2
-    >>> rotation = lambda x: jnp.array([-x[1], x[0]])  # leaves the target as it is
-    >>> algorithm = as_top_level_api(target, rotation, 0.1, 1.0)
-    >>> state, info = algorithm.step(jax.random.key(0), algorithm.init(jnp.zeros(2)))
-    >>> state.position.shape
-    (2,)
+    At a fixed target b should transport the density into itself, or be zero.
     """
     start = partial(init, velocity_fn=velocity_fn)
     args = (velocity_fn, step_size, diffusion, preconditioner)

@@ -40,18 +40,11 @@ import jax
 import jax.numpy as jnp
 
 from jarzynski_jax.kernels.arithmetic import check_floating, lift, value_and_grad
-from jarzynski_jax.kernels.binding import bind
+from jarzynski_jax.kernels.binding import SamplingAlgorithm, bind
 from jarzynski_jax.kernels.density_state import DensityState, without_endpoint
 from jarzynski_jax.kernels.invariant import InvariantInfo
 from jarzynski_jax.kernels.move import Move, itself, keep_state
-from jarzynski_jax.types import (
-    Array,
-    Kernel,
-    LogDensityFn,
-    Position,
-    PRNGKey,
-    SamplingAlgorithm,
-)
+from jarzynski_jax.types import Array, Kernel, LogDensityFn, Position, PRNGKey
 
 __all__ = [
     "GibbsInfo",
@@ -64,12 +57,10 @@ __all__ = [
 
 
 class Units(NamedTuple):
-    """Both layers, which a joint density takes.
+    """Both layers, which a joint density takes, each unit 0 or 1.
 
-    visible
-        v, 0 or 1: what a walker's position is, any pytree of floating-point arrays.
-    hidden
-        h, 0 or 1, shape ``(J,)``.
+    ``visible`` is v: what a walker's position is, any pytree of floating-point arrays;
+    ``hidden`` is h, shape ``(J,)``.
     """
 
     visible: Position
@@ -79,10 +70,8 @@ class Units(NamedTuple):
 class GibbsInfo(NamedTuple):
     """What was drawn on the way, the ``mcmc_info`` of an ``InvariantInfo``.
 
-    hidden
-        h given the old v, shape ``(J,)``.
-    visible_mean
-        Probability of each visible unit to be 1 given this h; the new v is a draw from it.
+    ``hidden`` is h given the old v, shape ``(J,)``; ``visible_mean`` is the probability of each
+    visible unit to be 1 given this h, and the new v a draw from it.
     """
 
     hidden: Array
@@ -92,54 +81,23 @@ class GibbsInfo(NamedTuple):
 def init(position: Position, logdensity_fn: LogDensityFn, num_hidden: int) -> DensityState:
     """Weigh one walker for the first time.
 
-    Parameters
-    ----------
-    position
-        The visible units, 0 or 1, any pytree of floating-point arrays.
-    logdensity_fn
-        The unnormalised joint log-density, of :class:`Units`, whose marginal the walker is a
-        sample of.
-    num_hidden
-        J.
-
-    Returns
-    -------
-    DensityState
-        The state; its ``logdensity`` is that of the marginal.
-
-    Raises
-    ------
-    ValueError
-        If a leaf of the position is not of floating point, J is below one, or the log-density
-        does not take ``Units`` or is not a scalar.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp
-    >>> joint = lambda units: jnp.sum(units.visible) * jnp.sum(units.hidden)
-    >>> state = init(jnp.zeros(3), joint, num_hidden=2)
-    >>> round(float(state.logdensity), 4)  # 2 log 2
-    1.3863
+    The position is the visible units, the log-density a joint one, of :class:`Units`, whose
+    marginal weighs. ValueError if a leaf is not of floating point, J is below one, or the
+    log-density does not take ``Units`` or is not a scalar.
     """
     return without_endpoint(position, _marginalize(position, logdensity_fn, num_hidden)[0])
 
 
 @cache  # one function, so that what was compiled with it is found again
 def build_kernel() -> Kernel:
-    """Build the kernel for one walker.
+    """Build the kernel for one walker, ``kernel(rng_key, state, logdensity_fn, num_hidden)``.
 
-    Returns
-    -------
-    Kernel
-        ``kernel(rng_key, state, logdensity_fn, num_hidden) -> (DensityState,
-        InvariantInfo)``, whose ``mcmc_info`` is a :class:`GibbsInfo`. ``logdensity_fn`` is the
-        joint log-density after the move, as for :func:`init`; it must be linear in either
-        layer given the other, which is not checked. It raises a ``ValueError`` as :func:`init`
-        does.
+    ``logdensity_fn`` is the joint log-density after the move; it must be linear in either layer
+    given the other, which is not checked. The ``mcmc_info`` is a :class:`GibbsInfo`. The kernel
+    raises a ValueError as :func:`init` does.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> old = lambda units: jnp.sum(units.visible) * jnp.sum(units.hidden)
     >>> new = lambda units: old(units) + jnp.sum(units.visible)
     >>> state = init(jnp.ones(3), old, num_hidden=2)
@@ -179,29 +137,7 @@ def as_move(num_hidden: int) -> Move:
 
 
 def as_top_level_api(logdensity_fn: LogDensityFn, num_hidden: int) -> SamplingAlgorithm:
-    """Bind the kernel to one target, as BlackJAX's samplers are.
-
-    Parameters
-    ----------
-    logdensity_fn
-        The unnormalised joint log-density, of :class:`Units`.
-    num_hidden
-        J.
-
-    Returns
-    -------
-    SamplingAlgorithm
-        ``init(position, rng_key=None)`` and ``step(rng_key, state)``.
-
-    Examples
-    --------
-    >>> import jax, jax.numpy as jnp
-    >>> joint = lambda units: jnp.sum(units.visible) * jnp.sum(units.hidden)
-    >>> algorithm = as_top_level_api(joint, num_hidden=2)
-    >>> state, info = algorithm.step(jax.random.key(0), algorithm.init(jnp.zeros(3)))
-    >>> state.position.shape, float(info.log_weight_increment)
-    ((3,), 0.0)
-    """
+    """Bind the kernel to one joint density, as BlackJAX's samplers are."""
     start = partial(init, num_hidden=num_hidden)
     return bind(start, build_kernel(), logdensity_fn, num_hidden)
 

@@ -19,17 +19,10 @@ import jax.numpy as jnp
 
 from jarzynski_jax.checks import check_kernel, check_kernel_init
 from jarzynski_jax.kernels.arithmetic import lift, lower
-from jarzynski_jax.kernels.binding import bind
+from jarzynski_jax.kernels.binding import SamplingAlgorithm, bind
 from jarzynski_jax.kernels.density_state import DensityState, init, without_endpoint
 from jarzynski_jax.kernels.move import Move, itself, keep_state
-from jarzynski_jax.types import (
-    Array,
-    Kernel,
-    LogDensityFn,
-    Position,
-    PRNGKey,
-    SamplingAlgorithm,
-)
+from jarzynski_jax.types import Array, Kernel, LogDensityFn, Position, PRNGKey
 
 __all__ = [
     "InvariantInfo",
@@ -46,14 +39,10 @@ MCMCKernel = Callable[..., tuple[Any, Any]]
 
 
 class InvariantInfo(NamedTuple):
-    r"""What one step did.
+    r"""What one step did: :math:`\Delta A`, ``-inf`` where a density is not finite, never NaN.
 
-    log_weight_increment
-        :math:`\Delta A`; ``-inf`` where a density is not finite, never NaN.
-    is_finite
-        Whether the increment is finite. If not, the walker is dead: its weight is 0.
-    mcmc_info
-        The info of the Markov kernel.
+    A walker whose increment is not finite is dead: its weight is 0. ``mcmc_info`` is the info
+    of the Markov kernel.
     """
 
     log_weight_increment: Array
@@ -69,26 +58,10 @@ class InvariantInfo(NamedTuple):
 def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
     """Build the kernel for one walker from a Markov kernel with BlackJAX's signatures.
 
-    Parameters
-    ----------
-    mcmc_init
-        ``init(position, logdensity_fn) -> state``, e.g. ``blackjax.hmc.init``.
-    mcmc_kernel
-        ``kernel(rng_key, state, logdensity_fn, *args) -> (state, info)``, which leaves the
-        target invariant, e.g. ``blackjax.hmc.build_kernel()``. Its state must have the fields
-        ``position`` and ``logdensity``, the latter of the whole target.
-
-    Returns
-    -------
-    Kernel
-        ``kernel(rng_key, state, logdensity_fn, *args, **kwargs) -> (DensityState,
-        InvariantInfo)``, which takes what else the Markov kernel takes.
-        It raises a ``ValueError`` if the Markov kernel's state lacks a field.
-
-    Raises
-    ------
-    ValueError
-        If this is no kernel: its module, say.
+    The Markov kernel must leave its target invariant; its state must have the fields
+    ``position`` and ``logdensity``, the latter of the whole target, else the kernel raises a
+    ValueError. The kernel is ``kernel(rng_key, state, logdensity_fn, *args, **kwargs)`` with
+    what else the Markov kernel takes. ValueError if this is no kernel: its module, say.
 
     Examples
     --------
@@ -147,34 +120,7 @@ def markov_move(kernel: Kernel, *args: Any) -> Move:
 def as_top_level_api(
     logdensity_fn: LogDensityFn, mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel, *args: Any
 ) -> SamplingAlgorithm:
-    """Bind the kernel to one target, as BlackJAX's samplers are.
-
-    Parameters
-    ----------
-    logdensity_fn
-        The unnormalised log-density.
-    mcmc_init
-        As for :func:`build_kernel`.
-    mcmc_kernel
-        As for :func:`build_kernel`.
-    *args
-        What else the Markov kernel takes.
-
-    Returns
-    -------
-    SamplingAlgorithm
-        ``init(position, rng_key=None)`` and ``step(rng_key, state)``.
-
-    Examples
-    --------
-    >>> import blackjax, jax, jax.numpy as jnp
-    >>> mala = blackjax.mala
-    >>> target = lambda x: -jnp.sum(x**2) / 2
-    >>> algorithm = as_top_level_api(target, mala.init, mala.build_kernel(), 0.1)
-    >>> state, info = algorithm.step(jax.random.key(0), algorithm.init(jnp.zeros(2)))
-    >>> float(info.log_weight_increment)
-    0.0
-    """
+    """Bind the kernel to one target, as BlackJAX's samplers are."""
     return bind(init, build_kernel(mcmc_init, mcmc_kernel), logdensity_fn, *args)
 
 

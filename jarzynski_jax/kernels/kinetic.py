@@ -77,17 +77,13 @@ __all__ = [
 class KineticState(NamedTuple):
     r"""One walker, and what its next step needs.
 
-    position
-        Any pytree of floating-point arrays.
     velocity
         :math:`v_2` of the last step, in the structure of the position, of unit variance at
         equilibrium.
     is_at_rest
         Whether no velocity was drawn yet; the first step draws it afresh.
-    logdensity
-        :math:`\ell(x)` under the target by which the walker was last weighed.
-    logdensity_grad
-        :math:`\nabla\ell(x)`, likewise.
+    logdensity, logdensity_grad
+        :math:`\ell(x)` under the target by which the walker was last weighed, and its gradient.
     log_endpoint
         :math:`-\frac{h^2}8 \nabla\ell\cdot C\nabla\ell`, at least -d/2 - 3; 0 before
         the first step.
@@ -102,15 +98,10 @@ class KineticState(NamedTuple):
 
 
 class KineticInfo(NamedTuple):
-    r"""What one step did.
+    r"""What one step did: :math:`\Delta A`, ``-inf`` where anything is not finite, never NaN.
 
-    log_weight_increment
-        :math:`\Delta A`; ``-inf`` where a density, a gradient or a position is not finite,
-        never NaN.
-    is_finite
-        Whether the increment is finite. If not, the walker is dead: its weight is 0.
-    drawn_velocity
-        :math:`v_1`, with which the walker set out.
+    A walker whose increment is not finite is dead: its weight is 0. ``drawn_velocity`` is
+    :math:`v_1`, with which the walker set out.
     """
 
     log_weight_increment: Array
@@ -126,29 +117,7 @@ class KineticInfo(NamedTuple):
 def init(position: Position, logdensity_fn: LogDensityFn) -> KineticState:
     """Weigh one walker for the first time; its velocity is drawn by its first step.
 
-    Parameters
-    ----------
-    position
-        Any pytree of floating-point arrays.
-    logdensity_fn
-        The unnormalised log-density that the walker is a sample of.
-
-    Returns
-    -------
-    KineticState
-        The state, at rest.
-
-    Raises
-    ------
-    ValueError
-        If a leaf of the position is not of floating point, or the log-density not a scalar.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp
-    >>> state = init(jnp.array([1.0, 2.0]), lambda x: -jnp.sum(x**2) / 2)
-    >>> bool(state.is_at_rest), state.logdensity_grad.tolist()
-    (True, [-1.0, -2.0])
+    ValueError as of :func:`jarzynski_jax.kernels.ula.init`.
     """
     logdensity, logdensity_grad = value_and_grad(logdensity_fn, position)
     dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
@@ -167,18 +136,14 @@ def init(position: Position, logdensity_fn: LogDensityFn) -> KineticState:
 def build_kernel() -> Kernel:
     """Build the kernel for one walker.
 
-    Returns
-    -------
-    Kernel
-        ``kernel(rng_key, state, logdensity_fn, step_size, friction, preconditioner=None) ->
-        (KineticState, KineticInfo)``. ``logdensity_fn`` is the target after the move;
-        ``step_size`` is h, in units of the square root of a variance; ``friction`` is γ, a
-        rate in units of 1/h. It raises a ``ValueError`` if a number is not positive; of a
-        negative one that is traced, all walkers die at their second step.
+    It is ``kernel(rng_key, state, logdensity_fn, step_size, friction, preconditioner=None)``,
+    with ``logdensity_fn`` the target after the move, the step size h in units of the square
+    root of a variance, and the friction γ, a rate in units of 1/h. The kernel raises a
+    ValueError if a number is not positive; of a negative one that is traced, all walkers die at
+    their second step.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> old, new = (lambda x: -(x**2) / 2), (lambda x: -(x**2))
     >>> state = init(jnp.array(1.0), old)
     >>> state, info = build_kernel()(jax.random.key(0), state, new, 0.3, 1.0)
@@ -252,32 +217,7 @@ def as_top_level_api(
     friction: Scalar,
     preconditioner: Preconditioner | None = None,
 ) -> SamplingAlgorithm:
-    """Bind the kernel to one target, as BlackJAX's samplers are.
-
-    Parameters
-    ----------
-    logdensity_fn
-        The unnormalised log-density.
-    step_size
-        h > 0.
-    friction
-        γ > 0.
-    preconditioner
-        C, or None for the identity.
-
-    Returns
-    -------
-    SamplingAlgorithm
-        ``init(position, rng_key=None)`` and ``step(rng_key, state)``.
-
-    Examples
-    --------
-    >>> import jax, jax.numpy as jnp
-    >>> algorithm = as_top_level_api(lambda x: -jnp.sum(x**2) / 2, 0.3, friction=1.0)
-    >>> state, info = algorithm.step(jax.random.key(0), algorithm.init(jnp.zeros(2)))
-    >>> state.velocity.shape
-    (2,)
-    """
+    """Bind the kernel to one target, as BlackJAX's samplers are; h > 0 and γ > 0."""
     args = (step_size, friction, preconditioner)
     return bind(init, build_kernel(), logdensity_fn, *args)
 

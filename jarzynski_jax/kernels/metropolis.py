@@ -26,13 +26,7 @@ __all__ = ["MetropolisInfo", "adjust"]
 
 
 class MetropolisInfo(NamedTuple):
-    """What one adjusted step did.
-
-    acceptance_rate
-        The probability with which the move was accepted.
-    is_accepted
-        Whether it was.
-    """
+    """What one adjusted step did: its probability of acceptance, and whether it was."""
 
     acceptance_rate: Array
     is_accepted: Array
@@ -41,26 +35,13 @@ class MetropolisInfo(NamedTuple):
 def adjust(move: Move) -> Kernel:
     """Turn a kernel into one that leaves a fixed target exactly invariant.
 
-    Parameters
-    ----------
-    move
-        Of :mod:`jarzynski_jax.kernels.ula`, :mod:`jarzynski_jax.kernels.kinetic`, or a Markov
-        kernel; any that says where a rejected walker returns to.
-
-    Returns
-    -------
-    Kernel
-        The same signature, with a :class:`MetropolisInfo`; the arguments of the move are to be
-        given. The target must be the one by which the state was last weighed.
-
-    Raises
-    ------
-    ValueError
-        If this is no move, or one whose increment is no ratio of acceptance.
+    The move is of :mod:`jarzynski_jax.kernels.ula`, :mod:`jarzynski_jax.kernels.kinetic` or a
+    Markov kernel: any that says where a rejected walker returns to, else a ValueError. Its
+    arguments are to be given, and the target must be the one by which the state was last
+    weighed.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax.kernels import ula
     >>> mala, target = adjust(ula.as_move()), lambda x: -(x**2) / 2
     >>> state, info = mala(jax.random.key(0), ula.init(jnp.array(1.0), target), target, 0.1)

@@ -51,12 +51,7 @@ def keep_state(state: Any, info: Any) -> Any:
 
 
 def check_move(move: Any) -> None:
-    """Check that this is a move, of a kernel and its ``init``.
-
-    Raises
-    ------
-    ValueError
-        If it is something else, or a part of it is, as far as that can be seen.
+    """Check that this is a move, of a kernel and its ``init``; else a ValueError.
 
     Examples
     --------

@@ -26,42 +26,21 @@ __all__ = [
 
 
 class Preconditioner(NamedTuple):
-    r"""C and a factor of it.
-
-    matrix
-        C, of shape ``(d, d)``, or its diagonal, of shape ``(d,)``.
-    factor
-        L with :math:`C = LL^\top`, likewise.
-    """
+    r"""C, of shape ``(d, d)`` or its diagonal ``(d,)``, and L with :math:`C = LL^\top`."""
 
     matrix: Array
     factor: Array
 
 
 def preconditioner(matrix: Array) -> Preconditioner:
-    """Factorise a preconditioner, once.
+    """Factorise a preconditioner C, in units of a covariance, once.
 
-    Parameters
-    ----------
-    matrix
-        C: a diagonal of shape ``(d,)``, positive, or a symmetric positive-definite matrix of
-        shape ``(d, d)``; d numbers in a position, in the order of ``ravel_pytree``. In units
-        of a covariance.
-
-    Returns
-    -------
-    Preconditioner
-        To be passed to the kernels.
-
-    Raises
-    ------
-    ValueError
-        If the shape is neither, or if C, when its value is known, is not symmetric or not
-        positive definite.
+    It is a diagonal of shape ``(d,)``, positive, or symmetric and positive definite of shape
+    ``(d, d)``, else, if its value is known, a ValueError; d numbers in a position, in the order
+    of ``ravel_pytree``.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> preconditioner(jnp.array([4.0, 9.0])).factor.tolist()
     [2.0, 3.0]
     """
@@ -86,55 +65,25 @@ def preconditioner(matrix: Array) -> Preconditioner:
 
 
 def apply(preconditioner: Preconditioner | None, vector: ArrayTree) -> ArrayTree:
-    """Multiply by C; do nothing without one.
-
-    Parameters
-    ----------
-    preconditioner
-        C, or None for the identity.
-    vector
-        A pytree of d numbers in all.
-
-    Returns
-    -------
-    ArrayTree
-        C times the vector, in its structure and dtypes.
+    """Multiply a pytree of d numbers by C, in its dtypes; do nothing without one.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> apply(preconditioner(jnp.array([4.0, 9.0])), jnp.ones(2)).tolist()
     [4.0, 9.0]
     """
-    if preconditioner is None:
-        return vector
-    return _multiply(preconditioner.matrix, vector)
+    return vector if preconditioner is None else _multiply(preconditioner.matrix, vector)
 
 
 def apply_factor(preconditioner: Preconditioner | None, vector: ArrayTree) -> ArrayTree:
     """Multiply by L, so that noise gets the covariance C; do nothing without one.
 
-    Parameters
-    ----------
-    preconditioner
-        C, or None for the identity.
-    vector
-        A pytree of d numbers in all.
-
-    Returns
-    -------
-    ArrayTree
-        L times the vector, in its structure and dtypes.
-
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> apply_factor(preconditioner(jnp.array([4.0, 9.0])), jnp.ones(2)).tolist()
     [2.0, 3.0]
     """
-    if preconditioner is None:
-        return vector
-    return _multiply(preconditioner.factor, vector)
+    return vector if preconditioner is None else _multiply(preconditioner.factor, vector)
 
 
 def apply_transposed_factor(
@@ -142,48 +91,20 @@ def apply_transposed_factor(
 ) -> ArrayTree:
     """Multiply by the transpose of L; do nothing without one.
 
-    Parameters
-    ----------
-    preconditioner
-        C, or None for the identity.
-    vector
-        A pytree of d numbers in all.
-
-    Returns
-    -------
-    ArrayTree
-        The transpose of L times the vector, in its structure and dtypes.
-
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> pre = preconditioner(jnp.array([[4.0, 2.0], [2.0, 10.0]]))  # L = [[2, 0], [1, 3]]
     >>> apply_transposed_factor(pre, jnp.ones(2)).tolist()
     [3.0, 3.0]
     """
-    if preconditioner is None:
-        return vector
-    return _multiply(preconditioner.factor.T, vector)
+    return vector if preconditioner is None else _multiply(preconditioner.factor.T, vector)
 
 
 def solve(preconditioner: Preconditioner | None, vector: ArrayTree) -> ArrayTree:
     """Multiply by the inverse of C; do nothing without one.
 
-    Parameters
-    ----------
-    preconditioner
-        C, or None for the identity.
-    vector
-        A pytree of d numbers in all.
-
-    Returns
-    -------
-    ArrayTree
-        The inverse of C times the vector, in its structure and dtypes.
-
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> solve(preconditioner(jnp.array([4.0, 16.0])), jnp.ones(2)).tolist()
     [0.25, 0.0625]
     """

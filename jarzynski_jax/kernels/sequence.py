@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jarzynski_jax.kernels.arithmetic import is_lost
-from jarzynski_jax.kernels.binding import bind
+from jarzynski_jax.kernels.binding import SamplingAlgorithm, bind
 from jarzynski_jax.kernels.move import Move, check_move
 from jarzynski_jax.types import (
     Array,
@@ -25,7 +25,6 @@ from jarzynski_jax.types import (
     LogDensityFn,
     Position,
     PRNGKey,
-    SamplingAlgorithm,
 )
 
 __all__ = [
@@ -41,10 +40,8 @@ __all__ = [
 class SequenceState(NamedTuple):
     """One walker between two runs of the sequence.
 
-    first
-        The state of the first stage's kernel, at the walker's position.
-    log_endpoint
-        That of the last stage, whose move ended there.
+    ``first`` is the state of the first stage's kernel, at the walker's position;
+    ``log_endpoint`` is that of the last stage, whose move ended there.
     """
 
     first: Any
@@ -62,14 +59,9 @@ class SequenceState(NamedTuple):
 
 
 class SequenceInfo(NamedTuple):
-    """What one run of the sequence did.
+    """What one run of the sequence did: the sum over the stages, and their infos.
 
-    log_weight_increment
-        The sum over the stages; ``-inf`` if the walker died in one of them.
-    is_finite
-        Whether it is finite.
-    stages
-        The infos of the stages.
+    The sum is ``-inf`` if the walker died in one of them.
     """
 
     log_weight_increment: Array
@@ -89,28 +81,7 @@ class SequenceInfo(NamedTuple):
 def build_init(stages: Sequence[Move]) -> KernelInit:
     """Build the function that weighs one walker for the first time.
 
-    Parameters
-    ----------
-    stages
-        The kernels, in the order of their moves.
-
-    Returns
-    -------
-    KernelInit
-        ``init(position, logdensity_fn) -> SequenceState``.
-
-    Raises
-    ------
-    ValueError
-        If there is no stage, or one is without a kernel.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp
-    >>> from jarzynski_jax.kernels import ula
-    >>> init = build_init([Move(ula.init, ula.build_kernel(), (0.1,))])
-    >>> float(init(jnp.array(2.0), lambda x: -(x**2) / 2).logdensity)
-    -2.0
+    ValueError if there is no stage, or one is without a kernel.
     """
     _check(stages)
 
@@ -122,30 +93,17 @@ def build_init(stages: Sequence[Move]) -> KernelInit:
 
 
 def build_kernel(stages: Sequence[Move]) -> Kernel:
-    """Build the kernel for one walker.
+    """Build the kernel for one walker of stages in the order of their moves.
 
-    Parameters
-    ----------
-    stages
-        The kernels, in the order of their moves. Each starts afresh at every run of the
-        sequence: a stage of :mod:`~jarzynski_jax.kernels.kinetic` draws its velocity anew.
-
-    Returns
-    -------
-    Kernel
-        ``kernel(rng_key, state, logdensity_fn, *stage_args) -> (SequenceState,
-        SequenceInfo)``. ``stage_args`` are none, or a tuple for each stage of what it takes
-        behind its own ``args``: of a stochastic normalizing flow ``(layer,), (step_size,)``.
-
-    Raises
-    ------
-    ValueError
-        If there is no stage, or one is without a kernel; by the kernel if ``stage_args`` are
-        not one tuple for each stage.
+    Each starts afresh at every run of the sequence: a stage of
+    :mod:`~jarzynski_jax.kernels.kinetic` draws its velocity anew. The kernel is
+    ``kernel(rng_key, state, logdensity_fn, *stage_args)``; ``stage_args`` are none, or a tuple
+    for each stage, else a ValueError, of what it takes behind its own ``args``: of a stochastic
+    normalizing flow ``(layer,), (step_size,)``. ValueError if there is no stage, or one is
+    without a kernel.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax.kernels import bijection, ula
     >>> halve = lambda x: (x / 2, -jnp.log(2.0))
     >>> stages = [
@@ -197,30 +155,7 @@ def as_move(stages: Sequence[Move]) -> Move:
 
 
 def as_top_level_api(logdensity_fn: LogDensityFn, stages: Sequence[Move]) -> SamplingAlgorithm:
-    """Bind the sequence to one target, as BlackJAX's samplers are.
-
-    Parameters
-    ----------
-    logdensity_fn
-        The unnormalised log-density.
-    stages
-        The kernels, in the order of their moves.
-
-    Returns
-    -------
-    SamplingAlgorithm
-        ``init(position, rng_key=None)`` and ``step(rng_key, state)``.
-
-    Examples
-    --------
-    >>> import jax, jax.numpy as jnp
-    >>> from jarzynski_jax.kernels import ula
-    >>> stages = [Move(ula.init, ula.build_kernel(), (h,)) for h in (0.01, 0.1)]
-    >>> algorithm = as_top_level_api(lambda x: -jnp.sum(x**2) / 2, stages)
-    >>> state, info = algorithm.step(jax.random.key(0), algorithm.init(jnp.zeros(2)))
-    >>> state.position.shape
-    (2,)
-    """
+    """Bind the sequence to one target, as BlackJAX's samplers are."""
     return bind(build_init(stages), build_kernel(stages), logdensity_fn)
 
 

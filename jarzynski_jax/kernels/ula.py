@@ -69,12 +69,8 @@ __all__ = [
 class ULAState(NamedTuple):
     r"""One walker, and what its next step needs.
 
-    position
-        Any pytree of floating-point arrays.
-    logdensity
-        :math:`\ell(x)` under the target by which the walker was last weighed.
-    logdensity_grad
-        :math:`\nabla\ell(x)`, likewise; the shape of ``position``.
+    logdensity, logdensity_grad
+        :math:`\ell(x)` under the target by which the walker was last weighed, and its gradient.
     log_endpoint
         :math:`-\frac h4 |\nabla\ell(x)|^2`, the part of the log-weight that fluctuates with
         the position and never accumulates; at least -d/2 - 3, where walkers are thrown about
@@ -88,13 +84,9 @@ class ULAState(NamedTuple):
 
 
 class ULAInfo(NamedTuple):
-    r"""What one step did.
+    r"""What one step did: :math:`\Delta A`, ``-inf`` where anything is not finite, never NaN.
 
-    log_weight_increment
-        :math:`\Delta A`; ``-inf`` where a density, a gradient or a position is not finite,
-        never NaN.
-    is_finite
-        Whether the increment is finite. If not, the walker is dead: its weight is 0.
+    A walker whose increment is not finite is dead: its weight is 0.
     """
 
     log_weight_increment: Array
@@ -109,26 +101,11 @@ class ULAInfo(NamedTuple):
 def init(position: Position, logdensity_fn: LogDensityFn) -> ULAState:
     """Weigh one walker for the first time.
 
-    Parameters
-    ----------
-    position
-        Any pytree of floating-point arrays.
-    logdensity_fn
-        The unnormalised log-density that the walker is a sample of.
-
-    Returns
-    -------
-    ULAState
-        The state, with ``log_endpoint`` 0.
-
-    Raises
-    ------
-    ValueError
-        If a leaf of the position is not of floating point, or the log-density not a scalar.
+    ValueError if a leaf of the position is not of floating point, or the log-density not a
+    scalar.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> state = init(jnp.array([1.0, 2.0]), lambda x: -jnp.sum(x**2) / 2)
     >>> float(state.logdensity), state.logdensity_grad.tolist()
     (-2.5, [-1.0, -2.0])
@@ -142,19 +119,13 @@ def init(position: Position, logdensity_fn: LogDensityFn) -> ULAState:
 def build_kernel() -> Kernel:
     """Build the kernel for one walker.
 
-    Returns
-    -------
-    Kernel
-        ``kernel(rng_key, state, logdensity_fn, step_size, preconditioner=None) -> (ULAState,
-        ULAInfo)``. ``logdensity_fn`` is the target after the move; ``step_size`` is h, with
-        drift h and noise sqrt(2h); ``preconditioner`` is from
-        :func:`~jarzynski_jax.kernels.preconditioning.preconditioner`. It raises a
-        ``ValueError`` if h is a number that is not positive; of a negative one that is traced,
-        all walkers die.
+    It is ``kernel(rng_key, state, logdensity_fn, step_size, preconditioner=None)``, with
+    ``logdensity_fn`` the target after the move and the step size h: drift h, noise sqrt(2h).
+    The kernel raises a ValueError if h is a number that is not positive; of a negative one that
+    is traced, all walkers die.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> old, new = (lambda x: -(x**2) / 2), (lambda x: -(x**2))
     >>> state = init(jnp.array(1.0), old)
     >>> state, info = build_kernel()(jax.random.key(0), state, new, 0.1)
@@ -207,25 +178,10 @@ def as_top_level_api(
     step_size: Scalar,
     preconditioner: Preconditioner | None = None,
 ) -> SamplingAlgorithm:
-    """Bind the kernel to one target, as BlackJAX's samplers are.
-
-    Parameters
-    ----------
-    logdensity_fn
-        The unnormalised log-density.
-    step_size
-        h > 0.
-    preconditioner
-        C, or None for the identity.
-
-    Returns
-    -------
-    SamplingAlgorithm
-        ``init(position, rng_key=None)`` and ``step(rng_key, state)``.
+    """Bind the kernel to one target, as BlackJAX's samplers are; h > 0.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> algorithm = as_top_level_api(lambda x: -jnp.sum(x**2) / 2, step_size=0.1)
     >>> state, info = algorithm.step(jax.random.key(0), algorithm.init(jnp.zeros(2)))
     >>> state.position.shape

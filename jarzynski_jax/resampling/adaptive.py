@@ -22,20 +22,11 @@ __all__ = [
 def from_log_weights(resampler: Resampler) -> Resampler:
     """Let a resampler take log-weights.
 
-    Parameters
-    ----------
-    resampler
-        ``(rng_key, weights, num_samples) -> ancestors``, ours or BlackJAX's.
-
-    Returns
-    -------
-    Resampler
-        ``(rng_key, log_weights, num_samples) -> ancestors``. The log-weights need no
-        normalisation; −inf is a weight of zero, all −inf or a NaN give −1 throughout.
+    The log-weights need no normalisation; −inf is a weight of zero, all −inf or a NaN give −1
+    throughout.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax.resampling import systematic
     >>> resample = from_log_weights(systematic)
     >>> resample(jax.random.key(0), jnp.array([-2000.0, -jnp.inf, -2000.0]), 2).tolist()
@@ -55,12 +46,8 @@ def from_log_weights(resampler: Resampler) -> Resampler:
 class ResamplingInfo(NamedTuple):
     """What an adaptive resampling did.
 
-    effective_sample_size
-        The value of the criterion before it, as a fraction of N.
-    is_resampled
-        Whether ancestors were drawn.
-    is_dead
-        Whether no walker had a usable weight (all −inf, or a NaN): nothing was drawn.
+    ``effective_sample_size`` is the value of the criterion before it, as a fraction of N. If
+    ``is_dead`` no walker had a usable weight (all −inf, or a NaN): nothing was drawn.
     """
 
     effective_sample_size: Array
@@ -77,36 +64,17 @@ def adaptive(
     ess_threshold: float,
     criterion: Callable[[Array], Array] = effective_sample_size,
 ) -> AdaptiveResampler:
-    r"""Resample only when the effective sample size has fallen below a threshold.
+    r"""Resample only when the effective sample size has fallen below a threshold, a share of N.
 
     After resampling, each log-weight is the logarithm of the mean weight before it, so
     :math:`\frac1N \sum e^{A_i}` is the same before and after, and goes on estimating
-    :math:`Z/Z_0`. Without resampling, ancestors are ``arange(N)`` and the weights stay.
-
-    Parameters
-    ----------
-    resampler
-        ``(rng_key, weights, num_samples) -> ancestors``.
-    ess_threshold
-        Resample when the criterion is below it; a fraction of N in [0, 1]. 0 is never.
-    criterion
-        ``log_weights -> fraction``: :func:`~jarzynski_jax.weights.effective_sample_size`
-        or :func:`~jarzynski_jax.weights.perplexity`.
-
-    Returns
-    -------
-    AdaptiveResampler
-        ``(rng_key, log_weights) -> (ancestors, log_weights, ResamplingInfo)``. An ensemble
-        with a NaN or no finite log-weight is left as it is and reported as dead.
-
-    Raises
-    ------
-    ValueError
-        If the threshold is outside [0, 1].
+    :math:`Z/Z_0`. Without resampling, ancestors are ``arange(N)`` and the weights stay; so it
+    is of an ensemble with a NaN or no finite log-weight, which is reported as dead. The
+    threshold is in [0, 1], else a ValueError; 0 is never. The criterion may be
+    :func:`~jarzynski_jax.weights.perplexity` instead.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax.resampling import systematic
     >>> resample = adaptive(systematic, ess_threshold=0.5)
     >>> log_weights = jnp.log(jnp.array([4.0, 0.0, 0.0, 0.0]))
@@ -151,32 +119,14 @@ def islands(
     :math:`\frac1N \sum e^{A_i}` is the same before and after, on each island and in all.
     Islands whose mean weights drift apart waste their walkers: then all are resampled together.
 
-    Parameters
-    ----------
-    resampler
-        ``(rng_key, weights, num_samples) -> ancestors``.
-    num_islands
-        I, a divisor of N: walkers 0 to N/I - 1 are the first island, and so on.
-    ess_threshold
-        An island is resampled when its effective sample size is below it, a fraction of N/I.
-    exchange_threshold
-        All are resampled together when the effective sample size of the islands' mean weights
-        is below it, a fraction of I.
-
-    Returns
-    -------
-    AdaptiveResampler
-        ``(rng_key, log_weights) -> (ancestors, log_weights, ResamplingInfo)``. It raises a
-        ``ValueError`` if I does not divide N. A dead island waits for an exchange.
-
-    Raises
-    ------
-    ValueError
-        If a threshold is outside [0, 1] or there is no island.
+    Walkers 0 to N/I - 1 are the first island, and so on; the resampler raises a ValueError if I
+    does not divide N. An island is resampled when its effective sample size is below
+    ``ess_threshold``, a fraction of N/I; all are when that of the islands' mean weights is
+    below ``exchange_threshold``, a fraction of I. A dead island waits for an exchange.
+    ValueError if a threshold is outside [0, 1] or there is no island.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax.resampling import systematic
     >>> resample = islands(systematic, 2, ess_threshold=0.9)
     >>> log_weights = jnp.log(jnp.array([2.0, 0.0, 1.0, 1.0]))

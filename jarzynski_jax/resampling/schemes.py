@@ -52,31 +52,12 @@ def systematic(rng_key: PRNGKey, weights: Array, num_samples: int) -> Array:
     """Systematic resampling: one uniform number shifts a regular comb of M points.
 
     Walker i is drawn floor(M p_i) or ceil(M p_i) times. The smallest spread of the four
-    schemes in practice, and the cheapest; the default of this library.
-
-    Parameters
-    ----------
-    rng_key
-        A key of ``jax.random``.
-    weights
-        Non-negative, shape ``(N,)``; of any sum.
-    num_samples
-        M, how many ancestors to draw.
-
-    Returns
-    -------
-    Array
-        Ancestors, int32, shape ``(M,)``, ascending; all −1 if the weights are all zero or
-        one of them is negative or not finite.
-
-    Raises
-    ------
-    ValueError
-        If a shape is wrong, M < 1, or N or M exceeds 2^24.
+    schemes in practice, and the cheapest; the default of this library. Weights are of shape
+    ``(N,)``, ancestors int32, shape ``(M,)``, ascending. ValueError if a shape is wrong, M < 1,
+    or N or M exceeds 2^24.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> systematic(jax.random.key(0), jnp.array([0.5, 0.0, 0.25, 0.25]), 4).tolist()
     [0, 0, 2, 3]
     """
@@ -91,7 +72,6 @@ def stratified(rng_key: PRNGKey, weights: Array, num_samples: int) -> Array:
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> stratified(jax.random.key(0), jnp.array([0.5, 0.0, 0.25, 0.25]), 4).tolist()
     [0, 0, 2, 3]
     """
@@ -107,7 +87,6 @@ def multinomial(rng_key: PRNGKey, weights: Array, num_samples: int) -> Array:
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> multinomial(jax.random.key(0), jnp.array([0.0, 1.0, 0.0]), 3).tolist()
     [1, 1, 1]
     """
@@ -131,7 +110,6 @@ def residual(rng_key: PRNGKey, weights: Array, num_samples: int) -> Array:
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> residual(jax.random.key(0), jnp.array([0.5, 0.0, 0.25, 0.25]), 4).tolist()
     [0, 0, 2, 3]
     """

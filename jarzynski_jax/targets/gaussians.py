@@ -16,20 +16,8 @@ __all__ = ["forty_modes", "funnel", "gaussian", "gaussian_mixture", "two_modes"]
 def gaussian(variances: Sequence[float] | np.ndarray) -> Density:
     r"""A Gaussian of independent coordinates, :math:`\ell = -\sum_i x_i^2 / 2\sigma_i^2`.
 
-    Parameters
-    ----------
-    variances
-        :math:`\sigma_i^2`, d positive numbers.
-
-    Returns
-    -------
-    Density
-        With :math:`\log Z = \frac12\sum\log 2\pi\sigma_i^2`.
-
-    Raises
-    ------
-    ValueError
-        If a variance is not positive.
+    With :math:`\log Z = \frac12\sum\log 2\pi\sigma_i^2`. ValueError if a variance is not
+    positive.
 
     Examples
     --------
@@ -56,28 +44,11 @@ def gaussian_mixture(
 ) -> Density:
     """A normalised mixture of isotropic Gaussians of one width: log Z = 0.
 
-    Parameters
-    ----------
-    means
-        Shape ``(K, d)``.
-    scale
-        Standard deviation of each mode.
-    masses
-        Shape ``(K,)``, positive, of sum one; equal if None.
-
-    Returns
-    -------
-    Density
-        With log Z = 0.
-
-    Raises
-    ------
-    ValueError
-        If shapes, the width or the masses make no sense.
+    Means of shape ``(K, d)``; ``scale``, the standard deviation of each; masses of shape
+    ``(K,)``, positive, of sum one, or equal if None; else a ValueError.
 
     Examples
     --------
-    >>> import numpy as np
     >>> gaussian_mixture(np.array([[0.0], [5.0]]), 1.0, np.array([0.3, 0.7])).dimension
     1
     """
@@ -113,24 +84,8 @@ def gaussian_mixture(
 def two_modes(dimension: int, distance: float = 8.0, mass: float = 0.25) -> Density:
     """Two unit Gaussians on the first axis, one with a quarter of the mass: log Z = 0.
 
-    Parameters
-    ----------
-    dimension
-        d.
-    distance
-        Between the modes, in standard deviations; the origin is midway.
-    mass
-        Of the mode on the negative side.
-
-    Returns
-    -------
-    Density
-        With log Z = 0.
-
-    Raises
-    ------
-    ValueError
-        If the dimension is below one or the mass not between 0 and 1.
+    The distance is in standard deviations, the origin midway; the mode on the negative side has
+    the mass, between 0 and 1, else a ValueError.
 
     Examples
     --------
@@ -153,11 +108,6 @@ def forty_modes() -> Density:
     importance sampling bootstrap*, ICLR 2023: the width is softplus(1) = 1.31; the centres
     are drawn here, once and for all.
 
-    Returns
-    -------
-    Density
-        With log Z = 0.
-
     Examples
     --------
     >>> forty_modes().dimension
@@ -170,22 +120,7 @@ def forty_modes() -> Density:
 def funnel(dimension: int = 10, scale: float = 3.0) -> Density:
     r"""Neal's funnel, :math:`x_0 \sim N(0, s^2)`, :math:`x_i \sim N(0, e^{x_0})`: log Z = 0.
 
-    Parameters
-    ----------
-    dimension
-        d ≥ 2.
-    scale
-        s.
-
-    Returns
-    -------
-    Density
-        With log Z = 0.
-
-    Raises
-    ------
-    ValueError
-        If the dimension is below two or the scale not positive.
+    ValueError unless d ≥ 2 and s > 0.
 
     Examples
     --------

@@ -15,20 +15,8 @@ __all__ = ["product"]
 def product(targets: Sequence[Density]) -> Density:
     """Put independent targets side by side: dimensions and log Z add.
 
-    Parameters
-    ----------
-    targets
-        At least one.
-
-    Returns
-    -------
-    Density
-        Their product; log Z is known, and it has samples, if that holds for all of them.
-
-    Raises
-    ------
-    ValueError
-        If there is no target, or one that is no density of vectors.
+    Log Z is known, and there are samples, if that holds for all of them. ValueError if there is
+    no target, or one that is no density of vectors.
 
     Examples
     --------

@@ -22,14 +22,10 @@ __all__ = ["Unbounded", "unbounded"]
 
 
 class Unbounded(NamedTuple):
-    """A density on an unbounded space, and the way from and to the support.
+    """A density on an unbounded space, and the way from and to the support, for one position.
 
-    logdensity_fn
-        ``y -> scalar``, the Jacobian included; its log Z is that of the density on the support.
-    to_support
-        ``y -> x``, for one position.
-    from_support
-        ``x -> y``, for one position inside the support.
+    ``logdensity_fn`` includes the Jacobian; its log Z is that of the density on the support.
+    ``to_support`` takes y to x, ``from_support`` takes x inside the support to y.
     """
 
     logdensity_fn: LogDensityFn
@@ -39,6 +35,10 @@ class Unbounded(NamedTuple):
 
 def unbounded(logdensity_fn: LogDensityFn, support: Any) -> Unbounded:
     """Move a density with a bounded support to an unbounded space.
+
+    Of samples y, ``jax.vmap(to_support)`` makes samples x. ImportError if numpyro is not
+    installed. ValueError if a leaf of the support is no constraint, or one that no bijection is
+    known for.
 
     Parameters
     ----------
@@ -50,21 +50,8 @@ def unbounded(logdensity_fn: LogDensityFn, support: Any) -> Unbounded:
         structure of the position: ``positive``, ``greater_than(a)``, ``interval(a, b)``,
         ``simplex``, ``real``, ...
 
-    Returns
-    -------
-    Unbounded
-        The density, and the maps. Of samples y, ``jax.vmap(to_support)`` makes samples x.
-
-    Raises
-    ------
-    ImportError
-        If numpyro is not installed.
-    ValueError
-        If a leaf of the support is no constraint, or one that no bijection is known for.
-
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> from numpyro.distributions import constraints
     >>> found = unbounded(lambda x: -2 * x, constraints.positive)  # x = exp(y)
     >>> float(found.logdensity_fn(jnp.array(0.0))), float(found.to_support(jnp.array(0.0)))

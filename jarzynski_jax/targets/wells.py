@@ -31,21 +31,8 @@ def _tabulate(tilt: float) -> tuple[float, np.ndarray]:
 def double_well(tilt: float = 0.5) -> Density:
     r"""Two wells on a line, :math:`\ell = -x^4 + 6x^2 + \tfrac12 x`, with a barrier of 9 nats.
 
-    Parameters
-    ----------
-    tilt
-        The factor of x, between -2 and 2.
-
-    Returns
-    -------
-    Density
-        With log Z by quadrature; samples by inverting the distribution function on a grid of
-        spacing 6e-5.
-
-    Raises
-    ------
-    ValueError
-        If the tilt is not between -2 and 2.
+    The tilt, the factor of x, is between -2 and 2, else a ValueError. Log Z is by quadrature;
+    samples are by inverting the distribution function on a grid of spacing 6e-5.
 
     Examples
     --------
@@ -68,25 +55,11 @@ def double_well(tilt: float = 0.5) -> Density:
 
 
 def many_well(dimension: int = 32) -> Density:
-    r"""d/2 double wells, each beside a unit Gaussian: :math:`2^{d/2}` modes.
+    r"""d/2 double wells, each beside a unit Gaussian, the coordinates x and y alternating.
 
-    :math:`\ell = \sum_i (-x_i^4 + 6x_i^2 + \frac12 x_i - \frac12 y_i^2)`. Midgley, Stimper,
-    Simm, Schölkopf and Hernández-Lobato, ICLR 2023; Wu, Köhler and Noé, NeurIPS 2020.
-
-    Parameters
-    ----------
-    dimension
-        d, even.
-
-    Returns
-    -------
-    Density
-        The coordinates x and y alternate.
-
-    Raises
-    ------
-    ValueError
-        If the dimension is not a positive even number.
+    :math:`\ell = \sum_i (-x_i^4 + 6x_i^2 + \frac12 x_i - \frac12 y_i^2)`, :math:`2^{d/2}`
+    modes; d even, else a ValueError. Midgley, Stimper, Simm, Schölkopf and Hernández-Lobato,
+    ICLR 2023; Wu, Köhler and Noé, NeurIPS 2020.
 
     Examples
     --------

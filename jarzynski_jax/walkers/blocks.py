@@ -27,22 +27,13 @@ _FEWEST = 512
 
 
 def choose_block_size(inputs: Any) -> int:
-    """Choose how many walkers to evaluate at once.
+    """Choose how many walkers, of inputs with leading axis N, to evaluate at once.
 
-    Parameters
-    ----------
-    inputs
-        What there is for each walker, every leaf with leading axis N.
-
-    Returns
-    -------
-    int
-        On a CPU as many as have 8 MiB, but no fewer than 512, and rather a divisor of N;
-        elsewhere N, all of them.
+    On a CPU as many as have 8 MiB, but no fewer than 512, and rather a divisor of N; elsewhere
+    N, all of them.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> choose_block_size(jnp.zeros((100, 3)))
     100
     """
@@ -61,36 +52,15 @@ def choose_block_size(inputs: Any) -> int:
 def scan_blocks(
     fn: Callable[[Carry, Any], tuple[Carry, Any]], carry: Carry, inputs: Any, block_size: int
 ) -> tuple[Carry, Any]:
-    """Scan over blocks of walkers, the last one being shorter if need be.
+    """Scan ``(carry, block) -> (carry, outputs)`` over blocks, the last one shorter if need be.
 
-    Where a mesh is set (``jax.set_mesh``), as :func:`jarzynski_jax.training.fit` does, every
-    device works on a block of its own at a time.
-
-    Parameters
-    ----------
-    fn
-        ``(carry, block) -> (carry, outputs)``, where every leaf of the block and of the outputs
-        has the leading axis of the block.
-    carry
-        What the blocks add up to, at first.
-    inputs
-        Every leaf with leading axis N.
-    block_size
-        How many walkers are in a block, on each device.
-
-    Returns
-    -------
-    tuple[Carry, Any]
-        The last carry, and the outputs with leading axis N.
-
-    Raises
-    ------
-    ValueError
-        If the block size is below one.
+    Every leaf of the inputs and of the outputs Every leaf of the inputs and of the outputs has
+    the leading axis N, inside the function that of the block. Where a mesh is set
+    (``jax.set_mesh``), as :func:`jarzynski_jax.training.fit` does, every device works on a
+    block of its own at a time. ValueError if the block size is below one.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> total, squares = scan_blocks(
     ...     lambda total, x: (total + jnp.sum(x), x**2), 0, jnp.arange(5), block_size=2
     ... )
@@ -147,12 +117,8 @@ def _merge(leaf: jax.Array, axis: int) -> jax.Array:
 class Average(NamedTuple):
     """A weighted mean on the way: log-weights may be of any size, so the largest is taken off.
 
-    log_scale
-        The largest log-weight so far.
-    total
-        Sum of the weights over ``exp(log_scale)``.
-    sums
-        Sums of the statistic, likewise.
+    ``log_scale`` is that so far; ``total`` and ``sums`` are sums of the weights and of the
+    statistic over ``exp(log_scale)``.
     """
 
     log_scale: Array
@@ -189,25 +155,10 @@ def average(
 ) -> Any:
     """Average over walkers that stand where they are, block by block.
 
-    Parameters
-    ----------
-    position
-        Every leaf with leading axis N.
-    log_weights
-        Shape ``(N,)``.
-    statistic
-        ``(position, weights) -> sums`` over a block.
-    block_size
-        How many walkers are in a block.
-
-    Returns
-    -------
-    Any
-        The weighted mean, in the structure of the sums.
+    ``statistic(position, weights)`` gives sums over a block; the mean has their structure.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> float(average(jnp.arange(5.0), jnp.zeros(5), lambda x, w: jnp.sum(w * x), 2))
     2.0
     """

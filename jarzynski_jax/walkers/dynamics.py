@@ -16,14 +16,7 @@ from jarzynski_jax.kernels.arithmetic import check_friction, check_step_size, is
 from jarzynski_jax.kernels.move import Move, check_move
 from jarzynski_jax.kernels.preconditioning import Preconditioner
 from jarzynski_jax.resampling import AdaptiveResampler, adaptive, systematic
-from jarzynski_jax.types import (
-    Array,
-    KernelInit,
-    LogDensityFn,
-    Position,
-    PRNGKey,
-    Scalar,
-)
+from jarzynski_jax.types import Array, KernelInit, LogDensityFn, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers.blocks import Average, Statistic, choose_block_size, scan_blocks
 from jarzynski_jax.walkers.ensemble import Walkers, lost_log_weight, move_each
 
@@ -38,17 +31,10 @@ __all__ = [
 
 
 class Dynamics(NamedTuple):
-    """How an ensemble moves.
+    """How an ensemble moves: ``num_moves`` moves under each new target, then the resampler.
 
-    move
-        How one walker moves.
-    num_moves
-        Moves under each new target.
-    resampler
-        From :func:`jarzynski_jax.resampling.adaptive`.
-    block_size
-        How many walkers move at once on each device; None for a choice by the size of the
-        cache. It sets the peak memory, and no result depends on it but for rounding.
+    ``block_size`` is how many walkers move at once on each device; None for a choice by the
+    size of the cache. It sets the peak memory, and no result depends on it but for rounding.
     """
 
     move: Move
@@ -74,29 +60,14 @@ def langevin(
 ) -> Dynamics:
     """Unadjusted Langevin, systematic resampling below half of the walkers.
 
+    ValueError if a number is not positive, or the resampler has no threshold.
+
     Parameters
     ----------
     step_size
         h, the time step: drift h, noise sqrt(2h). Keep h below a fifth of the smallest
         variance of the target; h above twice that variance is unstable. None for one of its
         own at each step, the ``step_args`` ``(h,)`` of :func:`jarzynski_jax.annealing.anneal`.
-    num_moves
-        Moves under each new target.
-    resampler
-        From :func:`jarzynski_jax.resampling.adaptive`.
-    block_size
-        How many walkers move at once; None for a choice by the size of the cache.
-
-    Returns
-    -------
-    Dynamics
-        To be handed to the training algorithms and to :mod:`jarzynski_jax.annealing`.
-
-    Raises
-    ------
-    ValueError
-        If the step size is not positive, the resampler has no threshold, or ``num_moves`` or
-        ``block_size`` is below one.
 
     Examples
     --------
@@ -124,6 +95,7 @@ def kinetic_langevin(
     Walkers have a velocity and keep to their course for a while, so wide directions take them
     fewer steps than unadjusted Langevin needs; and its weights spread far less for a step of
     the same length, the more so the more dimensions there are. One gradient a step, as there.
+    ValueError as of :func:`langevin`.
 
     Parameters
     ----------
@@ -135,26 +107,9 @@ def kinetic_langevin(
     friction
         γ, the rate at which velocities are forgotten. One over the largest standard deviation
         of the target is a good choice.
-    num_moves
-        Moves under each new target.
-    resampler
-        From :func:`jarzynski_jax.resampling.adaptive`.
-    block_size
-        How many walkers move at once; None for a choice by the size of the cache.
     preconditioner
         C, from :func:`jarzynski_jax.kernels.preconditioning.preconditioner`: standard
         deviations are then those of :math:`C^{-1/2} x`. None for the identity.
-
-    Returns
-    -------
-    Dynamics
-        To be handed to the training algorithms and to :mod:`jarzynski_jax.annealing`.
-
-    Raises
-    ------
-    ValueError
-        If the step size or the friction is not positive, the resampler has no threshold, or
-        ``num_moves`` or ``block_size`` is below one.
 
     Examples
     --------
@@ -195,21 +150,10 @@ def _check_sizes(num_moves: int, block_size: int | None) -> None:
 
 
 def check_dynamics(dynamics: Any) -> None:
-    """Check that these are dynamics, of a kernel and a resampler.
-
-    Parameters
-    ----------
-    dynamics
-        How an ensemble moves.
-
-    Raises
-    ------
-    ValueError
-        If it is something else, or a part of it is, as far as that can be seen.
+    """Check that these are dynamics, of a kernel and a resampler; else a ValueError.
 
     Examples
     --------
-    >>> check_dynamics(langevin(0.1))
     >>> check_dynamics(langevin)
     Traceback (most recent call last):
         ...
@@ -229,25 +173,10 @@ def advance(
 ) -> tuple[Walkers, Array]:
     """Move every walker ``num_moves`` times under a new target; do not resample.
 
-    Parameters
-    ----------
-    rng_key
-        A key of ``jax.random``.
-    walkers
-        N walkers, weighed by the old target.
-    logdensity_fn
-        The new target.
-    dynamics
-        How they move.
-
-    Returns
-    -------
-    tuple[Walkers, Array]
-        The walkers, weighed by the new target, and how many of them died on the way.
+    Returns the walkers, weighed by the new target, and how many of them died on the way.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax import walkers
     >>> target, dynamics = (lambda x: -(x**2) / 2), langevin(0.1, num_moves=3)
     >>> ensemble = walkers.init(jnp.zeros(8), target, dynamics.kernel_init)
@@ -278,39 +207,24 @@ def advance_and_average(
 
     Both are done block by block. So what the statistic has in common with the last move, say
     the energies whose gradient it takes, XLA evaluates once; and neither needs more memory than
-    a block does.
+    a block does. Returns what :func:`advance` does, and :math:`\sum_i w_i f(X_i) / \sum_i w_i`.
 
     Parameters
     ----------
-    rng_key
-        A key of ``jax.random``.
-    walkers
-        N walkers, weighed by the old target.
-    logdensity_fn
-        The new target.
-    dynamics
-        How they move.
     statistic
         ``(position, weights) -> sums``: :math:`\sum_i w_i f(X_i)` over the walkers of a block,
         positions of shape ``(n, ...)`` and weights of shape ``(n,)``; any pytree.
     weigh
         ``log_weights -> log_weights`` by which is averaged; the walkers' own are as they are.
 
-    Returns
-    -------
-    tuple[Walkers, Array, Any]
-        As of :func:`advance`, and :math:`\sum_i w_i f(X_i) / \sum_i w_i` over all walkers.
-
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax import walkers
     >>> target, dynamics = (lambda x: -(x**2) / 2), langevin(0.1)
     >>> x = jax.random.normal(jax.random.key(0), (5000,))
-    >>> ensemble = walkers.init(x, target, dynamics.kernel_init)
-    >>> _, _, variance = advance_and_average(
-    ...     jax.random.key(1), ensemble, target, dynamics, lambda x, w: jnp.sum(w * x**2)
-    ... )
+    >>> ensemble, square = walkers.init(x, target, dynamics.kernel_init), lambda x, w: w @ x**2
+    >>> key = jax.random.key(1)
+    >>> _, _, variance = advance_and_average(key, ensemble, target, dynamics, square)
     >>> bool(abs(variance - 1) < 0.1)
     True
     """

@@ -79,34 +79,16 @@ def init(
     kernel_init: KernelInit,
     log_partition_function: Scalar = 0.0,
 ) -> Walkers:
-    r"""Start an ensemble from exact, independent samples.
+    r"""Start an ensemble from exact, independent samples of :math:`e^{\ell}/Z_0`.
 
-    Parameters
-    ----------
-    positions
-        Samples of :math:`e^{\ell}/Z_0`, every leaf of shape ``(N, ...)``.
-    logdensity_fn
-        :math:`\ell`, for one position.
-    kernel_init
-        The ``init`` of the kernel that will move them, e.g. ``ula.init``.
-    log_partition_function
-        :math:`\log Z_0 = \log \int e^{\ell}`, in nats. With 0, what is estimated later is
-        the ratio to it.
-
-    Returns
-    -------
-    Walkers
-        All with log-weight 0, except that a walker whose density is not finite is dead.
-
-    Raises
-    ------
-    ValueError
-        If the leaves of ``positions`` do not share a leading axis, ``kernel_init`` is no
-        function, or the kernel's state lacks a field.
+    Every leaf is of shape ``(N, ...)``. All have log-weight 0, except that a walker whose
+    density is not finite is dead. ``log_partition_function`` is
+    :math:`\log Z_0 = \log\int e^{\ell}`, in nats; with 0, what is estimated later is the ratio
+    to it. ValueError if the leaves do not share a leading axis, ``kernel_init`` is no function,
+    or the kernel's state lacks a field.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax import walkers
     >>> from jarzynski_jax.kernels import ula
     >>> x = jax.random.normal(jax.random.key(0), (1000, 2))
@@ -138,33 +120,11 @@ def move(
 ) -> tuple[Walkers, Any]:
     """Move every walker by one step of a kernel and weigh it under a new target.
 
-    Parameters
-    ----------
-    rng_key
-        A key of ``jax.random``.
-    walkers
-        N walkers, weighed by the old target.
-    logdensity_fn
-        The target after the move, for one position.
-    kernel
-        ``(rng_key, state, logdensity_fn, *kernel_args) -> (state, info)`` for one walker,
-        with ``info.log_weight_increment``.
-    *kernel_args
-        What else the kernel takes, e.g. the step size.
-
-    Returns
-    -------
-    tuple[Walkers, Any]
-        The walkers, weighed by the new target, and the kernel's infos, leading axis N.
-
-    Raises
-    ------
-    ValueError
-        If the kernel is none (its module, say), or its state or info lacks a field.
+    Returns the walkers, weighed by the new target, and the kernel's infos, leading axis N.
+    ValueError if the kernel is none (its module, say), or its state or info lacks a field.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax import walkers
     >>> from jarzynski_jax.kernels import ula
     >>> old, new = (lambda x: -(x**2) / 2), (lambda x: -(x**2))
@@ -191,22 +151,10 @@ def lost_log_weight(log_weights: Array, is_lost: Array) -> Array:
     is too low by about the share that stepped out: nearly that at a target that hardly moves,
     and less where the density falls to zero by itself. (Where numbers overflow, far out in the
     tails, there is no weight to come back, and nothing is lost; that is not told apart.)
-
-    Parameters
-    ----------
-    log_weights
-        Before the move, shape ``(N,)``.
-    is_lost
-        Of each walker, by :class:`~jarzynski_jax.types.KernelInfo`; shape ``(N,)``.
-
-    Returns
-    -------
-    Array
-        A scalar, ``inf`` if all were lost.
+    Log-weights are those before the move; ``inf`` if all were lost.
 
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> is_lost = jnp.array([True, True, False, False])
     >>> round(float(lost_log_weight(jnp.zeros(4), is_lost)), 4)
     0.6931

@@ -20,19 +20,8 @@ def log_partition_function(walkers: Walkers) -> Array:
     that had no influence on the path of targets: of walkers by which a model was trained it
     is biased, and it may be far off.
 
-    Parameters
-    ----------
-    walkers
-        N walkers.
-
-    Returns
-    -------
-    Array
-        A scalar.
-
     Examples
     --------
-    >>> import jax.numpy as jnp
     >>> from jarzynski_jax import walkers
     >>> from jarzynski_jax.kernels import ula
     >>> ensemble = walkers.init(jnp.ones(3), lambda x: -(x**2) / 2, ula.init, 2.0)
@@ -62,20 +51,10 @@ def log_partition_function_error(walkers: Walkers) -> Array:
     Near 1 a single root is left, the walkers know nothing of their spread any more, and
     log Z is not to be believed. And no walker knows of a mode that none has visited.
 
-    Like the estimate it belongs to, it holds for walkers that had no influence on the path
-    of targets. References: Chan and Lai, *Annals of Statistics* 41 (2013) 2877; Lee and
-    Whiteley, *Biometrika* 105 (2018) 609.
-
-    Parameters
-    ----------
-    walkers
-        N ≥ 2 walkers, all of an ensemble.
-
-    Returns
-    -------
-    Array
-        A scalar, in [0, 1] where no walker was lost; NaN if none is alive. Not for a block of
-        a pool, whose roots are all over the pool: NaN where that shows.
+    Like the estimate it belongs to, it holds for walkers that had no influence on the path of
+    targets. References: Chan and Lai, *Annals of Statistics* 41 (2013) 2877; Lee and Whiteley,
+    *Biometrika* 105 (2018) 609. In [0, 1] where no walker was lost; NaN if none is alive. Not
+    for a block of a pool, whose roots are all over the pool: NaN where that shows.
 
     Examples
     --------

@@ -14,34 +14,15 @@ __all__ = [
 
 
 def draw_block(rng_key: PRNGKey, num_walkers: int, block_size: int) -> Array:
-    """Choose a block of walkers at random, at a cost that does not grow with the pool.
+    """Choose N' of N walkers at random, at a cost that does not grow with the pool.
 
-    The pool is cut into ``block_size`` strata of consecutive walkers, and one is drawn
-    uniformly from each. So no walker is drawn twice, each is drawn equally often (to within
-    the rounding of the strata), and walkers of any two strata meet.
-
-    Parameters
-    ----------
-    rng_key
-        A key of ``jax.random``.
-    num_walkers
-        N, the size of the pool.
-    block_size
-        N', how many to draw.
-
-    Returns
-    -------
-    Array
-        Ascending indices, int32, shape ``(block_size,)``.
-
-    Raises
-    ------
-    ValueError
-        If not 1 ≤ N' ≤ N.
+    The pool is cut into N' strata of consecutive walkers, and one is drawn uniformly from each.
+    So no walker is drawn twice, each is drawn equally often (to within the rounding of the
+    strata), and walkers of any two strata meet. Returns ascending indices, int32, shape
+    ``(N',)``. ValueError if not 1 ≤ N' ≤ N.
 
     Examples
     --------
-    >>> import jax
     >>> draw_block(jax.random.key(0), 4, 4).tolist()
     [0, 1, 2, 3]
     """
@@ -59,32 +40,11 @@ def draw_block(rng_key: PRNGKey, num_walkers: int, block_size: int) -> Array:
 
 
 def take(walkers: Walkers, indices: Array) -> Walkers:
-    """Take a block of walkers out of a pool.
+    """Take the block of walkers of distinct indices out of a pool.
 
     A block is itself a properly weighted ensemble for the target by which it is weighed
     next, whatever was done to the other walkers meanwhile, if it is chosen without regard
     to where its walkers stand.
-
-    Parameters
-    ----------
-    walkers
-        The pool.
-    indices
-        Distinct indices, shape ``(N',)``, e.g. from :func:`draw_block`.
-
-    Returns
-    -------
-    Walkers
-        The N' walkers.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp
-    >>> from jarzynski_jax import walkers
-    >>> from jarzynski_jax.kernels import ula
-    >>> pool = walkers.init(jnp.arange(4.0), lambda x: -(x**2) / 2, ula.init)
-    >>> walkers.take(pool, jnp.array([1, 3])).position.tolist()
-    [1.0, 3.0]
     """
     state, log_weights, roots = jax.tree.map(
         lambda leaf: leaf.at[indices].get(mode="promise_in_bounds"),
@@ -96,30 +56,16 @@ def take(walkers: Walkers, indices: Array) -> Walkers:
 def put(walkers: Walkers, indices: Array, block: Walkers) -> Walkers:
     """Put a block back where :func:`take` took it.
 
-    Parameters
-    ----------
-    walkers
-        The pool.
-    indices
-        The indices that the block was taken with.
-    block
-        The N' walkers.
-
-    Returns
-    -------
-    Walkers
-        The pool with the block in it.
-
     Examples
     --------
     >>> import jax.numpy as jnp
-    >>> from jarzynski_jax import walkers
     >>> from jarzynski_jax.kernels import ula
-    >>> pool = walkers.init(jnp.arange(4.0), lambda x: -(x**2) / 2, ula.init)
+    >>> from jarzynski_jax.walkers import init
+    >>> pool = init(jnp.arange(4.0), lambda x: -(x**2) / 2, ula.init)
     >>> indices = jnp.array([1, 3])
-    >>> block = walkers.take(pool, indices)
-    >>> walkers.put(pool, indices, block).position.tolist()
-    [0.0, 1.0, 2.0, 3.0]
+    >>> block = take(pool, indices)
+    >>> block.position.tolist(), put(pool, indices, block).position.tolist()
+    ([1.0, 3.0], [0.0, 1.0, 2.0, 3.0])
     """
     state, log_weights, roots = jax.tree.map(
         lambda pool, part: pool.at[indices].set(

@@ -20,12 +20,12 @@ __all__ = [
 
 
 class ResampleInfo(NamedTuple):
-    """What :func:`resample` saw and did; effective sample sizes are before it.
+    """What :func:`resample` saw and did; effective sample sizes are before it, fractions of N.
 
     effective_sample_size
-        Of the log-weights A, a fraction of N: how good expectations are.
+        Of the log-weights A: how good expectations are.
     shadow_effective_sample_size
-        Of the shadow log-weights, a fraction of N: what triggers the resampling.
+        Of the shadow log-weights: what triggers the resampling.
     is_resampled
         Whether ancestors were drawn.
     is_dead
@@ -45,25 +45,6 @@ def shadow_log_weights(walkers: Walkers) -> Array:
     trapezoidal work and :math:`A = \tilde A - \frac h4|\nabla\ell(x)|^2`. The endpoint factor
     never accumulates, and its spread grows with the dimension; resampling on it would
     remove walkers for nothing.
-
-    Parameters
-    ----------
-    walkers
-        N walkers.
-
-    Returns
-    -------
-    Array
-        Shape ``(N,)``.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp
-    >>> from jarzynski_jax import walkers
-    >>> from jarzynski_jax.kernels import ula
-    >>> ensemble = walkers.init(jnp.ones(3), lambda x: -(x**2) / 2, ula.init)
-    >>> walkers.shadow_log_weights(ensemble).tolist()
-    [0.0, 0.0, 0.0]
     """
     return walkers.log_weights - walkers.state.log_endpoint
 
@@ -74,32 +55,18 @@ def resample(
     r"""Resample on the shadow weight, if it has degenerated.
 
     Ancestors are drawn in proportion to :math:`e^{\tilde A}`; then :math:`\tilde A` is the
-    logarithm of its mean, and each walker keeps its own endpoint factor,
-    :math:`A = \tilde A +` ``log_endpoint``. This keeps
-    :math:`E[\frac1N \sum_i f(X_i) e^{A_i}]` for every f.
+    logarithm of its mean, and each walker keeps its own endpoint factor, :math:`A = \tilde A +`
+    ``log_endpoint``. This keeps :math:`E[\frac1N \sum_i f(X_i) e^{A_i}]` for every f. All of an
+    ensemble or a block of it may be given. A dead ensemble stays as it is and is reported.
+    ValueError if the resampler is a scheme alone, without a threshold.
 
     Parameters
     ----------
-    rng_key
-        A key of ``jax.random``.
-    walkers
-        N walkers; all of an ensemble, or a block of them.
     resampler
         From :func:`jarzynski_jax.resampling.adaptive`: scheme, threshold and criterion.
 
-    Returns
-    -------
-    tuple[Walkers, ResampleInfo]
-        The walkers and what was done. A dead ensemble stays as it is and is reported.
-
-    Raises
-    ------
-    ValueError
-        If the resampler is a scheme alone, without a threshold.
-
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
     >>> from jarzynski_jax import resampling, walkers
     >>> from jarzynski_jax.kernels import ula
     >>> ensemble = walkers.init(jnp.arange(4.0), lambda x: -(x**2) / 2, ula.init)
@@ -137,17 +104,8 @@ def relocate_dead(walkers: Walkers) -> Walkers:
     """Put dead walkers where the heaviest living one stands; their weights stay 0.
 
     A walker of weight 0 may stand anywhere. Where it died its energy is not finite, and
-    would make any sum over all walkers NaN, however small its weight.
-
-    Parameters
-    ----------
-    walkers
-        N walkers.
-
-    Returns
-    -------
-    Walkers
-        The same ensemble, with a finite energy for every walker unless all are dead.
+    would make any sum over all walkers NaN, however small its weight. Now every energy is
+    finite, unless all are dead.
 
     Examples
     --------

@@ -22,22 +22,10 @@ _AXIS = "walkers"
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:
-    """Make a mesh of devices in a row.
+    """Make a mesh of so many devices in a row, with one axis.
 
-    Parameters
-    ----------
-    num_devices
-        How many; all there are if None, those of other processes included.
-
-    Returns
-    -------
-    Mesh
-        With one axis.
-
-    Raises
-    ------
-    ValueError
-        If there are not so many.
+    None takes all there are, those of other processes included. ValueError if there are too
+    few.
 
     Examples
     --------
@@ -57,15 +45,7 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
 def ensemble_shardings(walkers: Walkers, mesh: Mesh) -> Walkers:
     """Say for every leaf of an ensemble where it belongs: walkers in equal parts.
 
-    Returns
-    -------
-    Walkers
-        A sharding for each leaf.
-
-    Raises
-    ------
-    ValueError
-        If the mesh has more than one axis, or does not divide the number of walkers.
+    ValueError if the mesh has more than one axis, or does not divide the number of walkers.
     """
     _check(mesh, walkers.log_weights.shape[0])
     whole: Any = NamedSharding(mesh, PartitionSpec())
@@ -78,18 +58,6 @@ def ensemble_shardings(walkers: Walkers, mesh: Mesh) -> Walkers:
 
 def spread_data(data: Position, mesh: Mesh) -> Position:
     """Spread data over a mesh in equal parts; all on every device where it does not divide.
-
-    Parameters
-    ----------
-    data
-        Every leaf of shape ``(n, ...)``.
-    mesh
-        With one axis.
-
-    Returns
-    -------
-    Position
-        The same numbers, on the mesh.
 
     Examples
     --------
@@ -108,21 +76,10 @@ def spread_data(data: Position, mesh: Mesh) -> Position:
 def spread_key(rng_key: PRNGKey, mesh: Mesh) -> PRNGKey:
     """Put a key on every device of a mesh, those of other processes included.
 
-    Parameters
-    ----------
-    rng_key
-        A key of ``jax.random``; the same in all processes.
-    mesh
-        Any.
-
-    Returns
-    -------
-    PRNGKey
-        The same key.
+    It must be the same in all processes.
 
     Examples
     --------
-    >>> import jax
     >>> key = jax.random.key(0)
     >>> bool(spread_key(key, make_mesh(1)) == key)
     True
