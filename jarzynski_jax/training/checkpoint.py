@@ -89,16 +89,6 @@ def save(
 def latest_step(folder: Path) -> int | None:
     """Return the step of the last whole checkpoint, or None if there is none.
 
-    Parameters
-    ----------
-    folder
-        Where the checkpoints are.
-
-    Returns
-    -------
-    int | None
-        The number of updates made by then.
-
     Examples
     --------
     >>> import pathlib
@@ -112,17 +102,7 @@ def latest_step(folder: Path) -> int | None:
 
 
 def best_step(folder: Path) -> int | None:
-    """Return the step of the kept checkpoint whose cross entropy is smallest.
-
-    Parameters
-    ----------
-    folder
-        Where the checkpoints are.
-
-    Returns
-    -------
-    int | None
-        The number of updates made by then; None if no checkpoint's cross entropy is known.
+    """Return the step of the kept checkpoint whose cross entropy is smallest, if any is known.
 
     Examples
     --------
@@ -169,9 +149,6 @@ def restore(
         If there is no whole checkpoint, or none of that step, or it belongs to another
         configuration.
 
-    Examples
-    --------
-    See :func:`save`.
     """
     import orbax.checkpoint as ocp
 

@@ -39,28 +39,9 @@ def contrastive_divergence(
 ) -> Objective:
     """Contrastive divergence (thesis, Algorithm 1): start anew from the data at each update.
 
-    Parameters
-    ----------
-    energy_fn
-        ``(params, x) -> scalar``, for one sample.
-    optimizer
-        Any of Optax.
-    dynamics
-        How the walkers move; ``num_moves`` is the P of CD-P.
-    watch
-        What :func:`~jarzynski_jax.training.fit` looks for; None for gradients that are not
-        finite, alone.
-
-    Returns
-    -------
-    Objective
-        As :func:`~jarzynski_jax.training.jarzynski`. N walkers, as many as there are
-        ``positions``, start from random members of the mini-batch.
-
-    Raises
-    ------
-    ValueError
-        If the energy is a module of Flax, or the dynamics are none.
+    Arguments, errors and ``init`` are those of :func:`~jarzynski_jax.training.jarzynski`.
+    N walkers, as many as there are ``positions``, start from random members of the mini-batch;
+    ``dynamics.num_moves`` is the P of CD-P.
 
     Examples
     --------
@@ -100,28 +81,8 @@ def persistent_contrastive_divergence(
 ) -> Objective:
     """PCD, persistent contrastive divergence (thesis, Algorithm 2): start from data once.
 
-    Parameters
-    ----------
-    energy_fn
-        ``(params, x) -> scalar``, for one sample.
-    optimizer
-        Any of Optax.
-    dynamics
-        How the walkers move.
-    watch
-        What :func:`~jarzynski_jax.training.fit` looks for; None for gradients that are not
-        finite, alone.
-
-    Returns
-    -------
-    Objective
-        As :func:`~jarzynski_jax.training.jarzynski`. N walkers, as many as there are
-        ``positions``, start from random members of the data.
-
-    Raises
-    ------
-    ValueError
-        If the energy is a module of Flax, or the dynamics are none.
+    Arguments, errors and ``init`` are those of :func:`~jarzynski_jax.training.jarzynski`.
+    N walkers, as many as there are ``positions``, start from random members of the data.
 
     Examples
     --------
@@ -153,27 +114,7 @@ def unweighted(
     It differs from persistent contrastive divergence in where the walkers start: from exact
     samples of the first model.
 
-    Parameters
-    ----------
-    energy_fn
-        ``(params, x) -> scalar``, for one sample.
-    optimizer
-        Any of Optax.
-    dynamics
-        How the walkers move.
-    watch
-        What :func:`~jarzynski_jax.training.fit` looks for; None for gradients that are not
-        finite, alone.
-
-    Returns
-    -------
-    Objective
-        As :func:`~jarzynski_jax.training.jarzynski`.
-
-    Raises
-    ------
-    ValueError
-        If the energy is a module of Flax, or the dynamics are none.
+    Arguments, errors and ``init`` are those of :func:`~jarzynski_jax.training.jarzynski`.
 
     Examples
     --------

@@ -107,29 +107,14 @@ def jarzynski_pool(
     subsequence of targets, and is exact. The cost of a step is that of N' walkers. If the
     model moves far between two touches, the block's effective sample size falls: watch it.
 
+    Other arguments, errors and ``init`` are those of :func:`jarzynski`.
+
     Parameters
     ----------
-    energy_fn
-        ``(params, x) -> scalar``, for one sample.
-    optimizer
-        Any of Optax; see :func:`jarzynski`.
     dynamics
         How the walkers move; resampling is within the block.
     block_size
-        N', how many walkers are touched at a step.
-    watch
-        What :func:`~jarzynski_jax.training.fit` looks for; None for gradients that are not
-        finite, alone.
-
-    Returns
-    -------
-    Objective
-        As :func:`jarzynski`; ``init`` raises a ``ValueError`` if N' > N.
-
-    Raises
-    ------
-    ValueError
-        If the energy is a module of Flax, or the dynamics are none.
+        N', how many walkers are touched at a step; ``init`` raises a ``ValueError`` if N' > N.
 
     Examples
     --------

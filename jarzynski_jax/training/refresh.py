@@ -62,28 +62,18 @@ def refresh_along_path(
 ) -> Refresh:
     """Anneal fresh walkers along any path that ends at the model.
 
+    ValueError if a number is below one, or the dynamics are none.
+
     Parameters
     ----------
     base_of
         ``params -> density``: where the path starts, with exact samples and an exact log Z.
     path_to
         ``params -> path``; at t = 1 the path is ``-U`` of these parameters.
-    dynamics
-        How the walkers move and resample on their way.
     num_steps
         Of annealing, at equal steps of t.
     every
         After how many updates.
-
-    Returns
-    -------
-    Refresh
-        For :func:`jarzynski_jax.training.fit`.
-
-    Raises
-    ------
-    ValueError
-        If a number is below one, or the dynamics are none.
 
     Examples
     --------
@@ -131,28 +121,7 @@ def refresh_from_base(
 ) -> Refresh:
     """Anneal fresh walkers from the Gaussian that the model sits on.
 
-    Parameters
-    ----------
-    energy_fn
-        ``(params, x) -> scalar``.
-    base
-        The Gaussian.
-    dynamics
-        How the walkers move and resample on their way.
-    num_steps
-        Of annealing, at equal steps of t.
-    every
-        After how many updates.
-
-    Returns
-    -------
-    Refresh
-        For :func:`jarzynski_jax.training.fit`.
-
-    Raises
-    ------
-    ValueError
-        If a number is below one, or the dynamics are none.
+    As :func:`refresh_along_path`.
 
     Examples
     --------
@@ -177,19 +146,7 @@ def refresh_from_base(
 def refresh_state(rng_key: PRNGKey, state: TrainingState, start: Start) -> TrainingState:
     """Replace the walkers of a training state, the held-out ones too.
 
-    Parameters
-    ----------
-    rng_key
-        A key of ``jax.random``.
-    state
-        Of an energy-based model.
-    start
-        Of a :class:`Refresh`.
-
-    Returns
-    -------
-    TrainingState
-        Parameters and optimizer as they were.
+    Parameters and optimizer stay as they are.
 
     Examples
     --------

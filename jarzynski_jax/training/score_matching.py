@@ -38,32 +38,18 @@ def score_matching(
     without bias by :math:`v \cdot \nabla(v \cdot \nabla U)` with random signs v, at the
     cost of one gradient a probe.
 
+    Other arguments, errors and ``init`` are those of :func:`~jarzynski_jax.training.jarzynski`;
+    ``state.walkers`` is None, and metrics of training walkers are NaN.
+
     Parameters
     ----------
     energy_fn
         ``(params, x) -> scalar``, for one sample, twice differentiable in x.
-    optimizer
-        Any of Optax.
     dynamics
         How the held-out ensemble moves, which is weighted and tells the truth about the
         model; there are no other walkers.
     num_probes
-        Vectors v a sample; None for the exact Laplacian.
-    watch
-        What :func:`~jarzynski_jax.training.fit` looks for; None for gradients that are not
-        finite, alone.
-
-    Returns
-    -------
-    Objective
-        As :func:`~jarzynski_jax.training.jarzynski`. ``state.walkers`` is None, and metrics of
-        training walkers are NaN.
-
-    Raises
-    ------
-    ValueError
-        If ``num_probes`` is below one, the energy is a module of Flax, or the dynamics are
-        none.
+        Vectors v a sample, at least one; None for the exact Laplacian.
 
     Examples
     --------

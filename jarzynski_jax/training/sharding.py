@@ -13,22 +13,8 @@ __all__ = ["spread_state", "state_shardings"]
 def state_shardings(state: Any, mesh: Mesh) -> Any:
     """Say for every leaf of a training state where it belongs.
 
-    Parameters
-    ----------
-    state
-        From an objective's ``init``.
-    mesh
-        With one axis, e.g. from :func:`jarzynski_jax.walkers.sharding.make_mesh`.
-
-    Returns
-    -------
-    Any
-        A sharding for each leaf: walkers in equal parts, all else on every device.
-
-    Raises
-    ------
-    ValueError
-        If the mesh has more than one axis, or does not divide a number of walkers.
+    Walkers in equal parts, all else on every device. ValueError if the mesh has more than one
+    axis, or does not divide a number of walkers.
 
     Examples
     --------
@@ -53,31 +39,5 @@ def state_shardings(state: Any, mesh: Mesh) -> Any:
 
 
 def spread_state(state: Any, mesh: Mesh) -> Any:
-    """Spread the walkers of a training state over a mesh; errors as :func:`state_shardings`.
-
-    Parameters
-    ----------
-    state
-        From an objective's ``init``, or from a checkpoint of any number of devices.
-    mesh
-        With one axis.
-
-    Returns
-    -------
-    Any
-        The same numbers, on the mesh.
-
-    Examples
-    --------
-    >>> import jax, jax.numpy as jnp, optax
-    >>> from jarzynski_jax import training
-    >>> from jarzynski_jax.walkers import make_mesh
-    >>> from jarzynski_jax.walkers import langevin
-    >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
-    >>> objective = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
-    >>> x = jax.random.normal(jax.random.key(0), (500, 2))
-    >>> state = objective.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
-    >>> state = spread_state(state, make_mesh())
-    >>> state, metrics = jax.jit(objective.step)(jax.random.key(2), state, x)
-    """
+    """Spread the walkers of a training state over a mesh; errors as :func:`state_shardings`."""
     return jax.device_put(state, state_shardings(state, mesh))
