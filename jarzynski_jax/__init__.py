@@ -14,7 +14,7 @@ In the order in which they build on each other:
 - ``energies``: networks, mixtures and Boltzmann machines, and the Gaussian under them
 - ``interpolants``: stochastic interpolants and score-based models
 - ``data``: arrays and image data sets
-- ``training``: Jarzynski's weights, contrastive divergence, score matching, and ``fit``
+- ``training``: Jarzynski's weights, contrastive divergence, likelihood, reverse KL; ``fit``
 - ``interop``: other libraries' samplers as kernels; imported by itself
 - ``app``: the command line, ``jarzynski-jax --help``; by itself, with the extra ``cli``
 

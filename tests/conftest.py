@@ -14,13 +14,20 @@ settings.register_profile("jarzynski", deadline=None, derandomize=True, max_exam
 settings.load_profile("jarzynski")
 
 
+# Most of the suite's time is spent in compilers. At LLVM's first level of optimization, after
+# all of XLA's own, programs are compiled in half the time and run about as fast. Processes that
+# tests start inherit it.
+os.environ["XLA_FLAGS"] = (
+    f"--xla_backend_optimization_level=1 {os.environ.get('XLA_FLAGS', '')}".strip()
+)
+
 _CACHE = pytest.StashKey[tempfile.TemporaryDirectory]()
 
 
 def pytest_configure(config):
     """Compile what many tests need once: for all workers, and for the commands that they run.
 
-    Most of the suite's time is compilation. The cache is new for each run of the suite.
+    The cache is new for each run of the suite.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:  # a worker, or somebody's own choice
         return
@@ -129,9 +136,22 @@ _LONGEST = (
 _DIVIDED = ("test_documents.py", "test_gaussian_mixture_study.py")
 
 
+#: What slow.py found to be slow.
+_SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text().splitlines())
+
+
+def _is_slow(item):
+    file, _, name = item.nodeid.partition("::")
+    module = file.removesuffix(".py").replace("/", ".")
+    return f"{module}::{name.partition('[')[0]}" in _SLOW
+
+
 def pytest_collection_modifyitems(items):
     order = {name: number for number, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))  # stable
+    for item in items:
+        if _is_slow(item):
+            item.add_marker("slow")
 
 
 class _ByFile(LoadScopeScheduling):

@@ -101,10 +101,10 @@ def test_training_is_the_same_in_blocks(build):
     data = jax.random.normal(test_key("data"), (700, D)) + 1
 
     def run(block_size):
-        algorithm = build(energy_fn, optax.sgd(0.1), langevin(0.05, block_size=block_size))
+        objective = build(energy_fn, optax.sgd(0.1), langevin(0.05, block_size=block_size))
         x = jax.random.normal(test_key("x"), (NUM_WALKERS, D))
-        state = algorithm.init(test_key("init"), jnp.zeros(D), x, data, 0.0, x[:300])
-        step = jax.jit(algorithm.step)
+        state = objective.init(test_key("init"), jnp.zeros(D), x, data, 0.0, x[:300])
+        step = jax.jit(objective.step)
         for key in jax.random.split(test_key("steps"), 3):
             state, metrics = step(key, state, data)
         return state.params, metrics
@@ -125,10 +125,10 @@ def test_peak_memory_is_set_by_the_block():
 
     def num_bytes(num_walkers, block_size):
         dynamics = langevin(0.01, block_size=block_size)
-        algorithm = training.jarzynski(wide, optax.sgd(0.1), dynamics)
+        objective = training.jarzynski(wide, optax.sgd(0.1), dynamics)
         x = jnp.zeros((num_walkers, D))
-        state = algorithm.init(jax.random.key(0), jnp.ones(()), x, x[:100], 0.0)
-        compiled = jax.jit(algorithm.step).lower(jax.random.key(0), state, x[:100]).compile()
+        state = objective.init(jax.random.key(0), jnp.ones(()), x, x[:100], 0.0)
+        compiled = jax.jit(objective.step).lower(jax.random.key(0), state, x[:100]).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
     whole, in_blocks = num_bytes(8192, 8192), num_bytes(8192, 512)

@@ -41,7 +41,6 @@ def test_files_that_documents_link_to_exist(path):
     assert [link for link in links if not (path.parent / link).exists()] == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_is_stripped_and_runs(path):
     notebook = nbformat.read(path, as_version=4)

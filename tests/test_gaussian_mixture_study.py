@@ -45,8 +45,7 @@ def study(*arguments):
     )
 
 
-@pytest.mark.slow
-def test_quick_study(tmp_path, quick_to_compile, capsys):
+def test_quick_study(tmp_path, capsys):
     """All of it at small sizes; then again, when everything is there already."""
     result = study("--quick", "--out", tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr

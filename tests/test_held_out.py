@@ -52,8 +52,8 @@ def run(key, build, num_walkers=20, num_held_out=100):
     key_training, key_held_out, key_data, key_init, key_steps = jax.random.split(key, 5)
     base = Target(jnp.ones(()), jnp.zeros(()))
     data = 1.2 + 0.5 * jax.random.normal(key_data, (30,))
-    algorithm = build(energy_fn, optax.sgd(0.5), langevin(0.05))
-    state = algorithm.init(
+    objective = build(energy_fn, optax.sgd(0.5), langevin(0.05))
+    state = objective.init(
         key_init,
         jnp.zeros(CENTRES.shape),
         sample(key_training, base, (num_walkers,)),
@@ -64,7 +64,7 @@ def run(key, build, num_walkers=20, num_held_out=100):
 
     def step(state, key):
         log_z = exact_log_z(state.params)
-        state, metrics = algorithm.step(key, state, data)
+        state, metrics = objective.step(key, state, data)
         return state, (
             metrics.log_partition_function - log_z,
             metrics.training_log_partition_function - log_z,

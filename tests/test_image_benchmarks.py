@@ -47,7 +47,6 @@ def _tiny(data: Path) -> settings.Settings:
     )
 
 
-@pytest.mark.slow
 def test_cifar_runs_on_made_up_images(tmp_path, quick_to_compile):
     """And the same command goes on, from an end to nothing more."""
     command = [
@@ -160,7 +159,6 @@ def test_rivals_get_the_gradients_of_fresh_walkers():
     assert settings.num_rival_moves(pool) == 5
 
 
-@pytest.mark.slow
 def test_trials_of_more_moves_are_tabulated(tmp_path, hardly_taught):
     data = made_up_images.write(tmp_path)
     chosen = _tiny(data)._replace(num_walkers=64, num_touched=64, num_updates=10)
@@ -185,7 +183,6 @@ def test_pcd_takes_the_gradients_of_the_weighted_walkers(form):
     assert gradients == chosen.num_touched * chosen.num_moves * chosen.num_updates
 
 
-@pytest.mark.slow
 def test_the_experiment_from_end_to_end(tmp_path, hardly_taught):
     """On made-up images of 4x4 pixels, with PCD's walkers in place of the unweighted ones."""
     data = made_up_images.write(tmp_path)
@@ -215,7 +212,6 @@ def test_the_experiment_from_end_to_end(tmp_path, hardly_taught):
         assert (tmp_path / f"{name}.png").is_file()
 
 
-@pytest.mark.slow
 def test_a_boltzmann_machine_of_binary_images():
     """Stripes, on or off together: better than pixels alone, and the bounds are right."""
     rng = np.random.default_rng(0)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jarzynski_jax import data, free_energy, interruption, walkers
+from jarzynski_jax import data, free_energy, interruption, training, walkers
 from jarzynski_jax.annealing import AnnealingInfo
 from jarzynski_jax.app import cli, evaluate, printing, run_folder, sample, train
 from jarzynski_jax.app.config import read_config
@@ -25,7 +25,7 @@ from jarzynski_jax.app.report import Moves, Report, read_report
 from jarzynski_jax.app.run_folder import RunFolder
 from jarzynski_jax.data.noise import noise_entropy
 from jarzynski_jax.kernels import ula
-from jarzynski_jax.training import Annealing, checkpoint, read_metrics
+from jarzynski_jax.training import Annealing, checkpoint
 
 SMALL = ("--walkers", "32", "--held-out", "16", "--batch-size", "16", "--hidden", "4")
 TINY = np.random.default_rng(0).normal(size=(60, 2))
@@ -218,7 +218,7 @@ def test_nothing_depends_on_the_units_of_a_file(tiny_run, moved_run, tmp_path):
     plain, moved = (json.loads((r / "config.json").read_text()) for r in (run, moved_run))
     different = {name for name in plain if plain[name] != moved[name]}
     assert different == {"source", "data_fingerprint"}
-    metrics = [read_metrics(r / "metrics.csv") for r in (run, moved_run)]
+    metrics = [training.read_metrics(r / "metrics.csv") for r in (run, moved_run)]
     np.testing.assert_allclose(
         metrics[0]["cross_entropy"], metrics[1]["cross_entropy"], atol=1e-3
     )
@@ -364,7 +364,7 @@ def test_an_earlier_checkpoint_can_be_evaluated_and_sampled(tiny_run, tmp_path, 
         assert cli.main([command, str(run), "--checkpoint", "7"]) == 2
         said = capsys.readouterr().err
         assert "no checkpoint of update 7 is kept" in said
-        assert "those that are: 0, 20 (the best)" in said
+        assert "those that are: 0, 20 (lowest held-out cross entropy)" in said
     samples = [tmp_path / name for name in ("first.npz", "last.npz")]
     for out, chosen in zip(samples, (("--checkpoint", "0"), ()), strict=True):
         assert cli.main(["sample", str(run), "--out", str(out), *chosen]) == 0

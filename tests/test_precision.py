@@ -128,13 +128,13 @@ def test_training(precision):
     def energy_fn(params, x):
         return jnp.sum((x - params) ** 2) / 2
 
-    algorithm = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
+    objective = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
     x = jax.random.normal(jax.random.key(0), (500, 2), precision)
-    state = algorithm.init(
+    state = objective.init(
         jax.random.key(1), jnp.zeros(2, jnp.float32), x, x, math.log(2 * math.pi), x
     )
     result = training.fit(
-        jax.random.key(2), algorithm, state, x + 1, num_steps=100, batch_size=100
+        jax.random.key(2), objective, state, x + 1, num_steps=100, batch_size=100
     )
     np.testing.assert_allclose(result.state.params, 1.0, atol=0.2)
     assert result.state.walkers.position.dtype == precision

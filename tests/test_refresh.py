@@ -11,7 +11,7 @@ from zscore import test_key
 from jarzynski_jax import training
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.energies import GaussianBase, gaussian_base
-from jarzynski_jax.training import checkpoint, read_metrics, refresh_from_base, refresh_state
+from jarzynski_jax.training import checkpoint, refresh_from_base, refresh_state
 from jarzynski_jax.walkers import langevin
 
 D, NUM_WALKERS, NUM_SEEDS = 3, 200, 64
@@ -31,13 +31,13 @@ def base_params():
 
 
 def start(num_held_out=0):
-    algorithm = training.jarzynski(energy_fn, optax.adam(0.02, eps=1e-2), DYNAMICS)
+    objective = training.jarzynski(energy_fn, optax.adam(0.02, eps=1e-2), DYNAMICS)
     x = gaussian_base.sample(test_key("start"), BASE, NUM_WALKERS)
     log_z = gaussian_base.log_partition_function(BASE)
     data = 0.5 * jax.random.normal(test_key("data"), (400, D)) - 1
     held_out = x[:num_held_out] if num_held_out else None
-    state = algorithm.init(test_key("init"), base_params(), x, data, log_z, held_out)
-    return algorithm, state, data
+    state = objective.init(test_key("init"), base_params(), x, data, log_z, held_out)
+    return objective, state, data
 
 
 def relative_partition_functions(start_fn):
@@ -88,11 +88,11 @@ def test_all_walkers_are_replaced_and_nothing_else():
     )
 
 
-def fit(state, algorithm, data, num_steps, **options):
+def fit(state, objective, data, num_steps, **options):
     refresh = refresh_from_base(energy_fn, BASE, DYNAMICS, num_steps=5, every=20)
     return training.fit(
         test_key("fit"),
-        algorithm,
+        objective,
         state,
         data,
         num_steps=num_steps,
@@ -106,22 +106,22 @@ def fit(state, algorithm, data, num_steps, **options):
 @pytest.mark.parametrize("stop", [20, 33, 40])
 def test_a_run_in_parts_is_bit_for_bit_the_whole(stop, tmp_path):
     """Also where it stops just when fresh walkers are due."""
-    algorithm, state, data = start(num_held_out=50)
-    whole = fit(state, algorithm, data, 60)
-    fit(state, algorithm, data, stop, folder=tmp_path)
+    objective, state, data = start(num_held_out=50)
+    whole = fit(state, objective, data, 60)
+    fit(state, objective, data, stop, folder=tmp_path)
     restored = checkpoint.restore(tmp_path / "checkpoints", state, {})
-    second = fit(restored, algorithm, data, 60, folder=tmp_path)
+    second = fit(restored, objective, data, 60, folder=tmp_path)
     chex.assert_trees_all_equal(whole.state, second.state)
-    assert len(read_metrics(tmp_path / "metrics.csv")["step"]) == 60
+    assert len(training.read_metrics(tmp_path / "metrics.csv")["step"]) == 60
 
 
 def test_walkers_are_fresh_when_they_are_due():
     """There are many roots again."""
-    algorithm, state, data = start()
+    objective, state, data = start()
     one_root = state.walkers._replace(roots=jnp.zeros_like(state.walkers.roots))
     state = state._replace(walkers=one_root)
-    assert len(np.unique(fit(state, algorithm, data, 20).state.walkers.roots)) == 1
-    assert len(np.unique(fit(state, algorithm, data, 21).state.walkers.roots)) > 50
+    assert len(np.unique(fit(state, objective, data, 20).state.walkers.roots)) == 1
+    assert len(np.unique(fit(state, objective, data, 21).state.walkers.roots)) > 50
 
 
 @pytest.mark.parametrize("bad", [{"num_steps": 0, "every": 3}, {"num_steps": 3, "every": 0}])

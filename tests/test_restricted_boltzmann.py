@@ -464,19 +464,19 @@ def train(build, learning_rate, num_steps, num_walkers, num_held_out=0):
     """Metrics and exact log Z at each step, the first and the last parameters."""
     key_params, key_walkers, key_held_out, key = jax.random.split(test_key("start"), 4)
     first = restricted_boltzmann.init(key_params, 8, 4, data())
-    algorithm = build(energy, optax.adam(learning_rate, eps=1e-2), block_gibbs(4))
+    objective = build(energy, optax.adam(learning_rate, eps=1e-2), block_gibbs(4))
     density = base_density(first)
     positions, log_z = density.sample(key_walkers, num_walkers), density.log_partition_function
     held_out = None
     if num_held_out:
         held_out = density.sample(key_held_out, num_held_out)
-    state = algorithm.init(key, base(first), positions, data(), log_z, held_out)
+    state = objective.init(key, base(first), positions, data(), log_z, held_out)
 
     def step(state, key):
         key_batch, key_step = jax.random.split(key)
         batch = jax.random.choice(key_batch, data(), (200,))
         log_z = log_partition_function(state.params)
-        state, metrics = algorithm.step(key_step, state, batch)
+        state, metrics = objective.step(key_step, state, batch)
         return state, (metrics, log_z)
 
     keys = jax.random.split(test_key("training"), num_steps)
@@ -518,14 +518,14 @@ def test_persistent_contrastive_divergence_takes_the_same_dynamics():
 def test_the_step_from_the_base_to_large_weights_is_in_the_weights():
     """E[Z/Z_exact] = 1 after the first step: |z| < 4.5, 64 replicates."""
     params = machine(8, 4, scale=0.7)
-    algorithm = training.jarzynski(energy, optax.sgd(0.0), block_gibbs(4))
+    objective = training.jarzynski(energy, optax.sgd(0.0), block_gibbs(4))
 
     def run(key):
         key_start, key = jax.random.split(key)
         density = base_density(params)
         positions, log_z = density.sample(key_start, 1000), density.log_partition_function
-        state = algorithm.init(key, base(params), positions, positions, log_z)
-        _, metrics = algorithm.step(key, state._replace(params=params), positions[:10])
+        state = objective.init(key, base(params), positions, positions, log_z)
+        _, metrics = objective.step(key, state._replace(params=params), positions[:10])
         return jnp.exp(metrics.training_log_partition_function - exact_log_z(params))
 
     assert_unbiased(replicate("first step", run), 1)

@@ -20,9 +20,9 @@ MIXTURE = {"a": -jnp.ones(D), "b": 0.7 * jnp.ones(D), "z": jnp.array(0.4)}
 
 def gradient_of(params, energy_fn, batch, key, num_probes=None):
     """The gradient that an algorithm follows, by one step of gradient descent at rate 1."""
-    algorithm = training.score_matching(energy_fn, optax.sgd(1.0), langevin(0.1), num_probes)
-    state = algorithm.init(key, params, batch, batch, 0.0)
-    updated = algorithm.step(key, state, batch)[0].params
+    objective = training.score_matching(energy_fn, optax.sgd(1.0), langevin(0.1), num_probes)
+    state = objective.init(key, params, batch, batch, 0.0)
+    updated = objective.step(key, state, batch)[0].params
     return jax.tree.map(jnp.subtract, params, updated)
 
 
@@ -77,10 +77,10 @@ def test_gradient_in_closed_form(num_probes):
 
 def test_of_a_gaussian_it_finds_the_sample_moments():
     batch = 1 + 0.5 * jax.random.normal(test_key("moments"), (200, D))
-    algorithm = training.score_matching(gaussian_energy, optax.sgd(0.1), langevin(0.01))
+    objective = training.score_matching(gaussian_energy, optax.sgd(0.1), langevin(0.01))
     params = {"k": jnp.array(1.0), "c": jnp.zeros(D)}
-    state = algorithm.init(jax.random.key(0), params, batch, batch, 0.0)
-    step = jax.jit(lambda state: algorithm.step(jax.random.key(1), state, batch)[0])
+    state = objective.init(jax.random.key(0), params, batch, batch, 0.0)
+    step = jax.jit(lambda state: objective.step(jax.random.key(1), state, batch)[0])
     for _ in range(400):
         state = step(state)
     np.testing.assert_allclose(state.params["c"], batch.mean(axis=0), atol=1e-3)
@@ -108,11 +108,11 @@ def test_masses_of_modes_far_apart_are_not_seen():
 
 def test_interface_without_walkers():
     x = jax.random.normal(jax.random.key(0), (64, D))
-    algorithm = training.score_matching(mixture.energy, optax.sgd(0.1), langevin(0.1))
+    objective = training.score_matching(mixture.energy, optax.sgd(0.1), langevin(0.1))
     log_z = mixture.log_partition_function(MIXTURE)
     start = mixture.sample(jax.random.key(1), MIXTURE, 64)
-    state = algorithm.init(jax.random.key(2), MIXTURE, start, x, log_z, start)
-    step = jax.jit(algorithm.step)
+    state = objective.init(jax.random.key(2), MIXTURE, start, x, log_z, start)
+    step = jax.jit(objective.step)
     for key in jax.random.split(jax.random.key(3), 3):
         state, metrics = step(key, state, x)
     assert state.walkers is None
@@ -126,13 +126,14 @@ def test_interface_without_walkers():
 
 def test_fit_takes_it():
     x = jax.random.normal(jax.random.key(0), (64, D))
-    algorithm = training.score_matching(mixture.energy, optax.sgd(0.1), langevin(0.1))
-    state = algorithm.init(jax.random.key(2), MIXTURE, x, x, 0.0)
-    watch = training.Watch(num_features=D, is_weighted=False)
+    watch = training.Watch(num_features=D)
+    objective = training.score_matching(
+        mixture.energy, optax.sgd(0.1), langevin(0.1), watch=watch
+    )
+    state = objective.init(jax.random.key(2), MIXTURE, x, x, 0.0)
     result = training.fit(
-        jax.random.key(0), algorithm, state, x, num_steps=6, batch_size=8, chunk_size=3,
-        watch=watch,
-    )  # fmt: skip
+        jax.random.key(0), objective, state, x, num_steps=6, batch_size=8, chunk_size=3
+    )
     assert int(result.state.step) == 6
 
 

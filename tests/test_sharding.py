@@ -13,7 +13,7 @@ import optax
 import pytest
 
 from jarzynski_jax import training
-from jarzynski_jax.training import checkpoint, read_metrics
+from jarzynski_jax.training import checkpoint
 from jarzynski_jax.walkers import langevin, sharding
 
 HERE = Path(__file__).parent
@@ -25,19 +25,19 @@ def energy_fn(params, x):
 
 def train_start(build=training.jarzynski, block_size=None):
     dynamics = langevin(0.1, block_size=block_size)
-    algorithm = build(energy_fn, optax.adam(0.05, eps=1e-2), dynamics)
+    objective = build(energy_fn, optax.adam(0.05, eps=1e-2), dynamics)
     x = jax.random.normal(jax.random.key(0), (800, 3))
     params = {"a": jnp.zeros(3), "b": jnp.array(0.0)}
     log_z = 1.5 * jnp.log(2 * jnp.pi)
-    return algorithm, algorithm.init(jax.random.key(1), params, x, x + 2, log_z, x[:400]), x
+    return objective, objective.init(jax.random.key(1), params, x, x + 2, log_z, x[:400]), x
 
 
 def train(mesh, build=training.jarzynski, folder=None, num_steps=20, block_size=None):
     """Some updates of 800 walkers and 400 held-out ones; some of them resample."""
-    algorithm, state, x = train_start(build, block_size)
+    objective, state, x = train_start(build, block_size)
     return training.fit(
         jax.random.key(2),
-        algorithm,
+        objective,
         state,
         x + 2,
         num_steps=num_steps,
@@ -88,7 +88,7 @@ def compare_two_processes(folder, index, port):
 
 
 def start(num_devices, code):
-    flags = f"--xla_force_host_platform_device_count={num_devices}"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={num_devices}"
     return subprocess.Popen(
         [sys.executable, "-c", f"import test_sharding; test_sharding.{code}"],
         cwd=HERE,
@@ -115,17 +115,15 @@ def on_one_device():
     return train(None)
 
 
-@pytest.mark.slow
 def test_the_same_on_one_and_on_eight_devices(on_one_device, tmp_path):
     assert_succeeds(start(8, f"compare_on_eight_devices({str(tmp_path)!r})"))
     # Saved from eight devices, it goes on with one.
     saved = restored(tmp_path)
     for a, b in zip(*map(jax.tree.leaves, (saved, on_one_device.state)), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
-    assert len(read_metrics(tmp_path / "metrics.csv")["step"]) == 20
+    assert len(training.read_metrics(tmp_path / "metrics.csv")["step"]) == 20
 
 
-@pytest.mark.slow
 def test_the_same_in_two_processes(on_one_device, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -139,7 +137,7 @@ def test_the_same_in_two_processes(on_one_device, tmp_path):
     saved = restored(tmp_path)
     for a, b in zip(*map(jax.tree.leaves, (saved, on_one_device.state)), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
-    assert len(read_metrics(tmp_path / "metrics.csv")["step"]) == 20
+    assert len(training.read_metrics(tmp_path / "metrics.csv")["step"]) == 20
 
 
 def test_a_mesh_of_one_changes_nothing():

@@ -86,7 +86,8 @@ def colours(tmp_path):
 
 def test_a_labelled_file_of_colour_images_from_end_to_end(colours, tmp_path):
     run, printed = tmp_path / "run", io.StringIO()
-    small = "--walkers 32 --held-out 16 --batch-size 16 --hidden 4 --annealing-steps 10"
+    small = "--walkers 32 --held-out 16 --batch-size 16 --hidden 4 --step-size 0.1"
+    small += " --annealing-steps 10 --annealing-walkers 16"
     asked = "--classes 0,1 --proportions 3:1 --shrink 2 --steps 20 --noise 0.3"
     arguments = ["train", str(colours), "--out", str(run), "--network", "conv"]
     with contextlib.redirect_stdout(printed):

@@ -136,9 +136,9 @@ def exact_statistics(key, model, build, dynamics, num_walkers=800, batch_size=50
     key_init, key_walkers, key_scan = jax.random.split(key, 3)
     first = gaussian_path.target_at(model.path, 0)
     positions = model.sample(key_walkers, first, num_walkers)
-    algorithm = build(model.energy_fn, follow(model.path), dynamics)
+    objective = build(model.energy_fn, follow(model.path), dynamics)
     # Data: positions of the first model, shifted; PCD and CD would start there.
-    state = algorithm.init(key_init, first, positions, positions + 1, model.log_z(first))
+    state = objective.init(key_init, first, positions, positions + 1, model.log_z(first))
 
     def exact_gradient(params, batch):
         def cross_entropy(params):
@@ -151,7 +151,7 @@ def exact_statistics(key, model, build, dynamics, num_walkers=800, batch_size=50
         key_batch, key_step = jax.random.split(key)
         batch = 1 + model.sample(key_batch, first, batch_size)
         params = state.params
-        state, metrics = algorithm.step(key_step, state, batch)
+        state, metrics = objective.step(key_step, state, batch)
         log_ratio = metrics.training_log_partition_function - model.log_z(params)
         ratio = jnp.where(jnp.isnan(log_ratio), 1.0, jnp.exp(log_ratio))
         error = jax.tree.map(
@@ -218,10 +218,10 @@ def test_canary_without_weights_the_gradient_is_wrong(model):
 @pytest.mark.parametrize("block_size", [5, 16])
 def test_a_step_touches_one_block_of_the_pool(block_size):
     """The other walkers stay bit for bit; with N' = N, all walkers are moved."""
-    algorithm, state, data = start(
+    objective, state, data = start(
         partial(training.jarzynski_pool, block_size=block_size), harmonic, is_held_out=False
     )
-    step = jax.jit(algorithm.step)
+    step = jax.jit(objective.step)
     for key in jax.random.split(test_key("touch"), 3):
         before = state.walkers
         state, _ = step(key, state, data)
@@ -235,9 +235,9 @@ def test_a_step_touches_one_block_of_the_pool(block_size):
 @pytest.mark.parametrize("block_size", [17, 0, -1])
 def test_block_size_must_fit_into_the_pool(block_size):
     energy_fn, params, positions = harmonic()
-    algorithm = training.jarzynski_pool(energy_fn, optax.sgd(0.1), langevin(0.1), block_size)
+    objective = training.jarzynski_pool(energy_fn, optax.sgd(0.1), langevin(0.1), block_size)
     with pytest.raises(ValueError, match=f"16.*got {block_size}"):
-        algorithm.init(jax.random.key(0), params, positions, positions, 0.0)
+        objective.init(jax.random.key(0), params, positions, positions, 0.0)
 
 
 # ---------------------------------------------------------------- one interface
@@ -289,10 +289,10 @@ def shifted(positions):
 
 def start(build, make, optimizer=None, dtype=jnp.float32, is_held_out=True, **kwargs):
     energy_fn, params, positions = make(dtype)
-    algorithm = build(energy_fn, optimizer or optax.sgd(0.1), langevin(0.1), **kwargs)
+    objective = build(energy_fn, optimizer or optax.sgd(0.1), langevin(0.1), **kwargs)
     dimension = sum(leaf[0].size for leaf in jax.tree.leaves(positions))
     data = shifted(positions)
-    state = algorithm.init(
+    state = objective.init(
         test_key("start"),
         params,
         positions,
@@ -300,7 +300,7 @@ def start(build, make, optimizer=None, dtype=jnp.float32, is_held_out=True, **kw
         dimension / 2 * math.log(2 * math.pi),
         held_out_positions=make(dtype, 12)[2] if is_held_out else None,
     )
-    return algorithm, state, data
+    return objective, state, data
 
 
 def types_of(tree):
@@ -319,9 +319,9 @@ def assert_finite(tree):
 
 @cache
 def compiled(name, is_held_out):
-    """An algorithm on the plain energy, compiled once for all tests; its start; data."""
-    algorithm, state, data = start(ALGORITHMS[name], harmonic, is_held_out=is_held_out)
-    return traced_once(algorithm.step), state, data
+    """An objective on the plain energy, compiled once for all tests; its start; data."""
+    objective, state, data = start(ALGORITHMS[name], harmonic, is_held_out=is_held_out)
+    return traced_once(objective.step), state, data
 
 
 each_name = pytest.mark.parametrize("name", ALGORITHMS)
@@ -361,27 +361,27 @@ def test_parameters_of_a_weak_type_do_not_cost_a_second_compilation():
     """``jnp.array(0.0)`` has one, and an update does not."""
     energy_fn, params, positions = harmonic()
     params = {**params, "log_stiffness": jnp.array(0.0)}
-    algorithm = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
-    state = algorithm.init(test_key("weak"), params, positions, positions, 0.0)
-    after = jax.eval_shape(algorithm.step, test_key("weak step"), state, positions)[0]
+    objective = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
+    state = objective.init(test_key("weak"), params, positions, positions, 0.0)
+    after = jax.eval_shape(objective.step, test_key("weak step"), state, positions)[0]
     assert types_of(after) == types_of(state)
 
 
 @pytest.mark.parametrize("make", [linen, nnx_on_base])
 @pytest.mark.parametrize("name", ["jarzynski", "cd"])
 def test_flax_energies(name, make):
-    algorithm, state, data = start(ALGORITHMS[name], make)
-    check_steps(traced_once(algorithm.step), state, data)
+    objective, state, data = start(ALGORITHMS[name], make)
+    check_steps(traced_once(objective.step), state, data)
 
 
 @each_energy
 @each_algorithm
 def test_steps_can_be_scanned(build, make):
     """The state goes out with the types that it came in with, weak ones included."""
-    algorithm, state, data = start(build, make)
+    objective, state, data = start(build, make)
     keys = jax.random.split(test_key("scan"), 4)
     after, metrics = jax.eval_shape(
-        lambda state: jax.lax.scan(lambda s, key: algorithm.step(key, s, data), state, keys),
+        lambda state: jax.lax.scan(lambda s, key: objective.step(key, s, data), state, keys),
         state,
     )
     assert types_of(after) == types_of(state)
@@ -393,11 +393,11 @@ def test_steps_can_be_scanned(build, make):
 @each_algorithm
 def test_dtypes_stay(build, make, dtype, x64):
     """float32 stays float32 with the 64-bit mode switched on, and float64 float64."""
-    algorithm, state, data = start(build, make, optax.adam(0.1, eps=1e-2), dtype)
+    objective, state, data = start(build, make, optax.adam(0.1, eps=1e-2), dtype)
     ensembles = [ensemble._replace(roots=None) for ensemble in (state.walkers, state.held_out)]
     for leaf in jax.tree.leaves((state.params, ensembles)):
         assert leaf.dtype == dtype
-    after, metrics = jax.eval_shape(algorithm.step, test_key("dtypes"), state, data)
+    after, metrics = jax.eval_shape(objective.step, test_key("dtypes"), state, data)
     assert types_of(after) == types_of(state)
     for name, value in metrics._asdict().items():
         if jnp.issubdtype(value.dtype, jnp.floating):
@@ -405,8 +405,8 @@ def test_dtypes_stay(build, make, dtype, x64):
 
 
 def test_in_float64(x64):
-    algorithm, state, data = start(training.jarzynski, nnx_on_base, dtype=jnp.float64)
-    check_steps(traced_once(algorithm.step), state, data)
+    objective, state, data = start(training.jarzynski, nnx_on_base, dtype=jnp.float64)
+    check_steps(traced_once(objective.step), state, data)
 
 
 OPTIMIZERS = {
@@ -424,12 +424,12 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
 def test_any_optimizer(optimizer):
     """The centre finds the data's, 0.5 away; in a scan, so types are stable too."""
-    algorithm, state, data = start(
+    objective, state, data = start(
         training.jarzynski, partial(harmonic, n=256), optimizer, is_held_out=False
     )
     keys = jax.random.split(test_key("optimizer"), 60)
     state, metrics = jax.jit(
-        lambda state: jax.lax.scan(lambda s, key: algorithm.step(key, s, data), state, keys)
+        lambda state: jax.lax.scan(lambda s, key: objective.step(key, s, data), state, keys)
     )(state)
     assert_finite(state.params)
     mean = np.mean(data["u"], axis=0)
@@ -522,8 +522,8 @@ def test_where_walkers_start(name):
     """CD and PCD start at the data, the others at exact samples of the first model."""
     positions = jax.random.normal(test_key("first"), (64, 2))
     data = 100 + 10 * jnp.arange(20.0)[:, None] * jnp.ones(2)
-    algorithm = ALGORITHMS[name](quadratic, optax.sgd(0.1), langevin(1e-4))
-    state = algorithm.init(test_key("start"), jnp.zeros(2), positions, data, 0.0)
+    objective = ALGORITHMS[name](quadratic, optax.sgd(0.1), langevin(1e-4))
+    state = objective.init(test_key("start"), jnp.zeros(2), positions, data, 0.0)
     assert state.walkers.log_weights.tolist() == [0.0] * 64
     if name in ("cd", "pcd"):
         assert np.all(distance_to_nearest(state.walkers.position, data) == 0)
@@ -539,9 +539,9 @@ def test_cd_alone_starts_anew_at_each_batch(name):
     positions = jax.random.normal(test_key("first"), (64, 2))
     data = 100 + 10 * jnp.arange(20.0)[:, None] * jnp.ones(2)
     batches = [data[:10] + 3, data[10:] - 3]
-    algorithm = ALGORITHMS[name](quadratic, optax.sgd(0.0), langevin(1e-4))
-    state = algorithm.init(test_key("start"), jnp.zeros(2), positions, data, 0.0)
-    step = jax.jit(algorithm.step)
+    objective = ALGORITHMS[name](quadratic, optax.sgd(0.0), langevin(1e-4))
+    state = objective.init(test_key("start"), jnp.zeros(2), positions, data, 0.0)
+    step = jax.jit(objective.step)
     for key, batch in zip(jax.random.split(test_key("anew")), batches, strict=True):
         state, _ = step(key, state, batch)
         near = distance_to_nearest(state.walkers.position, batch) < 8 * math.sqrt(2e-4) + 0.05
@@ -553,9 +553,9 @@ def test_cd_draws_its_start_at_random_from_the_batch():
     """Each of 10 points gets 640 of 6400 walkers, binomial: |z| < 4.5."""
     positions = jnp.zeros((6400, 2))
     batch = 10 * jnp.arange(10.0)[:, None] * jnp.ones(2)
-    algorithm = training.contrastive_divergence(quadratic, optax.sgd(0.0), langevin(1e-6))
-    state = algorithm.init(test_key("start"), jnp.zeros(2), positions, batch, 0.0)
-    state, _ = jax.jit(algorithm.step)(test_key("draw"), state, batch)
+    objective = training.contrastive_divergence(quadratic, optax.sgd(0.0), langevin(1e-6))
+    state = objective.init(test_key("start"), jnp.zeros(2), positions, batch, 0.0)
+    state, _ = jax.jit(objective.step)(test_key("draw"), state, batch)
     nearest = np.rint(np.asarray(state.walkers.position[:, 0]) / 10).astype(int)
     counts = np.bincount(nearest, minlength=10)
     assert np.all(np.abs(counts - 640) < 4.5 * math.sqrt(640 * 0.9))
@@ -578,14 +578,14 @@ def learned_mass(build, seed, num_steps=2000, num_walkers=1000, gamma=0.125):
     data_mass = jnp.mean(data[:, 0] < -1)
     rates = {"centres": optax.sgd(0.2 * gamma), "mass": optax.sgd(gamma)}
     optimizer = optax.partition(rates, {"a": "centres", "b": "centres", "z": "mass"})
-    algorithm = build(mixture.energy, optimizer, langevin(0.1))
+    objective = build(mixture.energy, optimizer, langevin(0.1))
     positions = mixture.sample(keys[3], params, num_walkers)
     log_z = mixture.log_partition_function(params)
-    state = algorithm.init(keys[4], params, positions, data, log_z)
+    state = objective.init(keys[4], params, positions, data, log_z)
 
     @jax.jit
     def train(state):
-        step = lambda state, key: (algorithm.step(key, state, data)[0], None)  # noqa: E731
+        step = lambda state, key: (objective.step(key, state, data)[0], None)  # noqa: E731
         return jax.lax.scan(step, state, jax.random.split(keys[5], num_steps))[0]
 
     return float(mixture.mode_masses(train(state).params)[0]), float(data_mass)
@@ -625,14 +625,14 @@ def run_with_nans(name, energy, num_steps=200):
         "jarzynski": training.jarzynski,
         "pool": partial(training.jarzynski_pool, block_size=100),
     }[name]
-    algorithm = build(ENERGIES_WITH_NANS[energy], optax.adam(0.02, eps=1e-2), dynamics)
+    objective = build(ENERGIES_WITH_NANS[energy], optax.adam(0.02, eps=1e-2), dynamics)
     positions = jax.random.normal(test_key("nan"), (400,))
     positions = jnp.where(positions > 2.4, 0, positions)
     batch = 0.5 * positions - 1
-    state = algorithm.init(test_key("init"), jnp.zeros(()), positions, batch, 0.0, positions)
+    state = objective.init(test_key("init"), jnp.zeros(()), positions, batch, 0.0, positions)
 
     def step(state, key):
-        state, metrics = algorithm.step(key, state, batch)
+        state, metrics = objective.step(key, state, batch)
         alive = jnp.sum(jnp.isfinite(state.walkers.log_weights))
         is_nan = jnp.any(jnp.isnan(state.walkers.log_weights))
         return state, (metrics, alive, is_nan, state.params)
@@ -678,11 +678,11 @@ def test_training_goes_on_after_a_death(energy):
 @pytest.mark.parametrize("build", [training.jarzynski, training.unweighted])
 def test_no_update_is_made_from_data_alone(build):
     """All walkers stand where the energy is NaN, the data where it is finite."""
-    algorithm = build(cliff_energy, optax.sgd(0.1), langevin(0.1))
-    state = algorithm.init(
+    objective = build(cliff_energy, optax.sgd(0.1), langevin(0.1))
+    state = objective.init(
         test_key("init"), jnp.zeros(()), jnp.full(16, 9.0), jnp.zeros(4), 0.0
     )
-    state, metrics = jax.jit(algorithm.step)(test_key("alone"), state, jnp.ones(4))
+    state, metrics = jax.jit(objective.step)(test_key("alone"), state, jnp.ones(4))
     assert bool(metrics.is_dead)
     assert bool(metrics.is_skipped)
     assert float(state.params) == 0
@@ -695,11 +695,11 @@ def test_when_all_walkers_die_the_parameters_stay(build):
 
     positions = jax.random.normal(test_key("dead"), (16,))
     # The one update takes the parameter to where every energy is NaN.
-    algorithm = build(energy_fn, follow(jnp.array([0.0, 1.0, 2.0, 3.0])), langevin(0.1))
-    state = algorithm.init(
+    objective = build(energy_fn, follow(jnp.array([0.0, 1.0, 2.0, 3.0])), langevin(0.1))
+    state = objective.init(
         test_key("init"), jnp.zeros(()), positions, positions, 0.0, positions
     )
-    step = jax.jit(algorithm.step)
+    step = jax.jit(objective.step)
     state, metrics = step(test_key("alive"), state, positions)
     assert not bool(metrics.is_dead)
     assert float(state.params) == 1
@@ -715,8 +715,8 @@ def test_when_all_walkers_die_the_parameters_stay(build):
 
 
 def test_a_batch_that_is_not_finite_is_skipped():
-    algorithm, state, data = start(training.jarzynski, harmonic, optax.adam(0.1))
-    step = jax.jit(algorithm.step)
+    objective, state, data = start(training.jarzynski, harmonic, optax.adam(0.1))
+    step = jax.jit(objective.step)
     bad = {**data, "v": data["v"].at[3].set(jnp.nan)}
     after, metrics = step(test_key("bad"), state, bad)
     assert bool(metrics.is_skipped)
@@ -761,9 +761,9 @@ def num_products_of(network, part):
     positions, key = jax.random.normal(jax.random.key(0), (64, *shape)), jax.random.key(1)
 
     def of_step(build, num_moves=1, held_out=None):
-        algorithm = build(energy_fn, optax.sgd(0.1), langevin(0.1, num_moves))
-        state = algorithm.init(key, params, positions, positions, 0.0, held_out)
-        return num_products(algorithm.step, key, state, positions[:32])
+        objective = build(energy_fn, optax.sgd(0.1), langevin(0.1, num_moves))
+        state = objective.init(key, params, positions, positions, 0.0, held_out)
+        return num_products(objective.step, key, state, positions[:32])
 
     def gradient(params, x, batch):
         def mean_energy(params, x):

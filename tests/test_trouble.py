@@ -1,11 +1,15 @@
 """Each sign of trouble is seen in metrics that show it, and in no others."""
 
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from jarzynski_jax import training
 from jarzynski_jax.training import Metrics, Watch
+from jarzynski_jax.training.chunk_summary import ChunkSummary, mean_cross_entropy, summarize
 from jarzynski_jax.training.trouble import diagnose
-from jarzynski_jax.training.watch import ChunkSummary, mean_cross_entropy, summarize
+from jarzynski_jax.walkers import langevin
 
 WATCH = Watch(num_features=64, entropy_floor=13.76)
 HEALTHY = ChunkSummary(
@@ -21,8 +25,9 @@ HEALTHY = ChunkSummary(
 )
 
 
-def _signs(chunks, watch=WATCH):
-    return {trouble.sign: trouble.is_fatal for trouble in diagnose(chunks, watch)}
+def _signs(chunks, watch=WATCH, is_weighted=True):
+    found = diagnose(chunks, watch, is_weighted)
+    return {trouble.sign: trouble.is_fatal for trouble in found}
 
 
 def test_a_healthy_run_has_no_trouble():
@@ -60,10 +65,16 @@ def test_each_sign_is_seen_and_needs_to_stay(chunks, sign, is_fatal):
 
 
 def test_without_weights_only_death_is_fatal():
-    watch = WATCH._replace(is_weighted=False)
     below = [HEALTHY._replace(cross_entropy=-3000.0)] * 2
-    assert _signs(below, watch) == {"below floor": False}
-    assert _signs([HEALTHY._replace(first_dead_step=7)], watch) == {"died": True}
+    assert _signs(below, is_weighted=False) == {"below floor": False}
+    died = [HEALTHY._replace(first_dead_step=7)]
+    assert _signs(died, is_weighted=False) == {"died": True}
+
+
+def test_without_a_watch_only_gradients_are_looked_at():
+    failed = HEALTHY._replace(num_skipped=100)
+    assert _signs([failed], None) == {"no gradient": True}
+    assert _signs([HEALTHY._replace(first_dead_step=7, cross_entropy=-3000.0)] * 2, None) == {}
 
 
 def test_nan_metrics_of_an_algorithm_without_them_are_no_trouble():
@@ -122,3 +133,22 @@ def test_the_mean_of_chunks_goes_over_updates():
         chunks = [long, long._replace(cross_entropy=not_believed)]
         assert mean_cross_entropy(chunks, WATCH) is None
     assert mean_cross_entropy(_with_cross_entropies(-9.0), None) == -9
+
+
+@pytest.mark.parametrize(
+    ("build", "is_fatal"), [(training.jarzynski, True), (training.unweighted, False)]
+)
+def test_a_watch_belongs_to_the_objective(build, is_fatal):
+    def energy_fn(params, x):
+        return jnp.sum((x - params) ** 2) / 2
+
+    monitor = build(energy_fn, optax.sgd(0.1), langevin(0.1), WATCH).monitor
+    below = _with_cross_entropies(-3000.0, -3000.0)
+    (trouble,) = monitor.diagnose(below, True)
+    assert (trouble.sign, trouble.is_fatal) == ("below floor", is_fatal)
+    assert trouble.is_of_cross_entropy
+    assert monitor.cross_entropy(below) is None
+    # Of a chunk that was interrupted, only deaths are believed.
+    assert monitor.diagnose(below, False) == []
+    died = [*below, HEALTHY._replace(first_dead_step=7)]
+    assert [trouble.sign for trouble in monitor.diagnose(died, False)] == ["died"]

@@ -40,10 +40,10 @@ def _residual(num_features: int, is_checkpointed: bool, rngs: nnx.Rngs) -> nnx.M
 
 
 def _measure(make: _Network, num_walkers: int, block_size: int | None) -> tuple[str, str]:
-    algorithm, (state, key, data) = start_network(
+    objective, (state, key, data) = start_network(
         training.jarzynski, make, num_walkers, 1000, block_size or num_walkers
     )
-    found = jax.jit(algorithm.step).lower(key, state, data).compile().memory_analysis()
+    found = jax.jit(objective.step).lower(key, state, data).compile().memory_analysis()
     if found is None:
         return "unknown", "unknown"
     return (

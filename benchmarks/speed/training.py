@@ -15,6 +15,7 @@ from jarzynski_jax.energies import (
     MLP,
     ConvNet,
     OnGaussianBase,
+    fit_gaussian_base,
     functional,
     gaussian_base,
     mixture,
@@ -29,10 +30,10 @@ from jarzynski_jax.walkers.blocks import choose_block_size, scan_blocks
 _DIMENSION = 50
 
 
-def _steps(algorithm: Objective, num_steps: int) -> Callable[..., TrainingState]:
+def _steps(objective: Objective, num_steps: int) -> Callable[..., TrainingState]:
     def run(state: TrainingState, rng_key: PRNGKey, data: Array) -> TrainingState:
         keys = jax.random.split(rng_key, num_steps)
-        return jax.lax.scan(lambda s, k: (algorithm.step(k, s, data)[0], None), state, keys)[0]
+        return jax.lax.scan(lambda s, k: (objective.step(k, s, data)[0], None), state, keys)[0]
 
     return run
 
@@ -67,12 +68,12 @@ def mixture_cases(
     optimizer = model.gradient_descent(model.Rates(1e-3, 1e-3))
 
     def case(build: Callable[..., Objective], size: int) -> Case:
-        algorithm = build(mixture.energy, optimizer, langevin(0.1))
+        objective = build(mixture.energy, optimizer, langevin(0.1))
         x = mixture.sample(key, params, size)
         log_z = mixture.log_partition_function(params)
-        state = algorithm.init(key, params, x, data, log_z)
+        state = objective.init(key, params, x, data, log_z)
         return Case(
-            _steps(algorithm, num_steps), (state, key, data), num_steps, is_carried=True
+            _steps(objective, num_steps), (state, key, data), num_steps, is_carried=True
         )
 
     pool = partial(training.jarzynski_pool, block_size=num_walkers)
@@ -92,16 +93,16 @@ def start_network(
     num_data: int,
     block_size: int | None = None,
 ) -> tuple[Objective, tuple[TrainingState, PRNGKey, Array]]:
-    """Make an algorithm for a network of 28x28 images on a Gaussian base, and its start."""
+    """Make an objective for a network of 28x28 images on a Gaussian base, and its start."""
     key = jax.random.key(0)
     data = 0.3 * jax.random.normal(key, (num_data, 28, 28))
-    base = gaussian_base.fit_gaussian_base(data, "diagonal")
+    base = fit_gaussian_base(data, "diagonal")
     energy_fn, params = functional(OnGaussianBase(base, network(nnx.Rngs(0))))
-    algorithm = build(
+    objective = build(
         energy_fn, optax.adam(1e-3, eps=1e-2), langevin(1e-3, block_size=block_size)
     )
     x, log_z = gaussian_base.exact_start(key, base, energy_fn, params, num_walkers)
-    return algorithm, (algorithm.init(key, params, x, data, log_z), key, data)
+    return objective, (objective.init(key, params, x, data, log_z), key, data)
 
 
 def mlp(rngs: nnx.Rngs) -> nnx.Module:
@@ -120,8 +121,8 @@ def network_cases(
     """A network of 28x28 images, as many data as walkers."""
 
     def case(build: Callable[..., Objective]) -> Case:
-        algorithm, args = start_network(build, network, num_walkers, num_walkers)
-        return Case(_steps(algorithm, num_steps), args, num_steps, is_carried=True)
+        objective, args = start_network(build, network, num_walkers, num_walkers)
+        return Case(_steps(objective, num_steps), args, num_steps, is_carried=True)
 
     return {
         "Jarzynski": case(training.jarzynski),

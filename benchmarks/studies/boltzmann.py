@@ -188,12 +188,12 @@ def _train(
     optimizer = optax.sgd(
         optax.cosine_decay_schedule(settings.learning_rate, settings.num_updates)
     )
-    algorithm = build(restricted_boltzmann.energy, optimizer, dynamics)
+    objective = build(restricted_boltzmann.energy, optimizer, dynamics)
     data = jnp.asarray(train)
-    state = jax.jit(algorithm.init)(keys[2], base, positions, data, log_z)
+    state = jax.jit(objective.init)(keys[2], base, positions, data, log_z)
     result = training.fit(
         keys[3],
-        algorithm,
+        objective,
         state._replace(params=params),
         data,
         num_steps=settings.num_updates,

@@ -91,29 +91,29 @@ def train(images: np.ndarray, settings: Settings, out: Path) -> training.FitResu
     energy_fn, params = functional(OnGaussianBase(base, network))
     num_updates = max(settings.num_epochs * len(images) // settings.batch_size, 1)
     schedule = optax.linear_schedule(settings.learning_rate, 0.0, num_updates)
-    algorithm = training.jarzynski_pool(
+    objective = training.jarzynski_pool(
         energy_fn,
         optax.adam(schedule, b1=0.0, eps=1e-3),
         langevin(settings.step_size, settings.num_moves),
         settings.num_touched,
+        training.Watch(images[0].size, noise.noise_entropy(images[0].size, _NOISE)),
     )
     keys = jax.random.split(jax.random.key(0), 3)
     positions, log_z = gaussian_base.exact_start(
         keys[0], base, energy_fn, params, settings.num_walkers
     )
-    state = algorithm.init(keys[1], params, positions, images, log_z)
+    state = objective.init(keys[1], params, positions, images, log_z)
     config = {"settings": list(settings)}
     if checkpoint.latest_step(out / "checkpoints") is not None:
         state = checkpoint.restore(out / "checkpoints", state, config)
     return training.fit(
         keys[2],
-        algorithm,
+        objective,
         state,
         jnp.asarray(images),
         num_steps=num_updates,
         batch_size=settings.batch_size,
         noise_scale=_NOISE,
-        watch=training.Watch(images[0].size, noise.noise_entropy(images[0].size, _NOISE)),
         folder=out,
         config=config,
         progress=True,

@@ -7,7 +7,7 @@ from dataclasses import field
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args, get_origin, get_type_hints
 
 from jarzynski_jax.app.run_folder import RunFolder, read_json
-from jarzynski_jax.energies.gaussian_base import Covariance
+from jarzynski_jax.energies.gaussian_fit import Covariance
 from jarzynski_jax.training.bounding import Annealing, check_annealing
 
 __all__ = [
@@ -147,7 +147,7 @@ class Config:
         )
     )
     annealing_walkers: int = field(
-        metadata=_option(None, "Of each replicate", Annealing().walkers)
+        metadata=_option("log_z", "Walkers of each of its replicates", Annealing().walkers)
     )
     annealing_replicates: int = field(
         metadata=_option(None, "Independent runs", Annealing().replicates)

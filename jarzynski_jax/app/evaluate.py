@@ -10,12 +10,11 @@ import numpy as np
 from jarzynski_jax import free_energy
 from jarzynski_jax.app import baselines, plotting
 from jarzynski_jax.app.config import read_config
-from jarzynski_jax.app.model import Keys
+from jarzynski_jax.app.model import Keys, entropy_floor
 from jarzynski_jax.app.report import Evaluation, Moves, Report, read_report
 from jarzynski_jax.app.restore import Run, restore
 from jarzynski_jax.app.run_folder import ResultFiles, RunFolder, write_json
 from jarzynski_jax.app.shares import Shares, find_shares
-from jarzynski_jax.app.train import entropy_floor
 from jarzynski_jax.data import noise
 from jarzynski_jax.energies import denoising
 from jarzynski_jax.progress import show_fraction

@@ -13,6 +13,7 @@ from flax import nnx
 from jarzynski_jax import resampling, training
 from jarzynski_jax.app.config import AlgorithmName, Config, NetworkName, ResamplerName
 from jarzynski_jax.app.problem import Problem
+from jarzynski_jax.data import noise
 from jarzynski_jax.energies import (
     MLP,
     ConvNet,
@@ -24,19 +25,20 @@ from jarzynski_jax.energies import (
     thesis_mnist_layers,
 )
 from jarzynski_jax.kernels.preconditioning import preconditioner
-from jarzynski_jax.training import Objective, TrainingState
+from jarzynski_jax.training import Objective, TrainingState, Watch
 from jarzynski_jax.types import Array, EnergyFn, Params, PRNGKey
 from jarzynski_jax.walkers.dynamics import Dynamics, kinetic_langevin, langevin
 
 __all__ = [
     "Keys",
     "Model",
-    "build_algorithm",
     "build_dynamics",
     "build_energy",
     "build_model",
+    "build_objective",
     "build_optimizer",
     "draw_exact",
+    "entropy_floor",
     "first_state",
     "state_template",
 ]
@@ -47,7 +49,7 @@ _RESAMPLERS: dict[ResamplerName, Callable[..., Array]] = {
     "multinomial": resampling.multinomial,
     "residual": resampling.residual,
 }
-_ALGORITHMS: dict[AlgorithmName, Callable[..., Objective]] = {
+_OBJECTIVES: dict[AlgorithmName, Callable[..., Objective]] = {
     "jarzynski": training.jarzynski,
     "pcd": training.persistent_contrastive_divergence,
     "cd": training.contrastive_divergence,
@@ -66,7 +68,7 @@ class Model(NamedTuple):
     params: Params
     problem: Problem
     annealing: Dynamics
-    algorithm: Objective
+    objective: Objective
 
 
 class Keys(NamedTuple):
@@ -93,14 +95,26 @@ def build_model(config: Config, problem: Problem) -> Model:
     optimizer = build_optimizer(
         config.learning_rate, config.steps, config.adam_b1, config.adam_eps
     )
-    algorithm = build_algorithm(
+    objective = build_objective(
         config.algorithm,
         energy_fn,
         optimizer,
         one_move._replace(num_moves=config.moves),
         config.touched,
+        Watch(
+            num_features=problem.num_features,
+            entropy_floor=entropy_floor(config, problem),
+            num_walkers=config.touched or config.walkers,
+        ),
     )
-    return Model(energy_fn, params, problem, one_move, algorithm)
+    return Model(energy_fn, params, problem, one_move, objective)
+
+
+def entropy_floor(config: Config, problem: Problem) -> float | None:
+    """Entropy of the noise, below which no cross entropy lies; None without noise."""
+    if config.noise == 0:
+        return None
+    return noise.noise_entropy(problem.num_features, config.noise)
 
 
 def build_energy(
@@ -113,7 +127,8 @@ def build_energy(
 
     Examples
     --------
-    >>> base = gaussian_base.fit_gaussian_base(np.random.default_rng(0).normal(size=(99, 2)))
+    >>> from jarzynski_jax.energies import fit_gaussian_base
+    >>> base = fit_gaussian_base(np.random.default_rng(0).normal(size=(99, 2)))
     >>> energy_fn, params = build_energy(base, "mlp", (8,), standardize=True, seed=0)
     >>> bool(jnp.isclose(energy_fn(params, base.mean), gaussian_base.energy(base, base.mean)))
     True
@@ -161,20 +176,22 @@ def build_optimizer(
     return optax.adam(schedule, b1, eps=eps)
 
 
-def build_algorithm(
+def build_objective(
     name: AlgorithmName,
     energy_fn: EnergyFn,
     optimizer: optax.GradientTransformation,
     dynamics: Dynamics,
     touched: int | None = None,
+    watch: Watch | None = None,
 ) -> Objective:
-    """Make a training algorithm.
+    """Make an objective.
 
     ``touched`` walkers of "jarzynski" move at each update, out of a pool; None for all of them.
+    ``watch`` is what to look for while it is trained.
     """
     if touched is not None:
-        return training.jarzynski_pool(energy_fn, optimizer, dynamics, touched)
-    return _ALGORITHMS[name](energy_fn, optimizer, dynamics)
+        return training.jarzynski_pool(energy_fn, optimizer, dynamics, touched, watch)
+    return _OBJECTIVES[name](energy_fn, optimizer, dynamics, watch)
 
 
 def draw_exact(model: Model, rng_key: PRNGKey, num_walkers: int) -> tuple[Array, Array]:
@@ -198,11 +215,11 @@ def first_state(
     """Start training with exact walkers, on data in their own units.
 
     ``held_out`` are more walkers, from :func:`draw_exact`, that never enter a gradient.
-    ``draw_key`` is for walkers, ``init_key`` for what the algorithm draws. ValueError if the
+    ``draw_key`` is for walkers, ``init_key`` for what the objective draws. ValueError if the
     model is not the base.
     """
     positions, log_z = draw_exact(model, draw_key, num_walkers)
-    init = jax.jit(model.algorithm.init)  # op by op it would compile a hundred small programs
+    init = jax.jit(model.objective.init)  # op by op it would compile a hundred small programs
     data = model.problem.to_positions(train)
     return init(init_key, model.params, positions, data, log_z, held_out)
 
@@ -216,6 +233,6 @@ def state_template(model: Model, config: Config, train: np.ndarray) -> TrainingS
         held_out = gaussian_base.sample(keys.held_out, base, config.held_out)
         log_z = gaussian_base.log_partition_function(base)
         data = model.problem.to_positions(train)
-        return model.algorithm.init(keys.init, model.params, positions, data, log_z, held_out)
+        return model.objective.init(keys.init, model.params, positions, data, log_z, held_out)
 
     return jax.eval_shape(state)

@@ -11,14 +11,14 @@ from jarzynski_jax import interruption, training
 from jarzynski_jax.app import plotting
 from jarzynski_jax.app.config import Config, settings_of_training
 from jarzynski_jax.app.model import Keys, Model, build_model, draw_exact, first_state
-from jarzynski_jax.app.problem import Problem, fit_problem, save_problem
+from jarzynski_jax.app.problem import fit_problem, save_problem
 from jarzynski_jax.app.restore import restore
 from jarzynski_jax.app.run_folder import RunFolder, write_json, write_whole
-from jarzynski_jax.data import Split, noise
+from jarzynski_jax.data import Split
 from jarzynski_jax.training import TrainingState
 from jarzynski_jax.training.sharding import spread_state
 
-__all__ = ["entropy_floor", "resume", "start"]
+__all__ = ["resume", "start"]
 
 
 def start(
@@ -70,13 +70,6 @@ def resume(
     return _fit(folder, config, model, state, data.train, mesh)
 
 
-def entropy_floor(config: Config, problem: Problem) -> float | None:
-    """Entropy of the noise, below which no cross entropy lies; None without noise."""
-    if config.noise == 0:
-        return None
-    return noise.noise_entropy(problem.num_features, config.noise)
-
-
 def _fit(
     folder: RunFolder,
     config: Config,
@@ -88,13 +81,12 @@ def _fit(
     try:
         result = training.fit(
             Keys.of(config.seed).training,
-            model.algorithm,
+            model.objective,
             state,
             model.problem.to_positions(train),
             num_steps=config.steps,
             batch_size=config.batch_size,
             noise_scale=config.noise,
-            watch=_watch(config, model),
             folder=folder.path,
             config=settings_of_training(config),
             checkpoint_every=config.checkpoint_every,
@@ -109,16 +101,6 @@ def _fit(
     if int(result.state.step) > 0:  # it may be interrupted before
         _draw_curves(folder, model)
     return not result.is_interrupted
-
-
-def _watch(config: Config, model: Model) -> training.Watch:
-    return training.Watch(
-        num_features=model.problem.num_features,
-        entropy_floor=entropy_floor(config, model.problem),
-        is_weighted=config.algorithm == "jarzynski",
-        num_walkers=config.touched or config.walkers,
-        step_quality=training.step_quality(model.energy_fn, model.annealing),
-    )
 
 
 def _refresh(config: Config, model: Model) -> training.Refresh | None:

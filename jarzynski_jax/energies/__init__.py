@@ -9,11 +9,8 @@ from jarzynski_jax.energies.convolutional import (
 )
 from jarzynski_jax.energies.denoising import posterior_mean
 from jarzynski_jax.energies.functional import functional, logdensity
-from jarzynski_jax.energies.gaussian_base import (
-    GaussianBase,
-    fit_gaussian_base,
-    make_gaussian_base,
-)
+from jarzynski_jax.energies.gaussian_base import GaussianBase
+from jarzynski_jax.energies.gaussian_fit import fit_gaussian_base, make_gaussian_base
 from jarzynski_jax.energies.mixture import TwoModeMixture
 from jarzynski_jax.energies.mlp import MLP
 from jarzynski_jax.energies.on_gaussian_base import OnGaussianBase

@@ -25,14 +25,14 @@ the walkers' weights, if they are weighed by the base at first:
 >>> data = jnp.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
 >>> params = restricted_boltzmann.init(jax.random.key(0), 3, 2, data)
 >>> dynamics = Dynamics(gibbs.as_move(2), 1, adaptive(systematic, 0.5))
->>> algorithm = training.jarzynski(restricted_boltzmann.energy, optax.sgd(0.1), dynamics)
+>>> objective = training.jarzynski(restricted_boltzmann.energy, optax.sgd(0.1), dynamics)
 >>> first = restricted_boltzmann.base(params)
 >>> density = restricted_boltzmann.base_density(params)
 >>> positions = density.sample(jax.random.key(1), 100)
 >>> log_z = density.log_partition_function
->>> state = algorithm.init(jax.random.key(2), first, positions, data, log_z)
+>>> state = objective.init(jax.random.key(2), first, positions, data, log_z)
 >>> state = state._replace(params=params)
->>> state, metrics = jax.jit(algorithm.step)(jax.random.key(3), state, data)
+>>> state, metrics = jax.jit(objective.step)(jax.random.key(3), state, data)
 >>> log_z = restricted_boltzmann.log_partition_function(params)
 >>> float(abs(metrics.training_log_partition_function - log_z)) < 0.01
 True

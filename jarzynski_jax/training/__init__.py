@@ -1,4 +1,4 @@
-"""Objectives, pairs of pure functions ``(init, step)``, and the loop that trains by them."""
+"""Training: objectives, of energy-based models and others, and the loop for all of them."""
 
 from jarzynski_jax.training.bounding import (
     Annealing,
@@ -20,7 +20,7 @@ from jarzynski_jax.training.jarzynski import jarzynski, jarzynski_pool
 from jarzynski_jax.training.maximum_likelihood import maximum_likelihood
 from jarzynski_jax.training.metrics import Metrics
 from jarzynski_jax.training.metrics_file import read_metrics
-from jarzynski_jax.training.objective import Objective
+from jarzynski_jax.training.objective import Monitor, Objective
 from jarzynski_jax.training.refresh import (
     Refresh,
     refresh_along_path,
@@ -30,7 +30,7 @@ from jarzynski_jax.training.refresh import (
 from jarzynski_jax.training.reverse_kl import ReverseKLMetrics, reverse_kl
 from jarzynski_jax.training.score_matching import score_matching
 from jarzynski_jax.training.step_quality import StepQuality, step_quality
-from jarzynski_jax.training.stop_rules import StopRules, TrainingDiverged, Trouble
+from jarzynski_jax.training.stop_rules import TrainingDiverged, Trouble
 from jarzynski_jax.training.watch import Watch
 
 __all__ = [
@@ -40,11 +40,11 @@ __all__ = [
     "DescentState",
     "FitResult",
     "Metrics",
+    "Monitor",
     "Objective",
     "Refresh",
     "ReverseKLMetrics",
     "StepQuality",
-    "StopRules",
     "TrainingDiverged",
     "TrainingState",
     "Trouble",

@@ -132,10 +132,10 @@ def bound_along_path(
 ) -> Bounding:
     """Bound log Z at the end of any path, by walkers that took no part in training.
 
+    ValueError if a setting is not positive, or the kernel cannot be Metropolis-adjusted.
+
     Parameters
     ----------
-    rng_key
-        A key of ``jax.random``.
     base
         Where the path starts, with exact samples and an exact log Z.
     path
@@ -146,20 +146,8 @@ def bound_along_path(
         σ of the noise added to them before they are relaxed.
     dynamics
         How walkers move; Metropolis-adjusted where they relax.
-    settings
-        Steps, walkers and replicates.
     progress
         Called on the way with the share of all steps that were made since the call before.
-
-    Returns
-    -------
-    Bounding
-        For :func:`jarzynski_jax.free_energy.bracket`, and for the model's samples.
-
-    Raises
-    ------
-    ValueError
-        If a setting is not positive, or the kernel cannot be Metropolis-adjusted.
 
     Examples
     --------
@@ -226,36 +214,7 @@ def bound_from_base(
 ) -> Bounding:
     """Bound log Z by walkers that took no part in training.
 
-    Parameters
-    ----------
-    rng_key
-        A key of ``jax.random``.
-    base
-        The Gaussian under the model.
-    energy_fn
-        ``(params, x) -> scalar``.
-    params
-        Of the model.
-    data
-        Clean training data, shape ``(n, ...)``.
-    noise_scale
-        σ of the noise added to them before they are relaxed.
-    dynamics
-        How walkers move; Metropolis-adjusted where they relax.
-    settings
-        Steps, walkers and replicates.
-    progress
-        Called on the way with the share of all steps that were made since the call before.
-
-    Returns
-    -------
-    Bounding
-        For :func:`jarzynski_jax.free_energy.bracket`, and for the model's samples.
-
-    Raises
-    ------
-    ValueError
-        If a setting is not positive, or the kernel cannot be Metropolis-adjusted.
+    As :func:`bound_along_path`, along the path of :func:`path_from_base`.
 
     Examples
     --------

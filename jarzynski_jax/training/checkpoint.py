@@ -26,18 +26,18 @@ def _manager(folder: Path) -> Iterator[Any]:
     # Orbax reports each save at length on the root of absl's logging.
     logging.getLogger("absl").setLevel(logging.ERROR)
 
-    def merit(metrics: Mapping[str, float]) -> float:
-        return metrics["merit"]
+    def cross_entropy(metrics: Mapping[str, float]) -> float:
+        return metrics["cross_entropy"]
 
     policies = ocp.checkpoint_managers
     best = policies.BestN(
-        get_metric_fn=merit,
+        get_metric_fn=cross_entropy,
         reverse=True,  # the last in order, the smallest, is kept
         n=1,
         keep_checkpoints_without_metrics=False,
     )
     options = ocp.CheckpointManagerOptions(
-        best_fn=merit,
+        best_fn=cross_entropy,
         best_mode="min",
         preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(_NUM_KEPT), best]),
         enable_async_checkpointing=False,
@@ -47,7 +47,7 @@ def _manager(folder: Path) -> Iterator[Any]:
 
 
 def save(
-    folder: Path, state: Any, config: Mapping[str, Any], merit: float | None = None
+    folder: Path, state: Any, config: Mapping[str, Any], cross_entropy: float | None = None
 ) -> None:
     """Save a training state; the last three are kept, and the best.
 
@@ -56,10 +56,10 @@ def save(
     folder
         Where the checkpoints are; made if need be.
     state
-        With a ``step``, on any device.
+        A named tuple with a field ``step``, on any device.
     config
         What the state belongs to; anything that JSON can hold.
-    merit
+    cross_entropy
         How good the state is: the smaller, the better. None if that is not known.
 
     Examples
@@ -82,22 +82,12 @@ def save(
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(dict(config))
                 ),
-                metrics=None if merit is None else {"merit": merit},
+                metrics=None if cross_entropy is None else {"cross_entropy": cross_entropy},
             )
 
 
 def latest_step(folder: Path) -> int | None:
     """Return the step of the last whole checkpoint, or None if there is none.
-
-    Parameters
-    ----------
-    folder
-        Where the checkpoints are.
-
-    Returns
-    -------
-    int | None
-        The number of updates made by then.
 
     Examples
     --------
@@ -112,25 +102,15 @@ def latest_step(folder: Path) -> int | None:
 
 
 def best_step(folder: Path) -> int | None:
-    """Return the step of the kept checkpoint whose merit is smallest.
-
-    Parameters
-    ----------
-    folder
-        Where the checkpoints are.
-
-    Returns
-    -------
-    int | None
-        The number of updates made by then; None if no checkpoint's merit is known.
+    """Return the step of the kept checkpoint whose cross entropy is smallest, if any is known.
 
     Examples
     --------
     >>> import pathlib, tempfile, jax.numpy as jnp
     >>> from jarzynski_jax.training import TrainingState
     >>> folder = pathlib.Path(tempfile.mkdtemp())
-    >>> for step, merit in enumerate((3.0, 1.0, 2.0)):
-    ...     save(folder, TrainingState(jnp.array(step), 0.0, (), (), None), {}, merit)
+    >>> for step, cross_entropy in enumerate((3.0, 1.0, 2.0)):
+    ...     save(folder, TrainingState(jnp.array(step), 0.0, (), (), None), {}, cross_entropy)
     >>> best_step(folder)
     1
     """
@@ -169,9 +149,6 @@ def restore(
         If there is no whole checkpoint, or none of that step, or it belongs to another
         configuration.
 
-    Examples
-    --------
-    See :func:`save`.
     """
     import orbax.checkpoint as ocp
 
@@ -182,7 +159,7 @@ def restore(
         step = kept[-1] if step is None else step
         if step not in kept:
             best = manager.best_step()
-            mark = " (the best)"
+            mark = " (lowest held-out cross entropy)"
             marked = (f"{number}{mark if number == best else ''}" for number in kept)
             raise ValueError(
                 f"no checkpoint of update {step} is kept in {folder}; those that are: "

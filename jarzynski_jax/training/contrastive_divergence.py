@@ -14,16 +14,16 @@ import optax
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax import weights
 from jarzynski_jax.data.precision import check_kind
-from jarzynski_jax.training.energy_based import build_objective
-from jarzynski_jax.training.negatives import (
+from jarzynski_jax.training.energy_based import build_objective, energy_of_data
+from jarzynski_jax.training.negative_samples import (
     Negatives,
     NegativeSampler,
     SamplerInit,
     SamplerStep,
-    energy_of_data,
     start_from_model,
 )
 from jarzynski_jax.training.objective import Objective
+from jarzynski_jax.training.watch import Watch
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers import Dynamics, Walkers, advance_and_average
 from jarzynski_jax.walkers.blocks import Statistic
@@ -32,39 +32,26 @@ __all__ = ["contrastive_divergence", "persistent_contrastive_divergence", "unwei
 
 
 def contrastive_divergence(
-    energy_fn: EnergyFn, optimizer: optax.GradientTransformation, dynamics: Dynamics
+    energy_fn: EnergyFn,
+    optimizer: optax.GradientTransformation,
+    dynamics: Dynamics,
+    watch: Watch | None = None,
 ) -> Objective:
     """Contrastive divergence (thesis, Algorithm 1): start anew from the data at each update.
 
-    Parameters
-    ----------
-    energy_fn
-        ``(params, x) -> scalar``, for one sample.
-    optimizer
-        Any of Optax.
-    dynamics
-        How the walkers move; ``num_moves`` is the P of CD-P.
-
-    Returns
-    -------
-    Objective
-        ``(init, step)``. N walkers, as many as there are ``positions``, start from random
-        members of the mini-batch.
-
-    Raises
-    ------
-    ValueError
-        If the energy is a module of Flax, or the dynamics are none.
+    Arguments, errors and ``init`` are those of :func:`~jarzynski_jax.training.jarzynski`.
+    N walkers, as many as there are ``positions``, start from random members of the mini-batch;
+    ``dynamics.num_moves`` is the P of CD-P.
 
     Examples
     --------
     >>> import jax, jax.numpy as jnp, optax
     >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
-    >>> algorithm = contrastive_divergence(energy_fn, optax.sgd(1.0), langevin(0.1, 4))
+    >>> objective = contrastive_divergence(energy_fn, optax.sgd(1.0), langevin(0.1, 4))
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))
-    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, x + 1, jnp.log(2 * jnp.pi))
-    >>> state, metrics = jax.jit(algorithm.step)(jax.random.key(2), state, x + 1)
+    >>> state = objective.init(jax.random.key(1), jnp.zeros(2), x, x + 1, jnp.log(2 * jnp.pi))
+    >>> state, metrics = jax.jit(objective.step)(jax.random.key(2), state, x + 1)
     >>> bool(jnp.all(state.params > 0))
     True
     """
@@ -81,94 +68,70 @@ def contrastive_divergence(
         restarted = walkers_lib.init(start, target, dynamics.kernel_init)
         return _advance_unweighted(key_move, restarted, target, dynamics, energy_sums)
 
-    sampler = NegativeSampler(_start_from_data(dynamics), step)
+    sampler = NegativeSampler(_start_from_data(dynamics), step, is_weighted=False)
     data_gradient = energy_of_data(energy_fn, dynamics)
-    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler)
+    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler, watch)
 
 
 def persistent_contrastive_divergence(
-    energy_fn: EnergyFn, optimizer: optax.GradientTransformation, dynamics: Dynamics
+    energy_fn: EnergyFn,
+    optimizer: optax.GradientTransformation,
+    dynamics: Dynamics,
+    watch: Watch | None = None,
 ) -> Objective:
     """PCD, persistent contrastive divergence (thesis, Algorithm 2): start from data once.
 
-    Parameters
-    ----------
-    energy_fn
-        ``(params, x) -> scalar``, for one sample.
-    optimizer
-        Any of Optax.
-    dynamics
-        How the walkers move.
-
-    Returns
-    -------
-    Objective
-        ``(init, step)``. N walkers, as many as there are ``positions``, start from random
-        members of the data.
-
-    Raises
-    ------
-    ValueError
-        If the energy is a module of Flax, or the dynamics are none.
+    Arguments, errors and ``init`` are those of :func:`~jarzynski_jax.training.jarzynski`.
+    N walkers, as many as there are ``positions``, start from random members of the data.
 
     Examples
     --------
     >>> import jax, jax.numpy as jnp, optax
     >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
-    >>> algorithm = persistent_contrastive_divergence(energy_fn, optax.sgd(0.1), langevin(0.1))
+    >>> objective = persistent_contrastive_divergence(energy_fn, optax.sgd(0.1), langevin(0.1))
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))
-    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, x + 1, jnp.log(2 * jnp.pi))
-    >>> state, metrics = jax.jit(algorithm.step)(jax.random.key(2), state, x + 1)
+    >>> state = objective.init(jax.random.key(1), jnp.zeros(2), x, x + 1, jnp.log(2 * jnp.pi))
+    >>> state, metrics = jax.jit(objective.step)(jax.random.key(2), state, x + 1)
     >>> bool(jnp.isnan(metrics.training_cross_entropy))
     True
     """
-    sampler = NegativeSampler(_start_from_data(dynamics), _persistent_step(dynamics))
+    sampler = NegativeSampler(
+        _start_from_data(dynamics), _persistent_step(dynamics), is_weighted=False
+    )
     data_gradient = energy_of_data(energy_fn, dynamics)
-    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler)
+    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler, watch)
 
 
 def unweighted(
-    energy_fn: EnergyFn, optimizer: optax.GradientTransformation, dynamics: Dynamics
+    energy_fn: EnergyFn,
+    optimizer: optax.GradientTransformation,
+    dynamics: Dynamics,
+    watch: Watch | None = None,
 ) -> Objective:
     """Jarzynski's walk with its weights left out (thesis, §4.2): what the weights are for.
 
     It differs from persistent contrastive divergence in where the walkers start: from exact
     samples of the first model.
 
-    Parameters
-    ----------
-    energy_fn
-        ``(params, x) -> scalar``, for one sample.
-    optimizer
-        Any of Optax.
-    dynamics
-        How the walkers move.
-
-    Returns
-    -------
-    Objective
-        ``(init, step)``.
-
-    Raises
-    ------
-    ValueError
-        If the energy is a module of Flax, or the dynamics are none.
+    Arguments, errors and ``init`` are those of :func:`~jarzynski_jax.training.jarzynski`.
 
     Examples
     --------
     >>> import jax, jax.numpy as jnp, optax
     >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
-    >>> algorithm = unweighted(energy_fn, optax.sgd(0.1), langevin(0.1))
+    >>> objective = unweighted(energy_fn, optax.sgd(0.1), langevin(0.1))
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))
-    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
+    >>> state = objective.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
     >>> bool(jnp.all(state.walkers.position == x))
     True
     """
-    sampler = NegativeSampler(start_from_model(dynamics), _persistent_step(dynamics))
+    sampler = NegativeSampler(
+        start_from_model(dynamics), _persistent_step(dynamics), is_weighted=False
+    )
     data_gradient = energy_of_data(energy_fn, dynamics)
-    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler)
+    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler, watch)
 
 
 def _draw(rng_key: PRNGKey, data: Position, like: Position) -> Position:

@@ -1,4 +1,4 @@
-r"""Objectives of energy-based models: gradient, optimizer, held-out ensemble, metrics.
+r"""What all objectives of energy-based models share: gradient, held-out ensemble, metrics.
 
 Most of them descend the cross entropy :math:`H = \log Z_\theta + E_*[U_\theta]` of the data
 under the model, whose gradient is (thesis, eq. 3.1.1)
@@ -6,34 +6,37 @@ under the model, whose gradient is (thesis, eq. 3.1.1)
 .. math:: \partial_\theta H = E_*[\partial_\theta U_\theta] - E_\theta[\partial_\theta U_\theta]
 
 They differ in the walkers that stand for :math:`E_\theta`, the *negative samples*. Score
-matching needs none and descends another objective.
+matching needs none and descends another loss.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from jarzynski_jax import walkers as walkers_lib
-from jarzynski_jax import weights
 from jarzynski_jax.checks import check_energy
 from jarzynski_jax.data import as_samples
-from jarzynski_jax.training.gradient_descent import settle, update
+from jarzynski_jax.training import metrics as metrics_lib
+from jarzynski_jax.training.gradient_descent import strong_types, update
 from jarzynski_jax.training.metrics import Metrics
-from jarzynski_jax.training.negatives import (
-    DataGradient,
-    Negatives,
+from jarzynski_jax.training.negative_samples import (
     NegativeSampler,
     advance_and_resample,
+    are_dead,
     sum_energies,
 )
 from jarzynski_jax.training.objective import Objective
-from jarzynski_jax.training.trouble import WALKER_RULES
+from jarzynski_jax.training.step_quality import step_quality
+from jarzynski_jax.training.walker_monitor import monitor_walkers
+from jarzynski_jax.training.watch import Watch
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Params, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers import Dynamics, Walkers, check_dynamics
+from jarzynski_jax.walkers.blocks import average, choose_block_size
 
-__all__ = ["TrainingState", "build_objective"]
+__all__ = ["DataGradient", "TrainingState", "build_objective", "energy_of_data"]
 
 
 class TrainingState(NamedTuple):
@@ -47,7 +50,7 @@ class TrainingState(NamedTuple):
         Of the optimizer.
     walkers
         The training ensemble; weighed by the parameters *before* the last update. None if
-        the algorithm needs no walkers.
+        the objective needs no walkers.
     held_out
         The ensemble that never enters a gradient, likewise; None if there is none.
     """
@@ -59,12 +62,38 @@ class TrainingState(NamedTuple):
     held_out: Walkers | None
 
 
+#: ``(rng_key, params, batch) -> (gradient, data_energy)``: what the data pull at.
+DataGradient: TypeAlias = Callable[[PRNGKey, Params, Position], tuple[Params, Array]]
+
+
+def energy_of_data(energy_fn: EnergyFn, dynamics: Dynamics) -> DataGradient:
+    """Make the data's part of the gradient of the cross entropy, eq. 3.1.1."""
+
+    def data_gradient(
+        rng_key: PRNGKey, params: Params, batch: Position
+    ) -> tuple[Params, Array]:
+        del rng_key
+        num_data = jax.tree.leaves(batch)[0].shape[0]
+        one = jax.tree.map(lambda leaf: leaf[0], batch)
+        dtype = jnp.promote_types(jax.eval_shape(energy_fn, params, one).dtype, jnp.float32)
+        energy, gradient = average(
+            batch,
+            jnp.zeros(num_data, dtype),
+            sum_energies(energy_fn, params),
+            dynamics.block_size or choose_block_size(batch),
+        )
+        return gradient, energy
+
+    return data_gradient
+
+
 def build_objective(
     energy_fn: EnergyFn,
     optimizer: optax.GradientTransformation,
     dynamics: Dynamics,
     data_gradient: DataGradient,
     sampler: NegativeSampler | None,
+    watch: Watch | None = None,
 ) -> Objective:
     """Make an objective of what data pull at and of a sampler of negatives.
 
@@ -81,20 +110,20 @@ def build_objective(
     sampler
         Where the negative samples come from, whose mean gradient is taken off; None if there
         are none.
+    watch
+        What to look for between chunks; None for gradients that are not finite, alone.
 
     Returns
     -------
     Objective
-        ``init(rng_key, params, positions, data, log_partition_function,
-        held_out_positions=None) -> TrainingState``. ``positions``, shape ``(N, ...)``, and
-        ``held_out_positions``, shape ``(M, ...)``, are exact, independent samples of the
-        first model, whose exact log Z is ``log_partition_function``. ``data``, shape
-        ``(n, ...)``, is where contrastive divergence starts its N walkers instead; a
-        ``ValueError`` if they are not finite numbers. Nothing moves yet.
-
-        ``step(rng_key, state, batch) -> (TrainingState, Metrics)``: move and weigh the
-        walkers under the parameters, take the gradient with the mini-batch, update the
-        parameters, resample.
+        Its ``init(rng_key, params, positions, data, log_partition_function,
+        held_out_positions=None)`` gives a :class:`TrainingState`. ``positions``, shape
+        ``(N, ...)``, and ``held_out_positions``, shape ``(M, ...)``, are exact, independent
+        samples of the first model, whose exact log Z is ``log_partition_function``. ``data``,
+        shape ``(n, ...)``, is where contrastive divergence starts its N walkers instead; a
+        ``ValueError`` if they are not finite numbers. Nothing moves yet. Its ``step`` moves and
+        weighs the walkers under the parameters, takes the gradient with the mini-batch, updates
+        the parameters, and resamples.
 
     Raises
     ------
@@ -117,7 +146,7 @@ def build_objective(
     ) -> TrainingState:
         if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(data)):
             jax.tree.map(as_samples, data)
-        params = settle(params)
+        params = strong_types(params)
         target = logdensity_fn(params)
         walkers, held_out = None, None
         if sampler is not None:
@@ -152,59 +181,19 @@ def build_objective(
         # still with weight zero; so skipping one update is all it takes, unless its next move
         # leads it out again.
         params, opt_state, is_skipped = update(
-            optimizer, gradient, state.params, state.opt_state, ~_is_dead(negatives)
+            optimizer, gradient, state.params, state.opt_state, ~are_dead(negatives)
         )
-        metrics = _metrics(negatives, held_out_info, data_energy, gradient, is_skipped)
+        metrics = metrics_lib.collect(
+            negatives, held_out_info, data_energy, gradient, is_skipped
+        )
         return TrainingState(state.step + 1, params, opt_state, walkers, held_out), metrics
 
-    return Objective(init, step, WALKER_RULES)
+    is_weighted = sampler is not None and sampler.is_weighted
+    quality = step_quality(energy_fn, dynamics)
+    return Objective(init, step, monitor=monitor_walkers(watch, is_weighted, quality))
 
 
 def _no_energies(position: Position, weights: Array) -> tuple[Array, tuple[()]]:
     """What a held-out ensemble contributes to a gradient: nothing."""
     del position
     return jnp.zeros((), weights.dtype), ()
-
-
-def _is_dead(negatives: Negatives | None) -> Array:
-    if negatives is None:
-        return jnp.array(False)
-    return ~jnp.isfinite(weights.log_mean_exp(negatives.log_weights))
-
-
-def _metrics(
-    training: Negatives | None,
-    held_out: Negatives | None,
-    data_energy: Array,
-    gradient: Params,
-    is_skipped: Array,
-) -> Metrics:
-    nan = jnp.full((), jnp.nan, jnp.promote_types(data_energy.dtype, jnp.float32))
-    nothing = Negatives(nan, None, nan, nan, nan, nan, jnp.array(False), jnp.array(0))
-    seen, seen_held_out = training or nothing, held_out or nothing
-
-    def effective_sample_size(negatives: Negatives | None) -> Array:
-        return (
-            nan if negatives is None else weights.effective_sample_size(negatives.log_weights)
-        )
-
-    return Metrics(
-        cross_entropy=seen_held_out.log_partition_function + data_energy,
-        training_cross_entropy=seen.log_partition_function + data_energy,
-        log_partition_function=seen_held_out.log_partition_function,
-        log_partition_function_error=seen_held_out.log_partition_function_error,
-        training_log_partition_function=seen.log_partition_function,
-        data_energy=data_energy,
-        walker_energy=seen.energy,
-        gradient_norm=optax.tree.norm(gradient),
-        is_skipped=is_skipped,
-        effective_sample_size=effective_sample_size(training),
-        shadow_effective_sample_size=seen.shadow_effective_sample_size,
-        is_resampled=seen.is_resampled,
-        num_dead=seen.num_dead,
-        is_dead=_is_dead(training),
-        held_out_effective_sample_size=effective_sample_size(held_out),
-        held_out_shadow_effective_sample_size=seen_held_out.shadow_effective_sample_size,
-        held_out_is_resampled=seen_held_out.is_resampled,
-        held_out_num_dead=seen_held_out.num_dead,
-    )

@@ -7,15 +7,15 @@ import jax
 import optax
 
 from jarzynski_jax import walkers as walkers_lib
-from jarzynski_jax.training.energy_based import build_objective
-from jarzynski_jax.training.negatives import (
+from jarzynski_jax.training.energy_based import build_objective, energy_of_data
+from jarzynski_jax.training.negative_samples import (
     Negatives,
     NegativeSampler,
     advance_and_resample,
-    energy_of_data,
     start_from_model,
 )
 from jarzynski_jax.training.objective import Objective
+from jarzynski_jax.training.watch import Watch
 from jarzynski_jax.types import EnergyFn, LogDensityFn, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers import Dynamics, Walkers
 from jarzynski_jax.walkers.blocks import Statistic
@@ -24,7 +24,10 @@ __all__ = ["jarzynski", "jarzynski_pool"]
 
 
 def jarzynski(
-    energy_fn: EnergyFn, optimizer: optax.GradientTransformation, dynamics: Dynamics
+    energy_fn: EnergyFn,
+    optimizer: optax.GradientTransformation,
+    dynamics: Dynamics,
+    watch: Watch | None = None,
 ) -> Objective:
     r"""Train with all walkers at every step (thesis, Algorithm 3).
 
@@ -40,11 +43,18 @@ def jarzynski(
         images: with 1e-8 it blows entries of the gradient that are mere noise up to full size.
     dynamics
         How the walkers move and resample, e.g. :func:`jarzynski_jax.walkers.langevin`.
+    watch
+        What :func:`~jarzynski_jax.training.fit` looks for; None for gradients that are not
+        finite, alone.
 
     Returns
     -------
     Objective
-        ``(init, step)``.
+        Its ``init(rng_key, params, positions, data, log_partition_function,
+        held_out_positions=None)`` takes exact, independent samples of the first model, shapes
+        ``(N, ...)`` and ``(M, ...)``, and its exact log Z, and gives a
+        :class:`~jarzynski_jax.training.TrainingState`; metrics are
+        :class:`~jarzynski_jax.training.Metrics`. So do those of all energy-based models.
 
     Raises
     ------
@@ -56,11 +66,11 @@ def jarzynski(
     >>> import jax, jax.numpy as jnp, optax
     >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
-    >>> algorithm = jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
+    >>> objective = jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))
     >>> log_z, data = jnp.log(2 * jnp.pi), x + 1
-    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, data, log_z)
-    >>> step = jax.jit(algorithm.step)
+    >>> state = objective.init(jax.random.key(1), jnp.zeros(2), x, data, log_z)
+    >>> step = jax.jit(objective.step)
     >>> for key in jax.random.split(jax.random.key(2), 50):
     ...     state, metrics = step(key, state, data)
     >>> bool(jnp.all(jnp.abs(state.params - 1) < 0.2))
@@ -78,8 +88,8 @@ def jarzynski(
         return advance_and_resample(rng_key, walkers, target, dynamics, energy_sums)
 
     data_gradient = energy_of_data(energy_fn, dynamics)
-    sampler = NegativeSampler(start_from_model(dynamics), step)
-    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler)
+    sampler = NegativeSampler(start_from_model(dynamics), step, is_weighted=True)
+    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler, watch)
 
 
 def jarzynski_pool(
@@ -87,6 +97,7 @@ def jarzynski_pool(
     optimizer: optax.GradientTransformation,
     dynamics: Dynamics,
     block_size: int,
+    watch: Watch | None = None,
 ) -> Objective:
     """Train with a pool of N walkers of which N' are touched at a step.
 
@@ -96,36 +107,24 @@ def jarzynski_pool(
     subsequence of targets, and is exact. The cost of a step is that of N' walkers. If the
     model moves far between two touches, the block's effective sample size falls: watch it.
 
+    Other arguments, errors and ``init`` are those of :func:`jarzynski`.
+
     Parameters
     ----------
-    energy_fn
-        ``(params, x) -> scalar``, for one sample.
-    optimizer
-        Any of Optax; see :func:`jarzynski`.
     dynamics
         How the walkers move; resampling is within the block.
     block_size
-        N', how many walkers are touched at a step.
-
-    Returns
-    -------
-    Objective
-        ``(init, step)``; ``init`` raises a ``ValueError`` if N' > N.
-
-    Raises
-    ------
-    ValueError
-        If the energy is a module of Flax, or the dynamics are none.
+        N', how many walkers are touched at a step; ``init`` raises a ``ValueError`` if N' > N.
 
     Examples
     --------
     >>> import jax, jax.numpy as jnp, optax
     >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
-    >>> algorithm = jarzynski_pool(energy_fn, optax.sgd(0.1), langevin(0.1), block_size=100)
+    >>> objective = jarzynski_pool(energy_fn, optax.sgd(0.1), langevin(0.1), block_size=100)
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))
-    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
-    >>> state, metrics = jax.jit(algorithm.step)(jax.random.key(2), state, x)
+    >>> state = objective.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
+    >>> state, metrics = jax.jit(objective.step)(jax.random.key(2), state, x)
     >>> state.walkers.log_weights.shape
     (500,)
     """
@@ -163,5 +162,5 @@ def jarzynski_pool(
         return walkers_lib.put(pool, indices, block), negatives
 
     data_gradient = energy_of_data(energy_fn, dynamics)
-    sampler = NegativeSampler(init, step)
-    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler)
+    sampler = NegativeSampler(init, step, is_weighted=True)
+    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler, watch)

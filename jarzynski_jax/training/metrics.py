@@ -1,10 +1,15 @@
-"""What an update of an energy-based model saw."""
+"""What one update of an energy-based model tells of itself."""
 
 from typing import NamedTuple
 
-from jarzynski_jax.types import Array
+import jax.numpy as jnp
+import optax
 
-__all__ = ["Metrics"]
+from jarzynski_jax import weights
+from jarzynski_jax.training.negative_samples import Negatives, are_dead
+from jarzynski_jax.types import Array, Params
+
+__all__ = ["Metrics", "collect"]
 
 
 class Metrics(NamedTuple):
@@ -70,3 +75,42 @@ class Metrics(NamedTuple):
     held_out_shadow_effective_sample_size: Array
     held_out_is_resampled: Array
     held_out_num_dead: Array
+
+
+def collect(
+    training: Negatives | None,
+    held_out: Negatives | None,
+    data_energy: Array,
+    gradient: Params,
+    is_skipped: Array,
+) -> Metrics:
+    """Collect the metrics of an update; NaN for what there is not."""
+    nan = jnp.full((), jnp.nan, jnp.promote_types(data_energy.dtype, jnp.float32))
+    nothing = Negatives(nan, None, nan, nan, nan, nan, jnp.array(False), jnp.array(0))
+    seen, seen_held_out = training or nothing, held_out or nothing
+
+    def effective_sample_size(negatives: Negatives | None) -> Array:
+        return (
+            nan if negatives is None else weights.effective_sample_size(negatives.log_weights)
+        )
+
+    return Metrics(
+        cross_entropy=seen_held_out.log_partition_function + data_energy,
+        training_cross_entropy=seen.log_partition_function + data_energy,
+        log_partition_function=seen_held_out.log_partition_function,
+        log_partition_function_error=seen_held_out.log_partition_function_error,
+        training_log_partition_function=seen.log_partition_function,
+        data_energy=data_energy,
+        walker_energy=seen.energy,
+        gradient_norm=optax.tree.norm(gradient),
+        is_skipped=is_skipped,
+        effective_sample_size=effective_sample_size(training),
+        shadow_effective_sample_size=seen.shadow_effective_sample_size,
+        is_resampled=seen.is_resampled,
+        num_dead=seen.num_dead,
+        is_dead=are_dead(training),
+        held_out_effective_sample_size=effective_sample_size(held_out),
+        held_out_shadow_effective_sample_size=seen_held_out.shadow_effective_sample_size,
+        held_out_is_resampled=seen_held_out.is_resampled,
+        held_out_num_dead=seen_held_out.num_dead,
+    )

@@ -1,7 +1,8 @@
-"""The metrics of a run on disk, one row an update, whatever their names."""
+"""A file of metrics, whatever their names, in step with the checkpoints."""
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,46 +21,43 @@ class MetricsFile:
         killed may leave them: they will be made again.
     step
         How many updates the state has made.
+    names
+        Of the metrics, in order.
+
+    Raises
+    ------
+    ValueError
+        If the file lacks the metrics of updates that were made, or has others.
 
     Examples
     --------
     >>> import pathlib, tempfile
+    >>> import numpy as np
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "metrics.csv"
-    >>> from typing import NamedTuple
-    >>> Loss = NamedTuple("Loss", [("loss", np.ndarray)])
-    >>> rows = Loss(np.zeros(2))
-    >>> MetricsFile(path, step=0).append(rows)
-    >>> MetricsFile(path, step=1).append(rows)
-    >>> read_metrics(path)["step"].tolist()
-    [0.0, 1.0, 2.0]
+    >>> MetricsFile(path, 0, ("loss",)).append((np.array([5.0, 4.0]),))
+    >>> MetricsFile(path, 1, ("loss",)).append((np.array([3.0, 2.0]),))
+    >>> {name: column.tolist() for name, column in read_metrics(path).items()}
+    {'step': [0.0, 1.0, 2.0], 'loss': [5.0, 3.0, 2.0]}
     """
 
-    def __init__(self, path: Path, step: int) -> None:
+    def __init__(self, path: Path, step: int, names: Sequence[str]) -> None:
         self._path = path
         self._step = step
         lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
         kept = [line for line in lines[1 : step + 1] if line.endswith("\n")]
         if len(kept) < step:
             raise ValueError(f"{path} lacks the metrics of {step - len(kept)} updates")
-        if not kept:  # the first rows will say what they are
-            path.unlink(missing_ok=True)
-            return
+        header = ",".join(("step", *names))
+        if kept and lines[0].rstrip("\n") != header:
+            raise ValueError(
+                f"{path} has the columns {lines[0].strip()}, not {header}; take another folder"
+            )
         partial = path.with_suffix(".partial")
-        partial.write_text(lines[0] + "".join(kept))
+        partial.write_text(header + "\n" + "".join(kept))
         os.replace(partial, path)
 
-    def append(self, metrics: Any) -> None:
-        """Append metrics of further updates, a NamedTuple of arrays of shape ``(C,)``."""
-        header = ",".join(("step", *metrics._fields)) + "\n"
-        if not self._path.is_file():
-            self._path.write_text(header)
-        with self._path.open() as file:
-            found = file.readline()
-        if found != header:
-            raise ValueError(
-                f"{self._path} has the columns {found.strip()}, and this objective's are "
-                f"{header.strip()}; take another folder"
-            )
+    def append(self, metrics: Sequence[Any]) -> None:
+        """Append the metrics of further updates, every one of shape ``(C,)``."""
         columns = [np.asarray(column, np.float64) for column in metrics]
         num_rows = len(columns[0])
         steps = range(self._step, self._step + num_rows)
@@ -82,7 +80,7 @@ def read_metrics(path: Path) -> dict[str, np.ndarray]:
     Returns
     -------
     dict[str, numpy.ndarray]
-        The column ``step``, then one a field of the objective's metrics, float64.
+        The column ``step``, then one a metric, float64.
 
     Examples
     --------

@@ -13,7 +13,7 @@ their :math:`e^A` is unbiased for :math:`Z_\theta`. From them training goes on a
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 from jax import random
@@ -28,7 +28,13 @@ from jarzynski_jax.training.energy_based import TrainingState
 from jarzynski_jax.types import EnergyFn, Params, PRNGKey
 from jarzynski_jax.walkers import Dynamics, Walkers, check_dynamics
 
-__all__ = ["Refresh", "refresh_along_path", "refresh_from_base", "refresh_state"]
+__all__ = [
+    "Refresh",
+    "check_refreshable",
+    "refresh_along_path",
+    "refresh_from_base",
+    "refresh_state",
+]
 
 #: ``(rng_key, params, num_walkers) -> Walkers``, properly weighted for the model.
 Start: TypeAlias = Callable[[PRNGKey, Params, int], Walkers]
@@ -56,28 +62,18 @@ def refresh_along_path(
 ) -> Refresh:
     """Anneal fresh walkers along any path that ends at the model.
 
+    ValueError if a number is below one, or the dynamics are none.
+
     Parameters
     ----------
     base_of
         ``params -> density``: where the path starts, with exact samples and an exact log Z.
     path_to
         ``params -> path``; at t = 1 the path is ``-U`` of these parameters.
-    dynamics
-        How the walkers move and resample on their way.
     num_steps
         Of annealing, at equal steps of t.
     every
         After how many updates.
-
-    Returns
-    -------
-    Refresh
-        For :func:`jarzynski_jax.training.fit`.
-
-    Raises
-    ------
-    ValueError
-        If a number is below one, or the dynamics are none.
 
     Examples
     --------
@@ -125,28 +121,7 @@ def refresh_from_base(
 ) -> Refresh:
     """Anneal fresh walkers from the Gaussian that the model sits on.
 
-    Parameters
-    ----------
-    energy_fn
-        ``(params, x) -> scalar``.
-    base
-        The Gaussian.
-    dynamics
-        How the walkers move and resample on their way.
-    num_steps
-        Of annealing, at equal steps of t.
-    every
-        After how many updates.
-
-    Returns
-    -------
-    Refresh
-        For :func:`jarzynski_jax.training.fit`.
-
-    Raises
-    ------
-    ValueError
-        If a number is below one, or the dynamics are none.
+    As :func:`refresh_along_path`.
 
     Examples
     --------
@@ -171,19 +146,7 @@ def refresh_from_base(
 def refresh_state(rng_key: PRNGKey, state: TrainingState, start: Start) -> TrainingState:
     """Replace the walkers of a training state, the held-out ones too.
 
-    Parameters
-    ----------
-    rng_key
-        A key of ``jax.random``.
-    state
-        Of an energy-based model.
-    start
-        Of a :class:`Refresh`.
-
-    Returns
-    -------
-    TrainingState
-        Parameters and optimizer as they were.
+    Parameters and optimizer stay as they are.
 
     Examples
     --------
@@ -193,9 +156,9 @@ def refresh_state(rng_key: PRNGKey, state: TrainingState, start: Start) -> Train
     >>> from jarzynski_jax.energies import GaussianBase
     >>> base = GaussianBase(jnp.zeros(2), jnp.array(1.0), jnp.array(1.0))
     >>> energy_fn = lambda params, x: params * jnp.sum(x**2) / 2
-    >>> algorithm = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.05))
+    >>> objective = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.05))
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))
-    >>> state = algorithm.init(jax.random.key(1), jnp.array(1.0), x, x, jnp.log(2 * jnp.pi))
+    >>> state = objective.init(jax.random.key(1), jnp.array(1.0), x, x, jnp.log(2 * jnp.pi))
     >>> refresh = refresh_from_base(energy_fn, base, langevin(0.05), num_steps=50, every=100)
     >>> refresh_state(jax.random.key(2), state, refresh.start).walkers.log_weights.shape
     (500,)
@@ -211,3 +174,12 @@ def refresh_state(rng_key: PRNGKey, state: TrainingState, start: Start) -> Train
         walkers=fresh(key_training, state.walkers),
         held_out=fresh(key_held_out, state.held_out),
     )
+
+
+def check_refreshable(state: Any) -> None:
+    """Raise a ``ValueError`` if a state has no walkers that could be replaced."""
+    if not isinstance(state, TrainingState):
+        raise ValueError(
+            "only walkers of an energy-based model can be refreshed; got the state "
+            f"{type(state).__name__}, which has none"
+        )

@@ -1,112 +1,159 @@
-r"""Models that sample and know their density, trained on a target without data.
+r"""The reverse Kullback-Leibler divergence: a model that can be sampled learns a density.
 
-With samples of the model, :math:`x \sim q_\theta`, and :math:`w = p(x)/q_\theta(x)` for the
-unnormalised target p, the mean of w is an unbiased estimate of Z at every update, whatever the
-model is; the model itself only makes it a good one.
+No data are needed, but a density up to its constant, :math:`p = e^{\ell} / Z`:
+
+.. math:: E_q[\log q_\theta(x) - \ell(x)] = {\rm KL}(q_\theta \| p) - \log Z \ge -\log Z
+
+What the model never visits does not enter: a mode of the density that it misses costs it no
+more than the log of the mass that is left, and neither loss nor weights tell.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jarzynski_jax.training.gradient_descent import DescentMetrics, descend
+from jarzynski_jax import weights
+from jarzynski_jax.density import Density
+from jarzynski_jax.training.gradient_descent import DescentState, descend, start
 from jarzynski_jax.training.objective import Objective
-from jarzynski_jax.types import Array, LogDensityFn, Params, Position, PRNGKey
-from jarzynski_jax.weights import effective_sample_size, log_mean_exp
+from jarzynski_jax.types import Array, Params, Position, PRNGKey
 
-__all__ = ["ReverseKLMetrics", "reverse_kl"]
+__all__ = ["ReverseKLMetrics", "SampleWithLogDensity", "reverse_kl"]
+
+#: ``(rng_key, params) -> (x, log q(x))``, one sample of the model and its normalised
+#: log-density there, differentiable in the parameters through the sample.
+SampleWithLogDensity: TypeAlias = Callable[[PRNGKey, Params], tuple[Position, Array]]
 
 
 class ReverseKLMetrics(NamedTuple):
-    r"""What one update saw, all scalars, of the parameters before it.
+    r"""What one update saw, by the parameters before it.
 
     loss
-        :math:`E_q[\log q - \log p]`, nats: never below :math:`-\log Z` but by chance.
-    log_partition_function
-        From this update's samples; the mean weight is unbiased for Z.
-    effective_sample_size
-        Of their weights, a fraction. It does not see what the model never proposes.
+        :math:`\log q - \ell`, the mean over the samples, in nats; unbiased for
+        :math:`{\rm KL}(q \| p) - \log Z`.
     gradient_norm
-        Of the gradient that was followed.
+        Of the gradient of the loss.
     is_skipped
-        Whether the gradient was not finite, so that no update was made.
+        Whether loss or gradient was not finite, so that no update was made.
+    log_partition_function
+        The log of the mean of the importance weights :math:`e^\ell / q`. The mean is unbiased
+        for Z where q is positive wherever p is; its log is biased low.
+    effective_sample_size
+        Of these weights, a fraction.
     """
 
     loss: Array
-    log_partition_function: Array
-    effective_sample_size: Array
     gradient_norm: Array
     is_skipped: Array
+    log_partition_function: Array
+    effective_sample_size: Array
 
 
 def reverse_kl(
-    sample_fn: Callable[[Params, PRNGKey, int], tuple[Position, Array]],
-    logdensity_fn: LogDensityFn,
+    sample_and_logdensity: SampleWithLogDensity,
+    target: Density,
     optimizer: optax.GradientTransformation,
     num_samples: int,
 ) -> Objective:
-    r"""Descend the reverse Kullback-Leibler divergence, by samples that can be differentiated.
+    r"""Train a model towards a density, on samples of the model itself.
 
-    .. math:: L(\theta) = E_{q_\theta}[\log q_\theta(x) - \log p(x)]
-              = {\rm KL}(q_\theta | p/Z) - \log Z
+    .. math:: \hat L(\theta) = \frac1n \sum_i \log q_\theta(x_i) - \ell(x_i),
+              \qquad x_i = T_\theta(z_i)
 
-    It is mode seeking: a model may learn one mode of many, and nothing here shows the others.
+    with the reparametrised gradient, through the samples: unbiased.
 
     Parameters
     ----------
-    sample_fn
-        ``(params, rng_key, n) -> (positions, log_q)``: independent samples, leading axis n,
-        and their normalised log-density, shape ``(n,)``. The gradient goes through both: a
-        reparametrized model, such as a flow.
-    logdensity_fn
-        The target, up to its constant; that of a :class:`~jarzynski_jax.density.Density`.
+    sample_and_logdensity
+        ``(rng_key, params) -> (x, log q(x))``, for one sample, a pure function. Of a module of
+        Equinox, such as a flow of flowjax, ``params, static = equinox.partition(flow,
+        equinox.is_inexact_array)`` gives the parameters, and ``lambda key, params:
+        equinox.combine(params, static).sample_and_log_prob(key)`` the function.
+    target
+        Only its log-density is needed.
     optimizer
         Any of Optax.
     num_samples
-        Drawn for an update.
+        n, drawn at each update.
 
     Returns
     -------
     Objective
-        ``init(rng_key, params)``; it takes no data.
+        ``init(rng_key, params)``; metrics :class:`ReverseKLMetrics`. It takes no data.
 
     Raises
     ------
     ValueError
-        If ``num_samples`` is below one.
+        If the sampler is no function, the target no density, or ``num_samples`` below one; in
+        ``init``, if parameters are no floating-point numbers; in ``step``, if there is a batch,
+        or log-densities of one sample are no scalars.
+
+    References
+    ----------
+    Rezende and Mohamed, ICML 2015; Noé, Olsson, Köhler and Wu, *Science* 365 (2019) eaaw1147.
 
     Examples
     --------
     >>> import jax, jax.numpy as jnp, optax
+    >>> from jax.scipy.stats import norm
     >>> from jarzynski_jax import training
-    >>> def sample_fn(params, rng_key, n):
-    ...     noise = jax.random.normal(rng_key, (n,))
-    ...     log_q = jax.scipy.stats.norm.logpdf(noise) - params
-    ...     return jnp.exp(params) * noise, log_q
-    >>> objective = reverse_kl(sample_fn, lambda x: -2 * x**2, optax.sgd(0.1), 200)
-    >>> state = objective.init(jax.random.key(0), jnp.array(0.0))
-    >>> found = training.fit(jax.random.key(1), objective, state, num_steps=100)
-    >>> bool(abs(jnp.exp(found.state.params) - 0.5) < 0.05)
-    True
+    >>> from jarzynski_jax.density import Density
+    >>> target = Density(lambda x: -((x - 2) ** 2) / 18)  # log Z = log(3 sqrt(2 pi)) = 2.018
+    >>> def sample_and_logdensity(rng_key, params):
+    ...     mean, log_scale = params
+    ...     x = mean + jnp.exp(log_scale) * jax.random.normal(rng_key)
+    ...     return x, norm.logpdf(x, mean, jnp.exp(log_scale))
+    >>> objective = reverse_kl(sample_and_logdensity, target, optax.adam(0.05), num_samples=100)
+    >>> state = objective.init(jax.random.key(0), (0.0, 0.0))
+    >>> result = training.fit(jax.random.key(1), objective, state, num_steps=300)
+    >>> round(float(result.metrics.log_partition_function[-1]), 1)
+    2.0
     """
+    if not callable(sample_and_logdensity):
+        raise ValueError(
+            "sample_and_logdensity must be a function (rng_key, params) -> (x, log q(x)); got "
+            f"{type(sample_and_logdensity).__name__}"
+        )
+    if not isinstance(target, Density):
+        raise ValueError(
+            f"the target must be a Density; got {type(target).__name__}: write "
+            "Density(logdensity_fn)"
+        )
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1; got {num_samples}")
 
-    def loss_fn(params: Params, rng_key: PRNGKey, batch: None) -> tuple[Array, Array]:
-        positions, log_q = sample_fn(params, rng_key, num_samples)
-        log_weights = jax.vmap(logdensity_fn)(positions) - log_q
-        return -jnp.mean(log_weights), log_weights
+    def init(rng_key: PRNGKey, params: Params) -> DescentState:
+        del rng_key
+        return start(params, optimizer)
 
-    def metrics_of(metrics: DescentMetrics, log_weights: Array) -> ReverseKLMetrics:
-        return ReverseKLMetrics(
-            loss=metrics.loss,
-            log_partition_function=log_mean_exp(log_weights),
-            effective_sample_size=effective_sample_size(log_weights),
-            gradient_norm=metrics.gradient_norm,
-            is_skipped=metrics.is_skipped,
+    def step(
+        rng_key: PRNGKey, state: DescentState, batch: Any
+    ) -> tuple[DescentState, ReverseKLMetrics]:
+        if batch is not None:
+            raise ValueError("the reverse KL divergence takes no data; got a batch")
+        keys = jax.random.split(rng_key, num_samples)
+
+        def loss_fn(params: Params) -> tuple[Array, Array]:
+            x, log_q = jax.vmap(sample_and_logdensity, (0, None))(keys, params)
+            log_p = jax.vmap(target.logdensity_fn)(x)
+            if not log_p.shape == log_q.shape == (num_samples,):
+                raise ValueError(
+                    "log-densities of one sample must be scalars; the model's has shape "
+                    f"{log_q.shape[1:]}, the target's {log_p.shape[1:]}"
+                )
+            log_weights = log_p - log_q
+            return -jnp.mean(log_weights), log_weights
+
+        state, seen, log_weights = descend(state, loss_fn, optimizer)
+        return state, ReverseKLMetrics(
+            loss=seen.loss,
+            gradient_norm=seen.gradient_norm,
+            is_skipped=seen.is_skipped,
+            log_partition_function=weights.log_mean_exp(log_weights),
+            effective_sample_size=weights.effective_sample_size(log_weights),
         )
 
-    return descend(loss_fn, optimizer, metrics_of, takes_data=False)
+    return Objective(init, step, takes_data=False)

@@ -1,4 +1,4 @@
-r"""Score matching as a training objective, to compare with (thesis, §2.2.2 and §4.2).
+r"""Score matching, to compare with (thesis, §2.2.2 and §4.2).
 
 It descends the Fisher divergence of the data from the model instead of the cross entropy,
 and needs neither walkers nor log Z. In whatever does not show in the gradient of the energy
@@ -15,6 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 from jarzynski_jax.training.energy_based import build_objective
 from jarzynski_jax.training.objective import Objective
+from jarzynski_jax.training.watch import Watch
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Params, Position, PRNGKey
 from jarzynski_jax.walkers import Dynamics
 
@@ -26,6 +27,7 @@ def score_matching(
     optimizer: optax.GradientTransformation,
     dynamics: Dynamics,
     num_probes: int | None = None,
+    watch: Watch | None = None,
 ) -> Objective:
     r"""Train on the Fisher divergence (thesis, eq. 3.1.7; its eq. 2.2.38 lacks a half).
 
@@ -36,39 +38,28 @@ def score_matching(
     without bias by :math:`v \cdot \nabla(v \cdot \nabla U)` with random signs v, at the
     cost of one gradient a probe.
 
+    Other arguments, errors and ``init`` are those of :func:`~jarzynski_jax.training.jarzynski`;
+    ``state.walkers`` is None, and metrics of training walkers are NaN.
+
     Parameters
     ----------
     energy_fn
         ``(params, x) -> scalar``, for one sample, twice differentiable in x.
-    optimizer
-        Any of Optax.
     dynamics
         How the held-out ensemble moves, which is weighted and tells the truth about the
         model; there are no other walkers.
     num_probes
-        Vectors v a sample; None for the exact Laplacian.
-
-    Returns
-    -------
-    Objective
-        As of :func:`jarzynski`. ``state.walkers`` is None, and metrics of
-        training walkers are NaN.
-
-    Raises
-    ------
-    ValueError
-        If ``num_probes`` is below one, the energy is a module of Flax, or the dynamics are
-        none.
+        Vectors v a sample, at least one; None for the exact Laplacian.
 
     Examples
     --------
     >>> import jax, jax.numpy as jnp, optax
     >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
-    >>> algorithm = score_matching(energy_fn, optax.sgd(0.1), langevin(0.1))
+    >>> objective = score_matching(energy_fn, optax.sgd(0.1), langevin(0.1))
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))
-    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
-    >>> step = jax.jit(algorithm.step)
+    >>> state = objective.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
+    >>> step = jax.jit(objective.step)
     >>> for key in jax.random.split(jax.random.key(2), 50):
     ...     state, metrics = step(key, state, x + 1)
     >>> bool(jnp.all(jnp.abs(state.params - 1) < 0.2))
@@ -95,7 +86,7 @@ def score_matching(
     ) -> tuple[Params, Array]:
         return jax.grad(loss, has_aux=True)(params, rng_key, batch)
 
-    return build_objective(energy_fn, optimizer, dynamics, data_gradient, sampler=None)
+    return build_objective(energy_fn, optimizer, dynamics, data_gradient, None, watch)
 
 
 def _derivatives(

@@ -13,22 +13,8 @@ __all__ = ["spread_state", "state_shardings"]
 def state_shardings(state: Any, mesh: Mesh) -> Any:
     """Say for every leaf of a training state where it belongs.
 
-    Parameters
-    ----------
-    state
-        From an objective's ``init``.
-    mesh
-        With one axis, e.g. from :func:`jarzynski_jax.walkers.sharding.make_mesh`.
-
-    Returns
-    -------
-    Any
-        A sharding for each leaf: walkers in equal parts, all else on every device.
-
-    Raises
-    ------
-    ValueError
-        If the mesh has more than one axis, or does not divide a number of walkers.
+    Walkers in equal parts, all else on every device. ValueError if the mesh has more than one
+    axis, or does not divide a number of walkers.
 
     Examples
     --------
@@ -37,51 +23,21 @@ def state_shardings(state: Any, mesh: Mesh) -> Any:
     >>> from jarzynski_jax.walkers import make_mesh
     >>> from jarzynski_jax.walkers import langevin
     >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
-    >>> algorithm = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
+    >>> objective = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))
-    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
+    >>> state = objective.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
     >>> shardings = state_shardings(state, make_mesh(1))
     >>> tuple(shardings.walkers.log_weights.spec), tuple(shardings.params.spec)
     (('walkers',), ())
     """
-    whole: Any = NamedSharding(mesh, PartitionSpec())
-    return jax.tree.map(
-        lambda part: ensemble_shardings(part, mesh) if _is_ensemble(part) else whole,
-        state,
-        is_leaf=_is_ensemble,
-    )
+    whole = NamedSharding(mesh, PartitionSpec())
 
+    def of_part(part: Any) -> Any:
+        return ensemble_shardings(part, mesh) if isinstance(part, Walkers) else whole
 
-def _is_ensemble(part: Any) -> bool:
-    return isinstance(part, Walkers)
+    return jax.tree.map(of_part, state, is_leaf=lambda part: isinstance(part, Walkers))
 
 
 def spread_state(state: Any, mesh: Mesh) -> Any:
-    """Spread the walkers of a training state over a mesh; errors as :func:`state_shardings`.
-
-    Parameters
-    ----------
-    state
-        From an objective's ``init``, or from a checkpoint of any number of devices.
-    mesh
-        With one axis.
-
-    Returns
-    -------
-    Any
-        The same numbers, on the mesh.
-
-    Examples
-    --------
-    >>> import jax, jax.numpy as jnp, optax
-    >>> from jarzynski_jax import training
-    >>> from jarzynski_jax.walkers import make_mesh
-    >>> from jarzynski_jax.walkers import langevin
-    >>> energy_fn = lambda params, x: jnp.sum((x - params) ** 2) / 2
-    >>> algorithm = training.jarzynski(energy_fn, optax.sgd(0.1), langevin(0.1))
-    >>> x = jax.random.normal(jax.random.key(0), (500, 2))
-    >>> state = algorithm.init(jax.random.key(1), jnp.zeros(2), x, x, jnp.log(2 * jnp.pi))
-    >>> state = spread_state(state, make_mesh())
-    >>> state, metrics = jax.jit(algorithm.step)(jax.random.key(2), state, x)
-    """
+    """Spread the walkers of a training state over a mesh; errors as :func:`state_shardings`."""
     return jax.device_put(state, state_shardings(state, mesh))

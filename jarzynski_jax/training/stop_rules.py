@@ -1,24 +1,27 @@
-"""What is made of an objective's metrics while it runs: when to stop, and what to show.
+"""What can go wrong with any objective, and how training stops for it.
 
-The rules belong to the objective, for only it knows what its numbers mean. They look between
-chunks of updates, at summaries of these.
+One sign is looked for whatever is learned: that losses or gradients are not finite any more.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from jarzynski_jax.types import Array, Params, PRNGKey
+import numpy as np
 
-__all__ = ["NO_RULES", "Moment", "StopRules", "TrainingDiverged", "Trouble", "how_to_take"]
+__all__ = ["FiniteSummary", "TrainingDiverged", "Trouble", "diagnose", "summarize"]
+
+# Updates in a row that may fail before going on is useless.
+_MAX_FAILED = 20
+_LOOKED_AT = ("loss", "gradient_norm")
 
 
 class Trouble(NamedTuple):
     """What went wrong.
 
     sign
-        Its name, such as ``"no gradient"``. Of energy-based models: ``"died"``, ``"some
-        died"``, ``"below floor"``, ``"runs away"``, ``"collapsed"``, ``"held-out collapsed"``
-        or ``"worse than best"``.
+        Its name. Of any objective ``"not finite"``; of energy-based models ``"died"``,
+        ``"some died"``, ``"no gradient"``, ``"below floor"``, ``"runs away"``,
+        ``"collapsed"``, ``"held-out collapsed"`` or ``"worse than best"``.
     step
         The update at which it was seen.
     cause
@@ -27,6 +30,9 @@ class Trouble(NamedTuple):
         What to try.
     is_fatal
         Whether going on is useless.
+    is_of_cross_entropy
+        Whether the held-out cross entropy is what was wrong, so that it tells no best
+        checkpoint.
     """
 
     sign: str
@@ -34,59 +40,7 @@ class Trouble(NamedTuple):
     cause: str
     advice: str
     is_fatal: bool
-
-
-class Moment(NamedTuple):
-    """Where a run stands when its rules look at it.
-
-    is_whole
-        Whether the last chunk is whole. Of a part, noise is easily taken for trouble.
-    params
-        As they are.
-    draw
-        ``n -> (rng_key, batch)``: data with their noise, shape ``(n, ...)``, and a key.
-    """
-
-    is_whole: bool
-    params: Params
-    draw: Callable[[int], tuple[PRNGKey, Array]]
-
-
-class StopRules(NamedTuple):
-    """How an objective's metrics are read.
-
-    summarize
-        ``(metrics, first_step) -> summary`` of a chunk whose metrics are NumPy arrays of shape
-        ``(C,)``.
-    diagnose
-        ``(summaries, watch, moment) -> troubles``, the last summary new.
-    merit
-        ``(summaries, watch) -> float``: how good the parameters were, the smaller the better,
-        for the best checkpoint; None if that is not known.
-    judged_by
-        What that is, in words.
-    describe
-        ``metrics -> str`` for the progress bar.
-    takes_watch
-        Whether :func:`~jarzynski_jax.training.fit` must be told in ``watch`` what to look for.
-    """
-
-    summarize: Callable[[Any, int], Any]
-    diagnose: Callable[[Sequence[Any], Any, Moment], list[Trouble]]
-    merit: Callable[[Sequence[Any], Any], float | None]
-    judged_by: str
-    describe: Callable[[Any], str]
-    takes_watch: bool = False
-
-
-#: Of an objective that does not say what its metrics mean.
-NO_RULES = StopRules(
-    summarize=lambda metrics, first_step: None,
-    diagnose=lambda summaries, watch, moment: [],
-    merit=lambda summaries, watch: None,
-    judged_by="",
-    describe=lambda metrics: "",
-)
+    is_of_cross_entropy: bool = False
 
 
 class TrainingDiverged(RuntimeError):
@@ -99,9 +53,8 @@ class TrainingDiverged(RuntimeError):
     last_checkpoint
         The number of updates in the last checkpoint; None if there is none.
     best_checkpoint
-        That in the best one; None if that is not known, or what tells it was wrong.
-    judged_by
-        What tells the best, in words.
+        That in the best one by the held-out cross entropy; None if that is not known, or the
+        cross entropy is what was wrong.
     """
 
     def __init__(
@@ -109,9 +62,7 @@ class TrainingDiverged(RuntimeError):
         trouble: Trouble,
         last_checkpoint: int | None,
         best_checkpoint: int | None = None,
-        judged_by: str = "",
     ) -> None:
-        self.judged_by = judged_by
         self.trouble = trouble
         self.last_checkpoint = last_checkpoint
         self.best_checkpoint = best_checkpoint
@@ -122,23 +73,95 @@ class TrainingDiverged(RuntimeError):
         )
         super().__init__(
             f"training was stopped at update {trouble.step}: {trouble.cause}. "
-            f"{trouble.advice}{kept}{how_to_take(best_checkpoint, judged_by)}"
+            f"{trouble.advice}{kept}{how_to_take(best_checkpoint)}"
         )
 
     def __reduce__(
         self,
-    ) -> tuple[type["TrainingDiverged"], tuple[Trouble, int | None, int | None, str]]:
+    ) -> tuple[type["TrainingDiverged"], tuple[Trouble, int | None, int | None]]:
         """How it comes out of another process."""
-        found = self.trouble, self.last_checkpoint, self.best_checkpoint, self.judged_by
-        return type(self), found
+        return type(self), (self.trouble, self.last_checkpoint, self.best_checkpoint)
 
 
-def how_to_take(best_checkpoint: int | None, judged_by: str) -> str:
-    """Say how to go back to the best checkpoint."""
+def how_to_take(best_checkpoint: int | None) -> str:
+    """Say which checkpoint is the best, and how to have it; nothing if that is not known."""
     if best_checkpoint is None:
         return ""
     return (
-        f" By {judged_by} the checkpoint of update {best_checkpoint} is the "
+        f" By the held-out cross entropy the checkpoint of update {best_checkpoint} is the "
         f"best: the commands evaluate and sample take it with --checkpoint {best_checkpoint}, "
         f"checkpoint.restore with step={best_checkpoint}."
     )
+
+
+class FiniteSummary(NamedTuple):
+    """What is remembered of a chunk: its updates, and how many of the last ones failed."""
+
+    last_step: int
+    num_steps: int
+    num_failed_at_end: int
+
+
+def summarize(metrics: Any, first_step: int) -> FiniteSummary:
+    """Count the updates at the end of a chunk that failed.
+
+    Parameters
+    ----------
+    metrics
+        A named tuple whose every field is a NumPy array of shape ``(C,)``. An update failed if
+        its ``loss`` or its ``gradient_norm`` is not finite, as far as there are these fields.
+    first_step
+        The number of updates made before the chunk.
+
+    Examples
+    --------
+    >>> from typing import NamedTuple
+    >>> import numpy as np
+    >>> class Metrics(NamedTuple):
+    ...     loss: np.ndarray
+    >>> summarize(Metrics(np.array([0.0, np.nan, 1.0, np.nan])), 10)
+    FiniteSummary(last_step=14, num_steps=4, num_failed_at_end=1)
+    """
+    num_steps = len(metrics[0])
+    is_finite = np.ones(num_steps, bool)
+    for name in _LOOKED_AT:
+        is_finite &= np.isfinite(getattr(metrics, name, is_finite))
+    finite = np.flatnonzero(is_finite)
+    first_failed = finite[-1] + 1 if len(finite) else 0
+    return FiniteSummary(first_step + num_steps, num_steps, int(num_steps - first_failed))
+
+
+def diagnose(chunks: Sequence[FiniteSummary], is_whole: bool) -> list[Trouble]:
+    """See whether all updates have failed for a whole chunk, and for 20 updates in a row.
+
+    Parameters
+    ----------
+    chunks
+        Summaries in order of time, the last one new.
+    is_whole
+        Whether the last chunk was not interrupted.
+
+    Examples
+    --------
+    >>> [trouble.is_fatal for trouble in diagnose([FiniteSummary(50, 50, 50)], True)]
+    [True]
+    >>> diagnose([FiniteSummary(50, 50, 49)], True)
+    []
+    """
+    num_failed = 0
+    for chunk in reversed(chunks):
+        num_failed += chunk.num_failed_at_end
+        if chunk.num_failed_at_end < chunk.num_steps or num_failed >= _MAX_FAILED:
+            break
+    last = chunks[-1]
+    if not is_whole or num_failed < max(last.num_steps, _MAX_FAILED):
+        return []
+    return [
+        Trouble(
+            "not finite",
+            last.last_step,
+            f"the loss or its gradient has not been finite for {num_failed} updates",
+            "Take a smaller learning rate, or see where the log-density is not finite.",
+            is_fatal=True,
+        )
+    ]

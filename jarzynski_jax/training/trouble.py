@@ -1,4 +1,4 @@
-"""Seeing when training goes wrong, from the metrics of its last chunks.
+"""Seeing when training with walkers goes wrong, from the metrics of its last chunks.
 
 A run that goes wrong rarely stops by itself: its numbers stay finite and look splendid. So
 between chunks these signs are looked for:
@@ -16,21 +16,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jarzynski_jax.training.gradient_descent import is_lasting
-from jarzynski_jax.training.metrics import Metrics
-from jarzynski_jax.training.stop_rules import Moment, StopRules, Trouble
-from jarzynski_jax.training.watch import (
-    ChunkSummary,
-    Watch,
-    believed_cross_entropy,
-    mean_cross_entropy,
-    summarize,
-)
+from jarzynski_jax.training.chunk_summary import ChunkSummary, believed_cross_entropy
+from jarzynski_jax.training.stop_rules import Trouble
+from jarzynski_jax.training.watch import Watch
 
-__all__ = ["WALKER_RULES", "blame_step_size", "diagnose"]
+__all__ = ["blame_step_size", "diagnose", "is_of_deaths"]
 
-# Data among which a move is measured when there is trouble.
-_NUM_MEASURED = 500
 # Of the effective sample size, what a move must leave at a model at rest.
 _MIN_STEP_QUALITY = 0.9
 # Nats by which the held-out cross entropy may rise, and chunks among which its best is sought.
@@ -53,7 +44,9 @@ _ADVICE_STEP_SIZE = (
 )
 
 
-def diagnose(chunks: Sequence[ChunkSummary], watch: Watch) -> list[Trouble]:
+def diagnose(
+    chunks: Sequence[ChunkSummary], watch: Watch | None, is_weighted: bool = True
+) -> list[Trouble]:
     """Look for trouble in the last chunks.
 
     Parameters
@@ -61,7 +54,10 @@ def diagnose(chunks: Sequence[ChunkSummary], watch: Watch) -> list[Trouble]:
     chunks
         Summaries in order of time, the last one new.
     watch
-        What to look for.
+        What to look for; None for gradients that are not finite, alone.
+    is_weighted
+        Whether the training walkers carry weights. Without them nobody expects the walkers
+        to keep up with the model: then only the death of the walkers is fatal.
 
     Returns
     -------
@@ -70,11 +66,17 @@ def diagnose(chunks: Sequence[ChunkSummary], watch: Watch) -> list[Trouble]:
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from jarzynski_jax.training import Metrics
+    >>> from jarzynski_jax.training.chunk_summary import summarize
     >>> metrics = Metrics(*np.zeros((len(Metrics._fields), 50)))
     >>> summary = summarize(metrics, 0)._replace(effective_sample_size=0.9, num_skipped=50)
     >>> [trouble.is_fatal for trouble in diagnose([summary], Watch(num_features=2))]
     [True]
     """
+    if watch is None:
+        failed = _no_gradient(chunks, watch)
+        return [] if failed is None else [failed]
     checks = (
         _died,
         _some_died,
@@ -89,12 +91,17 @@ def diagnose(chunks: Sequence[ChunkSummary], watch: Watch) -> list[Trouble]:
     worse = _worse_than_best(chunks[-_NUM_REMEMBERED:], watch)
     if worse is not None:
         troubles.append(worse)
-    if watch.is_weighted:
+    if is_weighted:
         return troubles
     return [
         trouble._replace(is_fatal=trouble.sign in ("died", "no gradient"))
         for trouble in troubles
     ]
+
+
+def is_of_deaths(trouble: Trouble) -> bool:
+    """Whether moves are blamed already."""
+    return trouble.sign in ("died", "some died", "no gradient")
 
 
 def blame_step_size(trouble: Trouble, quality: float) -> Trouble:
@@ -116,14 +123,14 @@ def blame_step_size(trouble: Trouble, quality: float) -> Trouble:
 
     Examples
     --------
+    >>> from jarzynski_jax.training import Trouble
     >>> trouble = Trouble("collapsed", 1, "it is so", "Do it.", is_fatal=True)
     >>> blame_step_size(trouble, 0.98).advice
     'Do it.'
     >>> blame_step_size(trouble, 0.3).advice.split(":")[0]
     'The step size is too large'
     """
-    is_of_deaths = trouble.sign in ("died", "some died", "no gradient")
-    if is_of_deaths or not quality < _MIN_STEP_QUALITY:
+    if is_of_deaths(trouble) or not quality < _MIN_STEP_QUALITY:
         return trouble
     advice = (
         "The step size is too large: one move among the data loses "
@@ -167,10 +174,11 @@ def _some_died(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
     )
 
 
-def _no_gradient(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
+def _no_gradient(chunks: Sequence[ChunkSummary], watch: Watch | None) -> Trouble | None:
     last = chunks[-1]
     num_steps = last.last_step - last.first_step
-    if not is_lasting(last.num_skipped, num_steps):
+    # A few skipped updates are no trouble, even if the last chunk has only a few.
+    if last.num_skipped < max(num_steps, 20):
         return None
     return Trouble(
         "no gradient",
@@ -195,6 +203,7 @@ def _below_floor(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None
         "run away from its walkers",
         _ADVICE_SLOWER,
         is_fatal=True,
+        is_of_cross_entropy=True,
     )
 
 
@@ -265,34 +274,3 @@ def _worse_than_best(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | 
         _ADVICE_SLOWER,
         is_fatal=False,
     )
-
-
-def _look(chunks: Sequence[ChunkSummary], watch: Watch | None, moment: Moment) -> list[Trouble]:
-    """Diagnose, and measure a move where there is trouble."""
-    troubles = [] if watch is None else diagnose(chunks, watch)
-    if not moment.is_whole:  # too few updates to tell anything but a death from their noise
-        troubles = [trouble for trouble in troubles if trouble.sign == "died"]
-    if watch is None or not troubles:
-        return []
-    quality = math.nan
-    if watch.step_quality is not None:
-        key, positions = moment.draw(_NUM_MEASURED)
-        quality = float(watch.step_quality(key, moment.params, positions))
-    return [blame_step_size(trouble, quality) for trouble in troubles]
-
-
-def _describe(metrics: Metrics) -> str:
-    return (
-        f"ESS {np.median(metrics.effective_sample_size):.2f}, "
-        f"cross entropy {np.mean(metrics.cross_entropy):.2f} nats"
-    )
-
-
-WALKER_RULES = StopRules(
-    summarize=summarize,
-    diagnose=_look,
-    merit=mean_cross_entropy,
-    judged_by="the held-out cross entropy",
-    describe=_describe,
-    takes_watch=True,
-)

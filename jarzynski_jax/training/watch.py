@@ -1,25 +1,12 @@
-"""What is looked at while an energy-based model learns: a chunk of updates, summed up."""
+"""What to look for while an energy-based model is trained."""
 
-import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-from jarzynski_jax.training.metrics import Metrics
-from jarzynski_jax.training.step_quality import StepQuality
-
-__all__ = [
-    "ChunkSummary",
-    "Watch",
-    "believed_cross_entropy",
-    "mean_cross_entropy",
-    "summarize",
-]
+__all__ = ["Watch"]
 
 
 class Watch(NamedTuple):
-    """What to look for.
+    """What to look for while an energy-based model is trained.
 
     num_features
         d, how many numbers a sample has. The energy of a sample spreads by about sqrt(d/2).
@@ -29,112 +16,13 @@ class Watch(NamedTuple):
         A fraction: a chunk is collapsed if the median of the shadow ESS is below it.
     patience
         For how many chunks in a row a sign must stay.
-    is_weighted
-        Whether the training walkers carry weights. Without them nobody expects the walkers
-        to keep up with the model: then only the death of the walkers is fatal.
     num_walkers
         How many training walkers move at an update, to tell which share of them died; None if
         it does not matter.
-    step_quality
-        From :func:`~jarzynski_jax.training.step_quality`, to tell a step size that is too large
-        from a model that is too fast; None not to tell.
     """
 
     num_features: int
     entropy_floor: float | None = None
     min_effective_sample_size: float = 0.05
     patience: int = 3
-    is_weighted: bool = True
     num_walkers: int | None = None
-    step_quality: StepQuality | None = None
-
-
-class ChunkSummary(NamedTuple):
-    """What is remembered of a chunk of updates; plain numbers."""
-
-    first_step: int
-    last_step: int
-    first_dead_step: int | None
-    num_dead: int
-    num_skipped: int
-    cross_entropy: float
-    energy_gap: float
-    effective_sample_size: float
-    held_out_effective_sample_size: float
-
-
-def summarize(metrics: Metrics, first_step: int) -> ChunkSummary:
-    """Summarise the metrics of a chunk.
-
-    Parameters
-    ----------
-    metrics
-        Every field a NumPy array of shape ``(C,)``.
-    first_step
-        The number of updates made before the chunk.
-
-    Returns
-    -------
-    ChunkSummary
-        Plain numbers.
-
-    Examples
-    --------
-    >>> metrics = Metrics(*np.zeros((len(Metrics._fields), 10)))
-    >>> summarize(metrics, first_step=20).last_step
-    30
-    """
-    dead_steps = np.flatnonzero(metrics.is_dead)
-    num_steps = len(metrics.is_dead)
-    return ChunkSummary(
-        first_step=first_step,
-        last_step=first_step + num_steps,
-        first_dead_step=first_step + int(dead_steps[0]) if len(dead_steps) else None,
-        num_dead=int(np.sum(metrics.num_dead)),
-        num_skipped=int(np.sum(metrics.is_skipped)),
-        cross_entropy=float(np.mean(metrics.cross_entropy)),
-        energy_gap=float(np.mean(metrics.data_energy - metrics.walker_energy)),
-        effective_sample_size=float(np.median(metrics.shadow_effective_sample_size)),
-        held_out_effective_sample_size=float(
-            np.median(metrics.held_out_shadow_effective_sample_size)
-        ),
-    )
-
-
-def mean_cross_entropy(chunks: Sequence[ChunkSummary], watch: Watch | None) -> float | None:
-    """Average the held-out cross entropy over the updates of chunks.
-
-    Parameters
-    ----------
-    chunks
-        Summaries.
-    watch
-        What is not to be believed, if it is known: a value below the floor, and one of held-out
-        walkers whose effective sample size has collapsed.
-
-    Returns
-    -------
-    float | None
-        Nats; None if there are no chunks, or one of them has no value to be believed.
-
-    Examples
-    --------
-    >>> metrics = Metrics(*np.ones((len(Metrics._fields), 50)))
-    >>> mean_cross_entropy([summarize(metrics, 0)], Watch(num_features=2))
-    1.0
-    """
-    values = [believed_cross_entropy(chunk, watch) for chunk in chunks]
-    if not values or not np.all(np.isfinite(values)):
-        return None
-    lengths = [chunk.last_step - chunk.first_step for chunk in chunks]
-    return float(np.average(values, weights=lengths))
-
-
-def believed_cross_entropy(chunk: ChunkSummary, watch: Watch | None) -> float:
-    """NaN if it is not to be believed."""
-    if watch is not None:
-        is_collapsed = chunk.held_out_effective_sample_size < watch.min_effective_sample_size
-        floor = watch.entropy_floor
-        if is_collapsed or (floor is not None and chunk.cross_entropy < floor):
-            return math.nan
-    return chunk.cross_entropy

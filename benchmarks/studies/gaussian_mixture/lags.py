@@ -60,12 +60,12 @@ def resampled_every(
     resampler: Resampler,
 ) -> Objective:
     """Jarzynski training that resamples at every ``lag``-th update, whatever the weights."""
-    algorithm = training.jarzynski(energy_fn, optimizer, dynamics)
+    objective = training.jarzynski(energy_fn, optimizer, dynamics)
     always = adaptive(resampler, 1.0)
 
     def step(rng_key: PRNGKey, state: TrainingState, batch: Any) -> tuple[TrainingState, Any]:
         key_step, key_resample = jax.random.split(rng_key)
-        state, metrics = algorithm.step(key_step, state, batch)
+        state, metrics = objective.step(key_step, state, batch)
         is_due = state.step % lag == 0
         ensemble = jax.lax.cond(
             is_due,
@@ -75,7 +75,7 @@ def resampled_every(
         )
         return state._replace(walkers=ensemble), metrics._replace(is_resampled=is_due)
 
-    return Objective(algorithm.init, step)
+    return objective._replace(step=step)
 
 
 def draw(results: Results, folder: Path) -> None:

@@ -133,14 +133,14 @@ def _simulate(
     data = mixture.sample(key_data, {**_MODES, "z": jnp.array(Z_STAR)}, num_walkers)
     z = jnp.array(0.0)
     start = mixture.sample(key_start, {**_MODES, "z": z}, num_walkers)
-    algorithm = case.build(energy, optax.sgd(RATE), never_resampled(STEP_SIZE))
+    objective = case.build(energy, optax.sgd(RATE), never_resampled(STEP_SIZE))
     log_z = mixture.log_partition_function({**_MODES, "z": z})
-    state = algorithm.init(key_init, z, data if case.starts_at_data else start, data, log_z)
+    state = objective.init(key_init, z, data if case.starts_at_data else start, data, log_z)
 
     def update(state: Any, keys: PRNGKey) -> tuple[Any, Array]:
         z = state.params
         state, _ = jax.lax.scan(
-            lambda state, key: (algorithm.step(key, state, data)[0], None), state, keys
+            lambda state, key: (objective.step(key, state, data)[0], None), state, keys
         )
         return state, z
 

@@ -76,11 +76,11 @@ def train(
     target = model.data_params(sizes.dimension)
     data = mixture.sample(key_data, target, sizes.num_data)
     params = model.first_params(key_params, sizes.dimension)
-    algorithm = build(mixture.energy, model.gradient_descent(rates), dynamics)
+    objective = build(mixture.energy, model.gradient_descent(rates), dynamics)
     held_out = None
     if sizes.num_held_out is not None:
         held_out = mixture.sample(key_held_out, params, sizes.num_held_out)
-    state = algorithm.init(
+    state = objective.init(
         key_init,
         params,
         mixture.sample(key_walkers, params, sizes.num_walkers),
@@ -95,7 +95,7 @@ def train(
         carry: tuple[TrainingState, dict], key: PRNGKey
     ) -> tuple[tuple[TrainingState, dict], Metrics]:
         state, _ = carry
-        new_state, metrics = algorithm.step(key, state, data)
+        new_state, metrics = objective.step(key, state, data)
         return (new_state, state.params), metrics
 
     def record(state: TrainingState, keys: PRNGKey) -> tuple[TrainingState, Record]:

@@ -15,7 +15,7 @@ from benchmarks.studies.mnist.settings import Settings, num_rival_moves
 from jarzynski_jax import free_energy, training
 from jarzynski_jax.app import model as app_model
 from jarzynski_jax.app.config import AlgorithmName
-from jarzynski_jax.app.model import build_algorithm, build_optimizer, first_state
+from jarzynski_jax.app.model import build_objective, build_optimizer, first_state
 from jarzynski_jax.data.noise import add_noise, noise_entropy
 from jarzynski_jax.energies import denoising
 from jarzynski_jax.training import Annealing, Bounding, TrainingState, bound_from_base
@@ -80,16 +80,16 @@ def _train(
         settings.learning_rate, settings.num_updates, settings.adam_b1, settings.adam_eps
     )
     touched = settings.num_touched if is_weighted else None
-    algorithm = build_algorithm(
-        cast(AlgorithmName, name), model.energy_fn, optimizer, model.dynamics, touched
+    watch = training.Watch(problem.base.mean.size)
+    objective = build_objective(
+        cast(AlgorithmName, name), model.energy_fn, optimizer, model.dynamics, touched, watch
     )
     first = app_model.Model(
-        model.energy_fn, model.params, problem.fitted, model.dynamics, algorithm
+        model.energy_fn, model.params, problem.fitted, model.dynamics, objective
     )
     num_walkers = settings.num_walkers if is_weighted else settings.num_touched
     keys = jax.random.split(key, 3)
     state = first_state(first, problem.train, keys[0], keys[1], num_walkers)
-    watch = training.Watch(problem.base.mean.size, None, is_weighted=is_weighted)
     refresh = None
     if is_weighted and settings.refresh_every > 0:
         refresh = training.refresh_from_base(
@@ -101,13 +101,12 @@ def _train(
         )
     result = training.fit(
         keys[2],
-        algorithm,
+        objective,
         state,
         problem.to_positions(problem.train),
         num_steps=settings.num_updates,
         batch_size=settings.batch_size,
         noise_scale=settings.noise,
-        watch=watch,
         refresh=refresh,
     )
     return result.state, result.metrics

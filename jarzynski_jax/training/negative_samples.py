@@ -1,7 +1,4 @@
-r"""The two sides of the gradient: what the data pull at, and the walkers that push back.
-
-The walkers stand for :math:`E_\theta`: the *negative samples*.
-"""
+"""Negative samples: walkers that stand for the model in the gradient of its cross entropy."""
 
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
@@ -10,19 +7,19 @@ import jax
 import jax.numpy as jnp
 
 from jarzynski_jax import walkers as walkers_lib
+from jarzynski_jax import weights
 from jarzynski_jax.kernels.arithmetic import lift
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Params, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers import Dynamics, Walkers, advance_and_average
-from jarzynski_jax.walkers.blocks import Statistic, average, choose_block_size
+from jarzynski_jax.walkers.blocks import Statistic
 
 __all__ = [
-    "DataGradient",
     "NegativeSampler",
     "Negatives",
     "SamplerInit",
     "SamplerStep",
     "advance_and_resample",
-    "energy_of_data",
+    "are_dead",
     "start_from_model",
     "sum_energies",
 ]
@@ -32,7 +29,7 @@ class Negatives(NamedTuple):
     r"""What the walkers that stand for the model say of it, and what befell them.
 
     ``energy`` and ``energy_gradient`` are the weighted means of :math:`U_\theta` and of
-    :math:`\\partial_\theta U_\theta`, by ``log_weights``.
+    :math:`\partial_\theta U_\theta`, by ``log_weights``.
     """
 
     energy: Array
@@ -52,22 +49,24 @@ SamplerInit: TypeAlias = Callable[[PRNGKey, LogDensityFn, Position, Position, Sc
 SamplerStep: TypeAlias = Callable[
     [PRNGKey, Walkers, LogDensityFn, Position, Statistic], tuple[Walkers, Negatives]
 ]
-#: ``(rng_key, params, batch) -> (gradient, data_energy)``: what the data pull at.
-DataGradient: TypeAlias = Callable[[PRNGKey, Params, Position], tuple[Params, Array]]
 
 
 class NegativeSampler(NamedTuple):
-    """Where an algorithm has its negative samples from.
+    """Where an objective has its negative samples from.
 
     init
         The first walkers.
     step
         Move them. The means are taken before resampling: the gradient is then sharper, and
         at the very positions where the kernel evaluated the energy.
+    is_weighted
+        Whether the walkers carry weights. Without them nobody expects the walkers to keep up
+        with the model: then only their death is fatal.
     """
 
     init: SamplerInit
     step: SamplerStep
+    is_weighted: bool
 
 
 def start_from_model(dynamics: Dynamics) -> SamplerInit:
@@ -111,27 +110,6 @@ def advance_and_resample(
     )
 
 
-def energy_of_data(energy_fn: EnergyFn, dynamics: Dynamics) -> DataGradient:
-    """Make the data's part of the gradient of the cross entropy, eq. 3.1.1."""
-
-    def data_gradient(
-        rng_key: PRNGKey, params: Params, batch: Position
-    ) -> tuple[Params, Array]:
-        del rng_key
-        num_data = jax.tree.leaves(batch)[0].shape[0]
-        one = jax.tree.map(lambda leaf: leaf[0], batch)
-        dtype = jnp.promote_types(jax.eval_shape(energy_fn, params, one).dtype, jnp.float32)
-        energy, gradient = average(
-            batch,
-            jnp.zeros(num_data, dtype),
-            sum_energies(energy_fn, params),
-            dynamics.block_size or choose_block_size(batch),
-        )
-        return gradient, energy
-
-    return data_gradient
-
-
 def sum_energies(energy_fn: EnergyFn, params: Params) -> Statistic:
     """Make the statistic of weighted sums of energies and of their gradients."""
 
@@ -144,3 +122,10 @@ def sum_energies(energy_fn: EnergyFn, params: Params) -> Statistic:
         return jax.value_and_grad(total)(params)
 
     return energy_sums
+
+
+def are_dead(negatives: Negatives | None) -> Array:
+    """Whether no walker has a usable weight."""
+    if negatives is None:
+        return jnp.array(False)
+    return ~jnp.isfinite(weights.log_mean_exp(negatives.log_weights))
