@@ -138,6 +138,7 @@ def exact_start(
     Examples
     --------
     >>> from flax import nnx
+    >>> import numpy as np
     >>> from jarzynski_jax.energies import MLP, OnGaussianBase, fit_gaussian_base, functional
     >>> base = fit_gaussian_base(np.random.default_rng(0).normal(size=(100, 2)))
     >>> energy_fn, params = functional(OnGaussianBase(base, MLP(2, rngs=nnx.Rngs(0))))
