@@ -262,7 +262,7 @@ def _worse_than_best(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | 
     # The highest of some chunks in a row, and the lowest of the last: no single chunk that is
     # lucky or unlucky makes the difference.
     highest = np.lib.stride_tricks.sliding_window_view(values, watch.patience).max(axis=1)
-    best = float(np.fmin.reduce(highest))
+    best = float(np.nanmin(highest, initial=np.inf))
     last = float(values[-watch.patience :].min())
     if not last > best + _MAX_RISE:  # nor is NaN
         return None
