@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 #: Seconds from which on a test is slow.
-LIMIT = 3.0
+LIMIT = 1.0
 LIST = Path(__file__).with_name("slow.txt")
 
 

@@ -256,7 +256,7 @@ def _held_out_collapsed(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble
 
 
 def _worse_than_best(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
-    values = np.array([believed_cross_entropy(chunk, watch) for chunk in chunks])
+    values = np.array([believed_cross_entropy(chunk, watch) for chunk in chunks], np.float64)
     if len(values) < 2 * watch.patience:
         return None
     # The highest of some chunks in a row, and the lowest of the last: no single chunk that is
