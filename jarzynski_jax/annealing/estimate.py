@@ -32,9 +32,7 @@ __all__ = ["LogPartitionEstimate", "estimate"]
 _NUM_REPLICATES = 4
 #: Resampling as soon as it is worth it is better than below one half: of what the walkers of
 #: different weight do later, less is lost.
-_DYNAMICS = Dynamics(
-    generalized_hmc.as_move(NUM_MOVES), resampler=adaptive(systematic, 0.95)
-)
+_DYNAMICS = Dynamics(generalized_hmc.as_move(NUM_MOVES), resampler=adaptive(systematic, 0.95))
 #: A target costs its own gradient and those of the moves.
 _COST = NUM_MOVES + 1
 _PILOT_SHARE = 0.1
@@ -182,7 +180,8 @@ def _send_pilot(
     pilots = int(np.clip(of_pilot // _MIN_STOPS, *_PILOT_WALKERS))
     num_steps = (num_gradients - of_pilot * _COST) // (2 * num_walkers * _COST) - 1
     if num_steps < 2 or of_pilot < pilots:
-        needed = int(6 * num_walkers * _COST / (1 - _PILOT_SHARE)) + 1
+        of_walkers = 6 * num_walkers * _COST / (1 - _PILOT_SHARE)
+        needed = int(max(of_walkers, _PILOT_WALKERS[0] * _COST / _PILOT_SHARE)) + _COST
         raise ValueError(
             f"num_gradients must be at least {needed}, for {num_walkers} walkers to take two "
             f"steps each way; got {num_gradients}. Give more, or a smaller num_walkers"

@@ -37,7 +37,7 @@ _ACCEPTANCE = 0.9
 #: and what all but a twentieth of the walkers are to have at least: a narrow place, where few
 #: walkers are, is closed to steps that are right for all others.
 _LEAST_ACCEPTANCE = 0.5
-#: How much a variance of d coordinates seen so far counts, in walkers.
+#: How many walkers the variances of the stop before count for.
 _PRIOR_WALKERS = 5.0
 
 
@@ -77,7 +77,7 @@ class _Pilot(NamedTuple):
     time: Array
     log_step_size: Array
     variances: Array
-    index: Array
+    num_stops: Array
     found: tuple[Array, Array, Array]
 
 
@@ -96,10 +96,10 @@ def find_choices(
     dimension, dtype = variances.shape[0], start.log_weights.dtype
 
     def is_on_the_way(pilot: _Pilot) -> Array:
-        return (pilot.index < max_stops) & (pilot.time < 1)
+        return (pilot.num_stops < max_stops) & (pilot.time < 1)
 
     def stop(pilot: _Pilot) -> _Pilot:
-        key_move, key_resample = jax.random.split(jax.random.fold_in(rng_key, pilot.index))
+        key_move, key_resample = jax.random.split(jax.random.fold_in(rng_key, pilot.num_stops))
         time, _ = next_time(pilot.walkers, path, pilot.time, _THRESHOLD)
         step_size = jnp.exp(pilot.log_step_size)
         preconditioner = Preconditioner(pilot.variances, jnp.sqrt(pilot.variances))
@@ -114,8 +114,10 @@ def find_choices(
         variances = _blend(pilot.variances, walkers)
         walkers, _ = walkers_lib.resample(key_resample, walkers, _RESAMPLER)
         learned = (time, log_step_size, jnp.log(variances))
-        found = jax.tree.map(lambda all, one: all.at[pilot.index].set(one), pilot.found, learned)
-        return _Pilot(walkers, time, log_step_size, variances, pilot.index + 1, found)
+        found = jax.tree.map(
+            lambda all, one: all.at[pilot.num_stops].set(one), pilot.found, learned
+        )
+        return _Pilot(walkers, time, log_step_size, variances, pilot.num_stops + 1, found)
 
     zero = jnp.zeros((), dtype)
     end = jax.lax.while_loop(
@@ -135,11 +137,11 @@ def find_choices(
         ),
     )
     times, log_step_sizes, log_variances = end.found
-    wanted = jnp.arange(1, num_steps + 1, dtype=dtype) / num_steps * end.index
+    wanted = jnp.arange(1, num_steps + 1, dtype=dtype) / num_steps * end.num_stops
     stops = jnp.arange(1, max_stops + 1, dtype=dtype)
 
     def spread(values: Array) -> Array:
-        return jnp.interp(jnp.clip(wanted, 1, end.index), stops, values)
+        return jnp.interp(jnp.clip(wanted, 1, end.num_stops), stops, values)
 
     refined = jnp.interp(
         wanted, jnp.concatenate([zero[None], stops]), jnp.concatenate([zero[None], times])
@@ -149,12 +151,12 @@ def find_choices(
         jnp.exp(spread(log_step_sizes)),
         jnp.exp(jax.vmap(spread, in_axes=1, out_axes=1)(log_variances)),
         end.time >= 1,
-        end.index * num_walkers * (NUM_MOVES + 1),
+        end.num_stops * num_walkers * (NUM_MOVES + 1),
     )
 
 
 def _correction(walkers: Walkers, acceptance_rates: Array) -> Array:
-    """By how much the logarithm of the step size is to change, -1 to 0.1."""
+    """By how much the logarithm of the step size is to change, from -1 to 0.1."""
     shares = normalize(walkers.log_weights)
     order = jnp.argsort(acceptance_rates)
     below = jnp.cumsum(shares[order])

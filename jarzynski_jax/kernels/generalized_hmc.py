@@ -6,8 +6,8 @@ weighed where it stands,
 .. math:: \Delta A = \ell_{\rm new}(x) - \ell_{\rm old}(x),
 
 and then makes n steps of :mod:`jarzynski_jax.kernels.kinetic` under the new target, each of
-which is accepted with probability :math:`\min(1, e^{-\Delta H})`; if it is not, the walker turns
-round. So :math:`e^{\ell_{\rm new}(x)} N(v; 0, 1)` is invariant however long the steps, where
+which is accepted with probability :math:`\min(1, e^{-\Delta H})`; else the walker turns round.
+So :math:`e^{\ell_{\rm new}(x)} N(v; 0, 1)` is invariant however long the steps, where
 walkers cannot leave the support of a density, and no step at rest costs weight. Velocities are
 kept from one target to the next, unlike those of HMC: walkers keep to their course with
 single steps, and n + 1 gradients a target.
