@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from zscore import BASE_SEED
 
 from jarzynski_jax import targets
 from jarzynski_jax.annealing import estimate, geometric_path
@@ -20,7 +21,7 @@ NUM_SEEDS = 16
 
 def run(seed, target=TARGET, **options):
     options = {"num_gradients": NUM_GRADIENTS, **options}
-    return estimate(jax.random.key(seed), BASE, target, **options)
+    return estimate(jax.random.key(1000 * BASE_SEED + seed), BASE, target, **options)
 
 
 @pytest.fixture(scope="module")
@@ -44,16 +45,17 @@ def test_canary_another_log_z_is_seen(found):
 
 
 def test_the_bracket_closes_without_doubts(found):
+    """Three errors of eight replicates: one in a hundred is doubted by chance."""
+    assert sum(one.doubts != () for one in found) <= 1
     for one in found:
-        assert one.doubts == ()
         assert one.bounds.upper - one.bounds.lower < 0.2
         assert "nats" in str(one)
 
 
 def test_samples_are_of_the_target(found):
-    """Mean and variance of 16 times 500 dependent samples, by their spread over seeds."""
+    """Mean and variance of 16 times 512 dependent samples, by their spread over seeds."""
     x = np.stack([one.samples for one in found])
-    assert x.shape == (NUM_SEEDS, 500, 2)
+    assert x.shape == (NUM_SEEDS, 512, 2)
     for estimates, exact in ((x.mean(1), [1.0, 1.0]), (x.var(1), [1.0, 0.25])):
         error = estimates.std(0, ddof=1) / np.sqrt(NUM_SEEDS)
         assert np.all(np.abs(estimates.mean(0) - exact) < 4 * error + 0.01)
@@ -105,7 +107,7 @@ def test_positions_may_be_pytrees_and_progress_adds_up():
         jax.random.key(0), base, target, num_gradients=NUM_GRADIENTS, progress=made.append
     )
     assert abs(found.log_partition_function - 1.5 * np.log(np.pi)) < 0.1
-    assert found.samples["b"].shape == (500, 2)
+    assert found.samples["b"].shape == (512, 2)
     jax.effects_barrier()
     assert sum(made) == pytest.approx(1)
 
@@ -114,7 +116,7 @@ def test_positions_may_be_pytrees_and_progress_adds_up():
     ("options", "message"),
     [
         ({"num_gradients": 100}, "num_gradients must be at least"),
-        ({"num_walkers": 501}, "num_walkers must be a multiple of 4"),
+        ({"num_walkers": 501}, "num_walkers must be a multiple of 8"),
         ({"path": lambda t: TARGET.logdensity_fn}, "either a target or a path"),
         ({"target": None}, "either a target or a path"),
         ({"target": TARGET.logdensity_fn}, "the target must be a Density"),
