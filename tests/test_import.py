@@ -16,7 +16,7 @@ APART = {"__main__", "app", "interop"}
 # A room imports rooms above it alone.
 ORDER = (
     *("types", "checks", "compiling", "formatting", "interruption", "progress", "weights"),
-    *("density", "kernels", "resampling", "walkers", "annealing", "free_energy", "targets"),
+    *("density", "kernels", "resampling", "walkers", "free_energy", "annealing", "targets"),
     *("energies", "interpolants", "data", "training", "interop", "app", "__main__"),
 )
 PACKAGE = Path(jarzynski_jax.__file__).parent

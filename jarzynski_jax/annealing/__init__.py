@@ -9,12 +9,19 @@ from jarzynski_jax.annealing.bounds import (
     LogPartitionBounds,
     log_partition_bounds,
 )
+from jarzynski_jax.annealing.estimate import (
+    LogPartitionEstimate,
+    estimate,
+)
 from jarzynski_jax.annealing.paths import (
     Path,
     check_ends,
     check_times,
     geometric_path,
     tempering_path,
+)
+from jarzynski_jax.annealing.pilot import (
+    Choices,
 )
 from jarzynski_jax.annealing.relax import (
     relax,
@@ -37,7 +44,9 @@ from jarzynski_jax.annealing.work import (
 __all__ = [
     "AdaptiveInfo",
     "AnnealingInfo",
+    "Choices",
     "LogPartitionBounds",
+    "LogPartitionEstimate",
     "Path",
     "TunedStepSize",
     "Work",
@@ -46,6 +55,7 @@ __all__ = [
     "anneal_adaptively",
     "check_ends",
     "check_times",
+    "estimate",
     "find_step_size",
     "geometric_path",
     "log_partition_bounds",

@@ -12,7 +12,7 @@ Monte Carlo samplers*, 2006.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ import numpy as np
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.annealing.paths import Path, check_ends, check_times
 from jarzynski_jax.compiling import compiled_once
+from jarzynski_jax.free_energy.annealing_runs import AnnealingInfo
 from jarzynski_jax.types import Array, PRNGKey
 from jarzynski_jax.walkers import Dynamics, Walkers, advance, check_dynamics
 
@@ -32,29 +33,6 @@ __all__ = [
     "reverse_args",
     "scan_along",
 ]
-
-
-class AnnealingInfo(NamedTuple):
-    """What happened at each of the K steps of a path, every field of shape ``(K,)``.
-
-    effective_sample_size
-        Of the log-weights, before resampling, a fraction of N.
-    shadow_effective_sample_size
-        Of the shadow log-weights, likewise; this one triggers the resampling.
-    is_resampled
-        Whether ancestors were drawn.
-    num_dead
-        How many walkers died in this step.
-    leakage
-        By about how much log Z is too low for walkers that died by their own moves, since the
-        start of the path, in nats: see :class:`~jarzynski_jax.walkers.Walkers`.
-    """
-
-    effective_sample_size: Array
-    shadow_effective_sample_size: Array
-    is_resampled: Array
-    num_dead: Array
-    leakage: Array | float = 0.0
 
 
 def anneal(

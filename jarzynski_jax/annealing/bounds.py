@@ -15,14 +15,13 @@ bidirectional Monte Carlo*, 2015.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.annealing.anneal import (
-    AnnealingInfo,
     anneal,
     check_step_args,
     part_of,
@@ -30,6 +29,7 @@ from jarzynski_jax.annealing.anneal import (
 )
 from jarzynski_jax.annealing.paths import Path, check_ends, check_times
 from jarzynski_jax.compiling import compiled_once
+from jarzynski_jax.free_energy.annealing_runs import AnnealingInfo, LogPartitionBounds
 from jarzynski_jax.resampling import from_log_weights, systematic
 from jarzynski_jax.types import Array, LogDensityFn, Position, PRNGKey, Scalar
 from jarzynski_jax.walkers import Dynamics, Walkers, advance, check_dynamics
@@ -39,37 +39,6 @@ __all__ = [
     "LogPartitionBounds",
     "log_partition_bounds",
 ]
-
-
-class LogPartitionBounds(NamedTuple):
-    """Estimates of log Z of the last density, in nats; R independent replicates of each.
-
-    forward
-        Shape ``(R,)``; their expectation is at most log Z.
-    backward
-        From the forward runs' end points, shape ``(R,)``; their expectation is at least
-        log Z, if the end points are samples of the last density.
-    backward_from_relaxed
-        From the samples given, likewise; None if none were. So is ``relaxed_info``.
-    end_points
-        Samples of the last density from the forward runs, leading axes ``(R, N)``; NaN where
-        no walker arrived alive, for of the dead nothing is sampled.
-    forward_info, backward_info, relaxed_info
-        Diagnostics of the runs, every field of shape ``(R, K)``.
-    step_effective_sample_size
-        What one step at the last density leaves of the shadow weights' effective sample size,
-        though the target rests, shape ``(R,)``. If its K-th power is small the time step is
-        too large, and more steps make it worse.
-    """
-
-    forward: Array
-    backward: Array
-    backward_from_relaxed: Array | None
-    end_points: Position
-    forward_info: AnnealingInfo
-    backward_info: AnnealingInfo | None = None
-    relaxed_info: AnnealingInfo | None = None
-    step_effective_sample_size: Array | None = None
 
 
 def log_partition_bounds(

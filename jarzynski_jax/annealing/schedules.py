@@ -22,7 +22,7 @@ from jarzynski_jax.types import Array, PRNGKey
 from jarzynski_jax.walkers import Dynamics, Walkers, advance, check_dynamics
 from jarzynski_jax.weights import conditional_effective_sample_size
 
-__all__ = ["AdaptiveInfo", "anneal_adaptively", "refine"]
+__all__ = ["AdaptiveInfo", "anneal_adaptively", "next_time", "refine"]
 
 # Of the logarithm of a step, between the smallest one and all that is left of the path: to a
 # hundred-thousandth of the step.
@@ -117,7 +117,7 @@ def _anneal_adaptively(
     def step(carry: tuple) -> tuple:
         walkers, index, time, times, kept = carry
         key_move, key_resample = jax.random.split(jax.random.fold_in(rng_key, index))
-        time, share = _next_time(walkers, path, time, threshold)
+        time, share = next_time(walkers, path, time, threshold)
         walkers, _ = advance(key_move, walkers, path(time), dynamics)
         walkers, _ = walkers_lib.resample(key_resample, walkers, dynamics.resampler)
         times = jnp.where(jnp.arange(max_steps) >= index, time, times)
@@ -158,7 +158,7 @@ def refine(info: AdaptiveInfo, num_steps: int) -> Array:
     return times.at[-1].set(1.0)
 
 
-def _next_time(
+def next_time(
     walkers: Walkers, path: Path, time: Array, threshold: float
 ) -> tuple[Array, Array]:
     """Find the furthest time with the share wanted, by bisection; and the share there."""

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jarzynski_jax.annealing import LogPartitionBounds
+from jarzynski_jax.free_energy.annealing_runs import LogPartitionBounds
 from jarzynski_jax.free_energy.work_values import Estimate
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from jarzynski_jax.kernels import (
     bijection,
     escorted,
+    generalized_hmc,
     gibbs,
     invariant,
     kinetic,
@@ -16,6 +17,7 @@ from jarzynski_jax.kernels import (
 __all__ = [
     "bijection",
     "escorted",
+    "generalized_hmc",
     "gibbs",
     "invariant",
     "kinetic",

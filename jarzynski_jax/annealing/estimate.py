@@ -1,0 +1,216 @@
+r"""Log Z of a density in one call: a pilot finds how to anneal, fresh walkers do, both ways.
+
+A tenth of the gradients, at most, goes to the pilot (:mod:`jarzynski_jax.annealing.pilot`), and
+half of what remains to each direction of :func:`~jarzynski_jax.annealing.log_partition_bounds`,
+with Metropolis-adjusted kinetic moves (:mod:`jarzynski_jax.kernels.generalized_hmc`).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jarzynski_jax.annealing.bounds import log_partition_bounds
+from jarzynski_jax.annealing.paths import Path, geometric_path
+from jarzynski_jax.annealing.pilot import NUM_MOVES, Choices, find_choices, step_args
+from jarzynski_jax.checks import check_known
+from jarzynski_jax.compiling import compiled_once
+from jarzynski_jax.density import Density, check_exact
+from jarzynski_jax.free_energy import Bracket, log_partition_bracket
+from jarzynski_jax.free_energy.annealing_runs import LogPartitionBounds
+from jarzynski_jax.kernels import generalized_hmc
+from jarzynski_jax.resampling import adaptive, systematic
+from jarzynski_jax.types import Array, Position, PRNGKey
+from jarzynski_jax.walkers import Dynamics
+from jarzynski_jax.weights import log_mean_exp
+
+__all__ = ["LogPartitionEstimate", "estimate"]
+
+#: Fewer do not know their own spread: of four, one bracket in sixteen was doubted by chance.
+_NUM_REPLICATES = 8
+#: Resampling as soon as it is worth it is better than below one half: of what the walkers of
+#: different weight do later, less is lost.
+_DYNAMICS = Dynamics(generalized_hmc.as_move(NUM_MOVES), resampler=adaptive(systematic, 0.95))
+#: A target costs its own gradient and those of the moves.
+_COST = NUM_MOVES + 1
+_PILOT_SHARE = 0.1
+#: Stops that a pilot has, at least, if the budget allows.
+_MIN_STOPS = 24
+_PILOT_WALKERS = 32, 256
+
+
+class LogPartitionEstimate(NamedTuple):
+    """Log Z, weighted samples, and how they were found; ``print`` shows log Z and the doubts.
+
+    log_partition_function
+        In nats, from all forward walkers; its exponential is unbiased.
+    standard_error
+        Of it, from the spread of the replicates, in nats.
+    bounds
+        From both sides, with the doubts.
+    samples, log_weights
+        Positions, leading axis N, and their log-weights, shape ``(N,)``, up to a constant: of
+        the target, from the forward runs' end points.
+    choices
+        What the pilot chose; hand it to :func:`estimate` to use it again.
+    num_gradients
+        That were taken, of log-densities at single positions, on this call.
+    """
+
+    log_partition_function: float
+    standard_error: float
+    bounds: Bracket
+    samples: Position
+    log_weights: Array
+    choices: Choices
+    num_gradients: int
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why the estimate is not to be believed; empty if it is."""
+        incomplete = (
+            "the pilot did not come to the end of the path; give more gradients, or a base "
+            "nearer to the target"
+        )
+        is_complete = bool(self.choices.is_complete)
+        return self.bounds.doubts if is_complete else (*self.bounds.doubts, incomplete)
+
+    def __str__(self) -> str:
+        """The bracket and its doubts."""
+        return str(self.bounds._replace(doubts=self.doubts))
+
+
+def estimate(
+    rng_key: PRNGKey,
+    base: Density,
+    target: Density | None = None,
+    *,
+    num_gradients: int,
+    path: Path | None = None,
+    num_walkers: int = 512,
+    choices: Choices | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> LogPartitionEstimate:
+    """Estimate log Z of a target, bracket it, and sample the target.
+
+    A ValueError inside ``jax.jit`` or ``jax.vmap``, unless the base has exact samples and a
+    known log Z, unless one of ``target`` and ``path`` is given, or if the gradients do not
+    suffice for two steps.
+
+    Parameters
+    ----------
+    num_gradients
+        For all walkers together, the pilot's included. Beside them densities are evaluated 26
+        times at each of the pilot's stops.
+    path
+        In place of the geometric path to a target: any path from the base's log-density.
+    num_walkers
+        Of each direction, cut into eight replicates.
+    choices
+        Of an earlier call: no pilot is sent then. Their number of steps is kept, whatever
+        ``num_gradients`` is.
+    progress
+        As of :func:`~jarzynski_jax.annealing.anneal`, of the runs behind the pilot.
+
+    Examples
+    --------
+    >>> from jarzynski_jax import targets
+    >>> base, target = targets.gaussian([1.0, 1.0]), Density(lambda x: -2 * jnp.sum(x**2))
+    >>> found = estimate(jax.random.key(0), base, target, num_gradients=100_000)
+    >>> exact = jnp.log(jnp.pi / 2)
+    >>> bool(abs(found.log_partition_function - exact) < 0.1), found.doubts
+    (True, ())
+    """
+    sample, log_z_base = check_exact(base)
+    check_known("annealing.estimate", rng_key)
+    path = _path(base, target, path)
+    if num_walkers < _NUM_REPLICATES or num_walkers % _NUM_REPLICATES:
+        raise ValueError(
+            f"num_walkers must be a multiple of {_NUM_REPLICATES}, the number of replicates; "
+            f"got {num_walkers}"
+        )
+    key_pilot, key_start, key_runs = jax.random.split(rng_key, 3)
+    spent = 0
+    if choices is None:
+        choices = _send_pilot(key_pilot, base, path, num_gradients, num_walkers)
+        spent = int(choices.num_gradients)
+    bounds = log_partition_bounds(
+        key_runs,
+        sample(key_start, num_walkers),
+        path,
+        log_z_base,
+        _DYNAMICS,
+        times=choices.times,
+        step_args=step_args(choices),
+        num_replicates=_NUM_REPLICATES,
+        progress=progress,
+    )
+    # The two steps that tell what a step at rest costs count as well.
+    num_targets = 2 * choices.times.shape[0] + 2
+    return _sum_up(bounds, choices, spent + num_targets * _COST * num_walkers)
+
+
+def _path(base: Density, target: Density | None, path: Path | None) -> Path:
+    if (target is None) == (path is None):
+        raise ValueError(
+            "either a target or a path must be given, and not both; got "
+            f"target={target} and path={path}"
+        )
+    if path is not None:
+        return path
+    assert target is not None
+    if not isinstance(target, Density):
+        raise ValueError(
+            "the target must be a Density, such as Density(logdensity_fn); got "
+            f"{type(target).__name__}"
+        )
+    return _geometric(base.logdensity_fn, target.logdensity_fn)
+
+
+# One function for the same two densities, so that what was compiled with it is found again.
+_geometric = functools.lru_cache(maxsize=64)(geometric_path)
+
+
+def _send_pilot(
+    rng_key: PRNGKey, base: Density, path: Path, num_gradients: int, num_walkers: int
+) -> Choices:
+    of_pilot = int(_PILOT_SHARE * num_gradients) // _COST
+    pilots = int(np.clip(of_pilot // _MIN_STOPS, *_PILOT_WALKERS))
+    num_steps = (num_gradients - of_pilot * _COST) // (2 * num_walkers * _COST) - 1
+    if num_steps < 2 or of_pilot < pilots:
+        of_walkers = 6 * num_walkers * _COST / (1 - _PILOT_SHARE)
+        needed = int(max(of_walkers, _PILOT_WALKERS[0] * _COST / _PILOT_SHARE)) + _COST
+        raise ValueError(
+            f"num_gradients must be at least {needed}, for {num_walkers} walkers to take two "
+            f"steps each way; got {num_gradients}. Give more, or a smaller num_walkers"
+        )
+    key_start, key_walk = jax.random.split(rng_key)
+    sample, _ = check_exact(base)
+    return _find_choices(
+        key_walk, sample(key_start, pilots), path, of_pilot // pilots, num_steps
+    )
+
+
+_find_choices = compiled_once(find_choices)
+
+
+def _sum_up(
+    bounds: LogPartitionBounds, choices: Choices, num_gradients: int
+) -> LogPartitionEstimate:
+    forward = np.asarray(bounds.forward, np.float64)
+    shares = np.exp(forward - np.max(forward))
+    relative = np.std(shares, ddof=1) / np.mean(shares) / np.sqrt(shares.size)
+    positions = bounds.end_points
+    num_each = jax.tree.leaves(positions)[0].shape[1]
+    return LogPartitionEstimate(
+        float(log_mean_exp(bounds.forward)),
+        float(relative),
+        log_partition_bracket(bounds),
+        jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), positions),
+        jnp.repeat(bounds.forward, num_each),
+        choices,
+        num_gradients,
+    )
