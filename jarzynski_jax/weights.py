@@ -154,9 +154,8 @@ def relative_error(shares: Array) -> Array:
     1.0
     """
     size = shares.shape[0]
-    square = (size * jnp.sum(jnp.square(shares)) - 1) / (size - 1)
-    # Rounding may take the square below zero when all shares are equal.
-    return jnp.sqrt(jnp.maximum(square, 0))
+    # As deviations from their mean, 1/N, so that small errors do not drown in rounding.
+    return jnp.sqrt(jnp.sum(jnp.square(size * shares - 1)) / (size * (size - 1)))
 
 
 def weighted_mean(log_weights: Array, values: Any) -> Any:

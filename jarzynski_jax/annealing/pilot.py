@@ -13,21 +13,21 @@ from jax.flatten_util import ravel_pytree
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.annealing.paths import Path
-from jarzynski_jax.annealing.schedules import next_time
+from jarzynski_jax.annealing.schedules import next_time, spread_times
 from jarzynski_jax.kernels import generalized_hmc
 from jarzynski_jax.kernels.arithmetic import lift
 from jarzynski_jax.kernels.preconditioning import Preconditioner
 from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.types import Array, Position, PRNGKey
 from jarzynski_jax.walkers import Walkers
-from jarzynski_jax.weights import effective_sample_size, normalize
+from jarzynski_jax.weights import effective_sample_size, normalize, weighted_mean
 
-__all__ = ["FRICTION", "Choices", "find_choices", "step_args"]
+__all__ = ["NUM_MOVES", "Choices", "find_choices", "step_args"]
 
 #: Moves at each stop of the pilot.
 NUM_MOVES = 3
 #: In units of one over a standard deviation, for the preconditioner has them all 1.
-FRICTION = 1.0
+_FRICTION = 1.0
 #: Conditional effective sample size that a step of the pilot keeps.
 _THRESHOLD = 0.7
 #: The pilot is resampled as soon as it is worth it: families are no matter there.
@@ -66,7 +66,7 @@ class Choices(NamedTuple):
 def step_args(choices: Choices) -> tuple[Array, Array, Preconditioner]:
     """Arguments of :mod:`~jarzynski_jax.kernels.generalized_hmc` for each step."""
     preconditioners = Preconditioner(choices.variances, jnp.sqrt(choices.variances))
-    frictions = jnp.full_like(choices.step_sizes, FRICTION)
+    frictions = jnp.full_like(choices.step_sizes, _FRICTION)
     return choices.step_sizes, frictions, preconditioners
 
 
@@ -108,7 +108,7 @@ def find_choices(
             pilot.walkers,
             path(time),
             kernel,
-            *(step_size, jnp.asarray(FRICTION, dtype), preconditioner),
+            *(step_size, jnp.asarray(_FRICTION, dtype), preconditioner),
         )
         log_step_size = pilot.log_step_size + _correction(walkers, info.acceptance_rate)
         variances = _blend(pilot.variances, walkers)
@@ -143,11 +143,8 @@ def find_choices(
     def spread(values: Array) -> Array:
         return jnp.interp(jnp.clip(wanted, 1, end.num_stops), stops, values)
 
-    refined = jnp.interp(
-        wanted, jnp.concatenate([zero[None], stops]), jnp.concatenate([zero[None], times])
-    )
     return Choices(
-        refined.at[-1].set(1.0),
+        spread_times(times, end.num_stops, num_steps),
         jnp.exp(spread(log_step_sizes)),
         jnp.exp(jax.vmap(spread, in_axes=1, out_axes=1)(log_variances)),
         end.time >= 1,
@@ -161,7 +158,7 @@ def _correction(walkers: Walkers, acceptance_rates: Array) -> Array:
     order = jnp.argsort(acceptance_rates)
     below = jnp.cumsum(shares[order])
     least = acceptance_rates[order][jnp.searchsorted(below, 0.05)]
-    mean = jnp.sum(shares * acceptance_rates)
+    mean = weighted_mean(walkers.log_weights, acceptance_rates)
     found = jnp.minimum(mean - _ACCEPTANCE, least - _LEAST_ACCEPTANCE)
     return jnp.nan_to_num(found)
 
@@ -172,9 +169,9 @@ def _flat(walkers: Walkers) -> Array:
 
 def _variances(walkers: Walkers) -> Array:
     """Of each coordinate, by the walkers' weights, shape ``(d,)``, of no coordinate 0."""
-    shares, x = normalize(walkers.log_weights), _flat(walkers)
-    mean = shares.astype(x.dtype) @ x
-    variances = shares.astype(x.dtype) @ jnp.square(x - mean)
+    x = _flat(walkers)
+    mean = weighted_mean(walkers.log_weights, x)
+    variances = weighted_mean(walkers.log_weights, jnp.square(x - mean))
     return jnp.maximum(variances, jnp.finfo(x.dtype).tiny)
 
 

@@ -22,7 +22,7 @@ from jarzynski_jax.types import Array, PRNGKey
 from jarzynski_jax.walkers import Dynamics, Walkers, advance, check_dynamics
 from jarzynski_jax.weights import conditional_effective_sample_size
 
-__all__ = ["AdaptiveInfo", "anneal_adaptively", "next_time", "refine"]
+__all__ = ["AdaptiveInfo", "anneal_adaptively", "next_time", "refine", "spread_times"]
 
 # Of the logarithm of a step, between the smallest one and all that is left of the path: to a
 # hundred-thousandth of the step.
@@ -152,8 +152,13 @@ def refine(info: AdaptiveInfo, num_steps: int) -> Array:
     """
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1; got {num_steps}")
-    found = jnp.concatenate([jnp.zeros(1, info.times.dtype), info.times])
-    wanted = jnp.arange(1, num_steps + 1) / num_steps * info.num_steps
+    return spread_times(info.times, info.num_steps, num_steps)
+
+
+def spread_times(times: Array, num_stops: Array, num_steps: int) -> Array:
+    """Spread K steps over the first ``num_stops`` times of a schedule; the last one is 1."""
+    found = jnp.concatenate([jnp.zeros(1, times.dtype), times])
+    wanted = jnp.arange(1, num_steps + 1) / num_steps * num_stops
     times = jnp.interp(wanted, jnp.arange(found.shape[0], dtype=found.dtype), found)
     return times.at[-1].set(1.0)
 
