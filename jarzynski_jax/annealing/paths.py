@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jarzynski_jax.kernels.arithmetic import lift
+from jarzynski_jax.kernels.evaluation import LinearCombination
 from jarzynski_jax.types import Array, LogDensityFn, Position, Scalar
 
 __all__ = ["Path", "check_ends", "check_times", "geometric_path", "tempering_path"]
@@ -31,7 +32,7 @@ def geometric_path(logdensity_0: LogDensityFn, logdensity_1: LogDensityFn) -> Pa
     >>> float(path(0.5)(1.0))
     -2.0
     """
-    return lambda t: lambda x: _times(1 - t, logdensity_0, x) + _times(t, logdensity_1, x)
+    return lambda t: LinearCombination((1 - t, t), (logdensity_0, logdensity_1))
 
 
 def tempering_path(log_prior: LogDensityFn, log_likelihood: LogDensityFn) -> Path:
@@ -45,16 +46,7 @@ def tempering_path(log_prior: LogDensityFn, log_likelihood: LogDensityFn) -> Pat
     >>> float(path(0.5)(1.0))
     -2.0
     """
-    return lambda t: lambda x: log_prior(x) + _times(t, log_likelihood, x)
-
-
-def _times(factor: Scalar, logdensity_fn: LogDensityFn, x: Position) -> Array:
-    """Multiply; a density to the power 0 is 1 with gradient 0, even where it is zero."""
-    is_off = factor == 0
-    # A gradient that is NaN, where the density is zero, would be NaN times 0.
-    x = jax.tree.map(lambda leaf: jnp.where(is_off, jax.lax.stop_gradient(leaf), leaf), x)
-    logdensity = logdensity_fn(x)
-    return jnp.where(is_off, jnp.zeros_like(logdensity), factor * logdensity)
+    return lambda t: LinearCombination((1.0, t), (log_prior, log_likelihood))
 
 
 def check_times(times: Array, is_ascending: bool = False) -> Array:
