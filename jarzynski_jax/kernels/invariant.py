@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jarzynski_jax.checks import check_kernel, check_kernel_init
-from jarzynski_jax.kernels.arithmetic import lift, lower
+from jarzynski_jax.kernels.arithmetic import check_kind, lift, lower
 from jarzynski_jax.kernels.binding import SamplingAlgorithm, bind
 from jarzynski_jax.kernels.density_state import DensityState, init, without_endpoint
 from jarzynski_jax.kernels.move import Move, itself, keep_state
@@ -59,9 +59,10 @@ def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
     """Build the kernel for one walker from a Markov kernel with BlackJAX's signatures.
 
     The Markov kernel must leave its target invariant; its state must have the fields
-    ``position`` and ``logdensity``, the latter of the whole target, else the kernel raises a
-    ValueError. The kernel is ``kernel(rng_key, state, logdensity_fn, *args, **kwargs)`` with
-    what else the Markov kernel takes. ValueError if this is no kernel: its module, say.
+    ``position`` and ``logdensity``, the latter of the whole target, and integers must stay
+    integers, else the kernel raises a ValueError. The kernel is
+    ``kernel(rng_key, state, logdensity_fn, *args, **kwargs)`` with what else the Markov kernel
+    takes. ValueError if this is no kernel: its module, say.
 
     Examples
     --------
@@ -94,6 +95,7 @@ def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
         increment = mcmc_state.logdensity.astype(dtype) - state.logdensity.astype(dtype)
         is_finite = jnp.isfinite(increment)
         moved, mcmc_info = mcmc_kernel(rng_key, mcmc_state, logdensity_fn, *args, **kwargs)
+        check_kind("a Markov kernel", moved.position, state.position)
         position = lower(moved.position, state.position)
         is_rounded = jax.tree.map(jnp.result_type, (position, moved.position))
         logdensity = moved.logdensity
@@ -127,7 +129,10 @@ def as_top_level_api(
 def _widen(position: Position) -> Position:
     """Lift a position to JAX's default precision, for BlackJAX draws noise of no other."""
     default = jnp.result_type(float)
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(leaf, jnp.promote_types(jnp.result_type(leaf), default)),
-        position,
-    )
+
+    def widen(leaf: Array) -> Array:
+        dtype = jnp.result_type(leaf)
+        is_floating = jnp.issubdtype(dtype, jnp.floating)
+        return jnp.asarray(leaf, jnp.promote_types(dtype, default) if is_floating else dtype)
+
+    return jax.tree.map(widen, position)
