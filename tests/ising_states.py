@@ -39,9 +39,8 @@ def index_of(spins):
 
 def draw(key, log_probabilities, shape, num):
     """Exact samples of states with these log-probabilities, up to a constant."""
-    drawn = jax.random.categorical(
-        key, jnp.asarray(log_probabilities, jnp.float32), shape=(num,)
-    )
+    below = jnp.cumsum(jax.nn.softmax(jnp.asarray(log_probabilities, jnp.float32)))
+    drawn = jnp.searchsorted(below, jax.random.uniform(key, (num,)) * below[-1])
     return jnp.asarray(states(shape), jnp.int32)[drawn]
 
 

@@ -250,7 +250,8 @@ def test_a_sequence_of_sweeps_is_a_move():
 @pytest.mark.parametrize("of", [jnp.int8, jnp.int32, jnp.bfloat16, jnp.float32])
 def test_spins_keep_their_dtype(of):
     state = heat_bath.init(jnp.ones(SHAPE, of), glass(1.0))
-    moved, info = heat_bath.build_kernel()(jax.random.key(3), state, glass(1.0))
+    kernel = jax.jit(partial(heat_bath.build_kernel(), logdensity_fn=glass(1.0)))
+    moved, info = kernel(jax.random.key(3), state)
     assert moved.position.dtype == of
     assert info.log_weight_increment.dtype == moved.logdensity.dtype == jnp.float32
     assert set(np.unique(np.asarray(moved.position, np.float32))) <= {-1.0, 1.0}

@@ -3,6 +3,7 @@
 from jarzynski_jax.kernels import (
     bijection,
     escorted,
+    flip,
     generalized_hmc,
     gibbs,
     heat_bath,
@@ -12,12 +13,15 @@ from jarzynski_jax.kernels import (
     move,
     preconditioning,
     sequence,
+    spins,
     ula,
+    wolff,
 )
 
 __all__ = [
     "bijection",
     "escorted",
+    "flip",
     "generalized_hmc",
     "gibbs",
     "heat_bath",
@@ -27,5 +31,7 @@ __all__ = [
     "move",
     "preconditioning",
     "sequence",
+    "spins",
     "ula",
+    "wolff",
 ]

@@ -33,9 +33,10 @@ from jarzynski_jax.kernels.binding import SamplingAlgorithm, bind
 from jarzynski_jax.kernels.density_state import DensityState, without_endpoint
 from jarzynski_jax.kernels.invariant import InvariantInfo
 from jarzynski_jax.kernels.move import Move, keep_state
+from jarzynski_jax.kernels.spins import as_floating, check_spins
 from jarzynski_jax.types import Array, Kernel, LogDensityFn, Position, PRNGKey
 
-__all__ = ["as_move", "as_top_level_api", "build_kernel", "check_spins", "init"]
+__all__ = ["as_move", "as_top_level_api", "build_kernel", "init"]
 
 
 def init(position: Position, logdensity_fn: LogDensityFn) -> DensityState:
@@ -117,41 +118,6 @@ def _sweep(colour: int) -> Move:
 def as_top_level_api(logdensity_fn: LogDensityFn) -> SamplingAlgorithm:
     """Bind the kernel to one target, as BlackJAX's samplers are."""
     return bind(init, build_kernel(), logdensity_fn)
-
-
-def check_spins(position: Position) -> None:
-    """Raise a ValueError unless these are spins: an array of 1 and -1, as far as known.
-
-    Examples
-    --------
-    >>> check_spins(jnp.zeros((2, 2), jnp.int32))
-    Traceback (most recent call last):
-        ...
-    ValueError: spins must be 1 or -1; got values from 0 to 0
-    """
-    leaves = jax.tree.leaves(position)
-    if len(leaves) != 1 or leaves[0] is not position or jnp.ndim(position) == 0:
-        raise ValueError(
-            f"spins must be one array with an axis at least; got "
-            f"{jax.tree.structure(position)} of shapes {[jnp.shape(leaf) for leaf in leaves]}"
-        )
-    dtype = jnp.result_type(position)
-    if not (jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)):
-        raise ValueError(f"spins must be integers or of floating point; got {dtype}")
-    if not isinstance(position, jax.core.Tracer):
-        values = np.asarray(position, np.float64)
-        if not np.all(np.abs(values) == 1):
-            raise ValueError(
-                f"spins must be 1 or -1; got values from {values.min():g} to {values.max():g}"
-            )
-
-
-def as_floating(position: Position) -> Array:
-    """Spins as numbers to differentiate by, of single precision at least."""
-    dtype = jnp.result_type(position)
-    is_floating = jnp.issubdtype(dtype, jnp.floating)
-    wide = jnp.promote_types(dtype, jnp.float32) if is_floating else jnp.result_type(float)
-    return jnp.asarray(position, wide)
 
 
 def _colour(shape: tuple[int, ...]) -> np.ndarray:

@@ -11,7 +11,8 @@ a random walk. Along a path this is annealed importance sampling.
 References: Neal, *Statistics and Computing* 11 (2001) 125; thesis, §3.3.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
@@ -83,7 +84,8 @@ def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
         *args: Any,
         **kwargs: Any,
     ) -> tuple[DensityState, InvariantInfo]:
-        mcmc_state = mcmc_init(_widen(state.position), logdensity_fn)
+        with _refusing_integers(state.position):
+            mcmc_state = mcmc_init(_widen(state.position), logdensity_fn)
         for field in ("position", "logdensity"):
             if not hasattr(mcmc_state, field):
                 raise ValueError(
@@ -94,7 +96,8 @@ def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
         dtype = state.log_endpoint.dtype
         increment = mcmc_state.logdensity.astype(dtype) - state.logdensity.astype(dtype)
         is_finite = jnp.isfinite(increment)
-        moved, mcmc_info = mcmc_kernel(rng_key, mcmc_state, logdensity_fn, *args, **kwargs)
+        with _refusing_integers(state.position):
+            moved, mcmc_info = mcmc_kernel(rng_key, mcmc_state, logdensity_fn, *args, **kwargs)
         check_kind("a Markov kernel", moved.position, state.position)
         position = lower(moved.position, state.position)
         is_rounded = jax.tree.map(jnp.result_type, (position, moved.position))
@@ -124,6 +127,21 @@ def as_top_level_api(
 ) -> SamplingAlgorithm:
     """Bind the kernel to one target, as BlackJAX's samplers are."""
     return bind(init, build_kernel(mcmc_init, mcmc_kernel), logdensity_fn, *args)
+
+
+@contextmanager
+def _refusing_integers(position: Position) -> Iterator[None]:
+    """Say what is wrong if a Markov kernel with gradients, or noise, stumbles over integers."""
+    try:
+        yield
+    except TypeError as error:
+        dtypes = [jnp.result_type(leaf) for leaf in jax.tree.leaves(position)]
+        if all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes):
+            raise
+        raise ValueError(
+            "positions must be of floating point for a Markov kernel that does not take "
+            f"integers; got {', '.join(map(str, dtypes))}, and it raised: {error}"
+        ) from error
 
 
 def _widen(position: Position) -> Position:
