@@ -111,7 +111,7 @@ def site_statistics(x):
 EDGES = (-2.0, -0.9, 0.1, 0.8)
 
 
-@pytest.mark.parametrize("quartic", [0.022, 0.5, 3.0])
+@pytest.mark.parametrize("quartic", [0.022, 3.0])
 def test_sites_are_drawn_from_their_density(quartic):
     """Moments, and the distribution function at four places."""
     model = lattice.phi4((2, 2), 0.0, quartic)

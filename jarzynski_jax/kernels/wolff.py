@@ -45,6 +45,9 @@ __all__ = [
     "init",
 ]
 
+#: To neighbours, for one to the site of the number: that is a gather, which costs as much.
+_NUM_STEPS = 4
+
 
 class ClusterInfo(NamedTuple):
     """What was proposed, the ``mcmc_info`` of an ``InvariantInfo``.
@@ -150,20 +153,24 @@ def draw_bonds(rng_key: PRNGKey, spins: Array, coupling: Array) -> Array:
 def label_clusters(bonds: Array) -> Array:
     """Number clusters by their first site, shape ``shape``.
 
-    Each site takes the least number among its neighbours in the cluster, and then that of the
-    site of this number, by which long clusters are done in few rounds.
+    Each site takes the least number among its neighbours in the cluster, a few times, and then
+    that of the site of this number, by which long clusters are done in few rounds.
     """
     num_axes, *shape = bonds.shape
     numbers = jnp.arange(bonds[0].size).reshape(shape)
 
-    def spread(carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        labels, _ = carry
+    def take_least(labels: Array) -> Array:
         least = labels
         for axis in range(num_axes):
             bound = bonds[axis]
             least = jnp.where(bound, jnp.minimum(least, _ahead(labels, axis)), least)
             behind = jnp.roll(jnp.where(bound, labels, labels.size), 1, axis)
             least = jnp.minimum(least, behind)
+        return least
+
+    def spread(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        labels, _ = carry
+        least = jax.lax.fori_loop(0, _NUM_STEPS, lambda _, of: take_least(of), labels)
         least = least.reshape(-1)[least]
         return least, jnp.any(least != labels)
 
