@@ -79,11 +79,19 @@ def test_choices_can_be_handed_in(found):
 
 
 def test_a_path_in_place_of_a_target():
-    path = geometric_path(BASE.logdensity_fn, TARGET.logdensity_fn)
-    found = run(0, None, path=path)
+    linear = geometric_path(BASE.logdensity_fn, TARGET.logdensity_fn)
+    found = run(0, None, path=lambda t: linear(t))
     assert abs(found.log_partition_function - LOG_Z) < 4 * found.standard_error + 0.01
     assert found.standard_error < 0.1
     assert 0.85 * NUM_GRADIENTS < found.num_gradients <= NUM_GRADIENTS
+
+
+def test_a_path_that_is_known_to_be_linear_is_walked_as_between_densities(found):
+    path = geometric_path(BASE.logdensity_fn, TARGET.logdensity_fn)
+    same = run(0, None, path=path)
+    assert same.log_partition_function == pytest.approx(
+        found[0].log_partition_function, abs=1e-3
+    )
 
 
 def test_another_key_compiles_nothing(found, recompilations):

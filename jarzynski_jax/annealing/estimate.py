@@ -3,8 +3,9 @@ r"""Log Z of a density in one call: a pilot finds how to anneal, fresh walkers d
 A tenth of the gradients, at most, goes to the pilot (:mod:`jarzynski_jax.annealing.pilot`), the
 rest to both directions of :func:`~jarzynski_jax.annealing.log_partition_bounds`, four parts
 forward, for the estimate, and one back, for its bracket, with Metropolis-adjusted kinetic moves
-(:mod:`jarzynski_jax.kernels.generalized_hmc`). Between two densities the gradients of both are
-kept where a walker stands, so that a step along the path costs one.
+(:mod:`jarzynski_jax.kernels.generalized_hmc`). Between two densities, and from a prior to a
+posterior, the gradients of both terms are kept where a walker stands, so that a step along the
+path costs one.
 """
 
 import functools
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jarzynski_jax.annealing.bounds import log_partition_bounds
-from jarzynski_jax.annealing.paths import Path, geometric_path
+from jarzynski_jax.annealing.paths import LinearPath, Path, geometric_path
 from jarzynski_jax.annealing.pilot import (
     NUM_MOVES,
     Choices,
@@ -72,7 +73,7 @@ def _manner(num_moves: int, evaluation: Evaluation) -> _Manner:
 
 
 #: Where a new target costs nothing, as many of them as possible.
-_BETWEEN_DENSITIES = _manner(1, LINEAR)
+_ALONG_LINES = _manner(1, LINEAR)
 _ALONG_ANY_PATH = _manner(3, WHOLE)
 
 
@@ -160,8 +161,8 @@ def estimate(
     """
     sample, log_z_base = check_exact(base)
     check_known("annealing.estimate", rng_key)
-    manner = _BETWEEN_DENSITIES if path is None else _ALONG_ANY_PATH
     path = _path(base, target, path)
+    manner = _ALONG_LINES if isinstance(path, LinearPath) else _ALONG_ANY_PATH
     multiple = _NUM_REPLICATES * _STRIDE
     if num_walkers < multiple or num_walkers % multiple:
         raise ValueError(
