@@ -119,19 +119,15 @@ class KineticInfo(NamedTuple):
         return ~self.is_finite
 
 
-def init(position: Position, logdensity_fn: LogDensityFn) -> KineticState:
-    """Weigh one walker for the first time; its velocity is drawn by its first step.
-
-    ValueError as of :func:`jarzynski_jax.kernels.ula.init`.
-    """
-    return build_init()(position, logdensity_fn)
-
-
 @cache
 def build_init(evaluation: Evaluation = WHOLE) -> KernelInit:
     """Build an ``init`` that keeps what the evaluation keeps."""
 
     def init(position: Position, logdensity_fn: LogDensityFn) -> KineticState:
+        """Weigh one walker for the first time; its velocity is drawn by its first step.
+
+        ValueError as of :func:`jarzynski_jax.kernels.ula.init`.
+        """
         logdensity, gradient, terms = evaluation.at(logdensity_fn, position)
         dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
         velocity = jax.tree.map(jnp.zeros_like, lift(position))
@@ -141,6 +137,9 @@ def build_init(evaluation: Evaluation = WHOLE) -> KernelInit:
         )
 
     return init
+
+
+init = build_init()
 
 
 @cache  # one function, so that what was compiled with it is found again
