@@ -120,7 +120,7 @@ class KineticInfo(NamedTuple):
 
 
 @cache
-def build_init(evaluation: Evaluation = WHOLE) -> KernelInit:
+def build_init(evaluation: Evaluation) -> KernelInit:
     """Build an ``init`` that keeps what the evaluation keeps."""
 
     def init(position: Position, logdensity_fn: LogDensityFn) -> KineticState:
@@ -139,7 +139,7 @@ def build_init(evaluation: Evaluation = WHOLE) -> KernelInit:
     return init
 
 
-init = build_init()
+init = build_init(WHOLE)
 
 
 @cache  # one function, so that what was compiled with it is found again
