@@ -200,6 +200,8 @@ def _sum(log_probs: Mapping[str, Array]) -> Array:
 def _over_leading_axes(
     constrain: Callable[[Position], dict[str, Array]], shapes: Mapping[str, Any]
 ) -> Callable[[Position], dict[str, Array]]:
+    of_many = jax.jit(jax.vmap(constrain))
+
     def over_leading_axes(positions: Position) -> dict[str, Array]:
         if not isinstance(positions, Mapping) or set(positions) != set(shapes):
             names = sorted(positions) if isinstance(positions, Mapping) else positions
@@ -215,9 +217,9 @@ def _over_leading_axes(
                     f"site {name!r} has unconstrained shape {shapes[name].shape}, behind "
                     f"leading axes that all sites share; got {jnp.shape(leaf)} beside {leading}"
                 )
-        fn = constrain
-        for _ in axes:
-            fn = jax.vmap(fn)
-        return fn(dict(positions))
+        sites = of_many(
+            {name: leaf.reshape(-1, *shapes[name].shape) for name, leaf in positions.items()}
+        )
+        return {name: leaf.reshape(*axes, *leaf.shape[1:]) for name, leaf in sites.items()}
 
     return over_leading_axes

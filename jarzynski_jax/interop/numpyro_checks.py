@@ -26,13 +26,18 @@ def check_model(model: Any, args: tuple, kwargs: Mapping[str, Any]) -> None:
     """Check a model's sites on one run of it, with draws of its prior."""
     if not callable(model):
         raise ValueError(f"a NumPyro model must be a function; got {type(model).__name__}")
-    seeded = handlers.seed(_OnTheWay(model), jax.random.key(0))
+    on_the_way = _OnTheWay(model)
+    seeded = handlers.seed(on_the_way, jax.random.key(0))
     try:
         sites = handlers.trace(seeded).get_trace(*args, **kwargs)
     except AssertionError as error:
         if "unique names" in str(error):
             raise ValueError(str(error)) from error
         raise
+    except NotImplementedError as error:
+        raise ValueError(
+            f"site {on_the_way.last!r} cannot be drawn: its prior has no method sample"
+        ) from error
     latent = {name: site for name, site in sites.items() if is_latent(site)}
     observed = {
         name: site
@@ -55,8 +60,11 @@ def check_model(model: Any, args: tuple, kwargs: Mapping[str, Any]) -> None:
 class _OnTheWay(Messenger):
     """Looks at sites behind all handlers of the model's own, before they are drawn."""
 
+    last: str = ""
+
     def process_message(self, msg: Any) -> None:
-        name, kind = msg.get("name"), msg["type"]
+        name, kind = msg.get("name", "of a scan"), msg["type"]
+        self.last = name
         if msg.get("_control_flow_done"):
             return
         if kind in ("param", "mutable") and (kind == "mutable" or msg["value"] is None):
@@ -75,6 +83,7 @@ class _OnTheWay(Messenger):
                 "the density is random: the evidence needs all data"
             )
         if kind == "sample" and not msg["is_observed"]:
+            _check_proper(name, msg["fn"])
             if msg["value"] is not None:
                 raise ValueError(
                     f"site {name!r} is latent and has a value (handlers.substitute): to "
@@ -87,14 +96,17 @@ class _OnTheWay(Messenger):
                 )
 
 
+def _check_proper(name: str, prior: Any) -> None:
+    if any(isinstance(fn, distributions.ImproperUniform) for fn in _family(prior)):
+        raise ValueError(
+            f"site {name!r} has an improper prior, ImproperUniform: the evidence needs priors "
+            "that are normalised"
+        )
+
+
 def _check_latent(site: Mapping[str, Any]) -> None:
     name, family = site["name"], list(_family(site["fn"]))
     for fn in family:
-        if isinstance(fn, distributions.ImproperUniform):
-            raise ValueError(
-                f"site {name!r} has an improper prior, ImproperUniform: the evidence needs "
-                "priors that are normalised"
-            )
         if isinstance(fn, distributions.Delta):
             raise ValueError(
                 f"site {name!r} has a Delta prior, which has no density: use "
@@ -175,7 +187,7 @@ def check_values(
         if np.all(np.isneginf(values)):
             raise ValueError(
                 f"site {name!r} has likelihood 0 at all of {_NUM_DRAWS} draws of the prior: "
-                "its value may lie outside the distribution's support"
+                "its value may be NaN, or outside the distribution's support"
             )
     if np.all(np.isneginf(sum(np.asarray(values) for values in others.values()))):
         raise ValueError(
