@@ -193,7 +193,7 @@ PRIORS = {
         2001,
     ),
     "Dirichlet": (lambda: dist.Dirichlet(jnp.array([2.0, 1.0, 3.0])), 30, 201),
-    "LKJCholesky": (lambda: dist.LKJCholesky(3, 2.0), 7, 41),
+    "LKJCholesky": (lambda: dist.LKJCholesky(2, 2.0), 40, 2001),
     "ordered": (
         lambda: dist.TransformedDistribution(
             dist.Normal(0.0, 1.0).expand([2]).to_event(1), transforms.OrderedTransform()
@@ -202,7 +202,6 @@ PRIORS = {
         201,
     ),
     "ZeroSumNormal": (lambda: dist.ZeroSumNormal(1.0, (3,)), 9, 101),
-    "Wishart": (lambda: dist.Wishart(4.0, scale_matrix=jnp.eye(2)), 9, 61),
     "VonMises": (lambda: dist.VonMises(0.5, 2.0), 40, 2001),
     "a support by a site": (_hierarchy, 30, 301),
     "a truncation by a site": (_in_between, 30, 301),
