@@ -56,6 +56,7 @@ _ROOMS = {
     "annealing": "Annealing",
     "free_energy": "Free energies",
     "targets": "Targets",
+    "targets/lattice": "Lattice systems",
     "energies": "Energies",
     "interpolants": "Interpolants",
     "data": "Data",
@@ -76,7 +77,8 @@ def _modules(room: str) -> list[str]:
         return (found if found >= 0 else len(readme), name)
 
     names = sorted((path.stem for path in (_PACKAGE / room).glob("*.py")), key=place)
-    return [f"jarzynski_jax.{room}.{name}" for name in names if not name.startswith("__")]
+    package = f"jarzynski_jax.{room}".replace("/", ".")
+    return [f"{package}.{name}" for name in names if not name.startswith("__")]
 
 
 def _is_described(module: str) -> bool:
@@ -123,7 +125,7 @@ def _write_pages() -> None:
     _MADE.mkdir()
     for room in _ROOMS:
         page = f"{_readme(_PACKAGE / room)}\n## Reference\n\n{_api(_modules(room))}"
-        (_MADE / f"{room}.md").write_text(page)
+        (_MADE / f"{room.replace('/', '_')}.md").write_text(page)
     modules = [f"jarzynski_jax.{name}" for name in ("weights", "density", *_BENEATH)]
     (_MADE / "beneath.md").write_text(f"# Beneath the rooms\n\n{_api(modules)}")
     for study in _STUDIES:

@@ -10,7 +10,8 @@ PRNGKey: TypeAlias = jax.Array
 #: A scalar that may be traced.
 Scalar: TypeAlias = float | jax.Array
 ArrayTree: TypeAlias = jax.Array | Iterable["ArrayTree"] | Mapping[Any, "ArrayTree"]
-#: Where a walker stands: any pytree of floating-point arrays.
+#: Where a walker stands: any pytree of floating-point arrays, or of integers where the kernel
+#: needs no gradient.
 Position: TypeAlias = Any
 #: What an optimizer updates: any pytree of floating-point arrays.
 Params: TypeAlias = Any

@@ -13,7 +13,7 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "benchmarks").glob("**/README.md")),
-    *sorted((ROOT / "jarzynski_jax").glob("*/README.md")),
+    *sorted((ROOT / "jarzynski_jax").glob("**/README.md")),
 ]
 WITH_EXAMPLES = [path for path in DOCUMENTS if "```python" in path.read_text()]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

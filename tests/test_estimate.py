@@ -78,12 +78,26 @@ def test_choices_can_be_handed_in(found):
     assert np.all((ratio > 0.4) & (ratio < 2.5))
 
 
-def test_a_path_in_place_of_a_target(found):
+def test_a_path_in_place_of_a_target():
+    linear = geometric_path(BASE.logdensity_fn, TARGET.logdensity_fn)
+    found = run(0, None, path=lambda t: linear(t))
+    assert abs(found.log_partition_function - LOG_Z) < 4 * found.standard_error + 0.01
+    assert found.standard_error < 0.1
+    assert 0.85 * NUM_GRADIENTS < found.num_gradients <= NUM_GRADIENTS
+
+
+def test_a_path_that_is_known_to_be_linear_is_walked_as_between_densities(found):
     path = geometric_path(BASE.logdensity_fn, TARGET.logdensity_fn)
     same = run(0, None, path=path)
     assert same.log_partition_function == pytest.approx(
         found[0].log_partition_function, abs=1e-3
     )
+
+
+def test_another_key_compiles_nothing(found, recompilations):
+    with recompilations() as count:
+        run(NUM_SEEDS)
+        assert count() == 0
 
 
 def test_a_density_that_cannot_be_reached_is_doubted():
@@ -116,7 +130,7 @@ def test_positions_may_be_pytrees_and_progress_adds_up():
     ("options", "message"),
     [
         ({"num_gradients": 100}, "num_gradients must be at least"),
-        ({"num_walkers": 501}, "num_walkers must be a multiple of 8"),
+        ({"num_walkers": 501}, "num_walkers must be a multiple of 32"),
         ({"path": lambda t: TARGET.logdensity_fn}, "either a target or a path"),
         ({"target": None}, "either a target or a path"),
         ({"target": TARGET.logdensity_fn}, "the target must be a Density"),

@@ -10,8 +10,11 @@ from gaussian_path import at, sample, stiffening, target_at, weighted_moments
 from zscore import assert_biased, assert_unbiased, replicate
 
 from jarzynski_jax import walkers
+from jarzynski_jax.annealing import anneal, geometric_path
 from jarzynski_jax.kernels import generalized_hmc, kinetic
+from jarzynski_jax.kernels.evaluation import LINEAR, WHOLE, LinearCombination
 from jarzynski_jax.kernels.preconditioning import preconditioner
+from jarzynski_jax.walkers import Dynamics
 
 NUM_STEPS, NUM_WALKERS, DIMENSION = 8, 1000, 3
 PATH = stiffening(NUM_STEPS)
@@ -102,7 +105,46 @@ def test_positions_may_be_pytrees():
     assert bool(info.is_finite)
 
 
+def uniform(x):
+    """Zero outside of (0, 1), where its gradient is NaN."""
+    return jnp.where((x > 0) & (x < 1), jnp.log(x) - jnp.log(x), -jnp.inf)
+
+
+@pytest.mark.parametrize("base", [lambda x: -jnp.sum(jnp.square(x)) / 2, uniform])
+def test_what_is_kept_of_the_terms_changes_no_number(base):
+    """Along a path of linear combinations, from t = 0, where a term is off, to t = 1."""
+    path = geometric_path(base, lambda x: -jnp.sum(jnp.square((x - 0.5) / 0.3)) / 2)
+    x = jax.random.uniform(jax.random.key(0), (200,))
+
+    def end(evaluation):
+        move = generalized_hmc.as_move(2, 0.3, 1.0, evaluation=evaluation)
+        ensemble = walkers.init(x, path(0.0), move.init)
+        times = jnp.array([0.0, 0.3, 0.7, 1.0])
+        ensemble, _ = anneal(jax.random.key(1), ensemble, path, times, Dynamics(move))
+        return ensemble.position, ensemble.log_weights
+
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), *map(end, (WHOLE, LINEAR))
+    )
+
+
+def test_canary_terms_that_are_not_the_same_at_all_times():
+    """What was kept of the term before is not what the term is now."""
+
+    def path(t):
+        return LinearCombination((1.0,), (lambda x: -jnp.square(x - t) / 2,))
+
+    move, x = generalized_hmc.as_move(1, evaluation=LINEAR), jnp.array(0.2)
+    _, info = move.kernel(jax.random.key(1), move.init(x, path(0.0)), path(1.0), 0.3, 1.0)
+    assert float(info.log_weight_increment) == 0
+    assert abs(float(path(1.0)(x) - path(0.0)(x))) > 0.1
+
+
 def test_bad_input():
+    move = generalized_hmc.as_move(1, 0.3, 1.0, evaluation=LINEAR)
+    with pytest.raises(ValueError, match="that are a LinearCombination"):
+        move.init(jnp.ones(2), lambda x: -jnp.sum(x**2))
+
     with pytest.raises(ValueError, match="num_steps must be at least 1; got 0"):
         generalized_hmc.build_kernel(0)
     state = generalized_hmc.init(jnp.ones(2), at(target_at(PATH, 0)))

@@ -14,6 +14,7 @@ from jarzynski_jax.annealing.estimate import (
     estimate,
 )
 from jarzynski_jax.annealing.paths import (
+    LinearPath,
     Path,
     check_ends,
     check_times,
@@ -45,6 +46,7 @@ __all__ = [
     "AdaptiveInfo",
     "AnnealingInfo",
     "Choices",
+    "LinearPath",
     "LogPartitionBounds",
     "LogPartitionEstimate",
     "Path",

@@ -53,6 +53,7 @@ def log_partition_bounds(
     times: Array | None = None,
     step_args: tuple[Any, ...] | None = None,
     num_replicates: int | None = None,
+    num_backward: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> LogPartitionBounds:
     """Bound log Z of the last density of a path from both sides.
@@ -85,6 +86,9 @@ def log_partition_bounds(
         the wrong way backward, and the upper bound is loose.
     num_replicates
         R, into which an ensemble of one leading axis is cut.
+    num_backward
+        How many walkers of each replicate go back from the last density, a divisor of N; all
+        if None.
     progress
         As of :func:`anneal`, with shares of the steps of all replicates.
 
@@ -116,8 +120,22 @@ def log_partition_bounds(
         times,
         step_args,
         relaxed,
+        _stride(num_backward, positions),
         progress,
     )
+
+
+def _stride(num_backward: int | None, positions: Position) -> int:
+    """Every how manieth of a replicate's end points goes back."""
+    num_walkers = jax.tree.leaves(positions)[0].shape[1]
+    if num_backward is None:
+        return 1
+    if num_backward < 1 or num_walkers % num_backward:
+        raise ValueError(
+            f"num_backward must divide the walkers of a replicate, {num_walkers}; got "
+            f"{num_backward}"
+        )
+    return num_walkers // num_backward
 
 
 def _schedule(num_steps: int | None, times: Array | None) -> Array:
@@ -169,6 +187,7 @@ def _log_partition_bounds(
     upward: Array,
     step_args: tuple[Any, ...],
     relaxed: Position | None,
+    stride: int,
     progress: Callable[[float], None] | None,
 ) -> LogPartitionBounds:
     num_replicates = jax.tree.leaves(positions)[0].shape[0]
@@ -202,7 +221,9 @@ def _log_partition_bounds(
     # One replicate after the other: side by side, the branch that resamples would be taken
     # at every step by all of them.
     log_ratios, end_points, info = jax.lax.map(forward, (key_forward, key_end, positions))
-    back, back_info = jax.lax.map(backward, (key_backward, end_points))
+    # In the order of their ancestors, so that every other one is resampled as evenly.
+    going_back = jax.tree.map(lambda leaf: leaf[:, ::stride], end_points)
+    back, back_info = jax.lax.map(backward, (key_backward, going_back))
     last_args = jax.tree.map(lambda leaf: leaf[-1], step_args)
     at_last = dynamics.with_args(*last_args)
     left = jax.lax.map(

@@ -1,8 +1,11 @@
 r"""Log Z of a density in one call: a pilot finds how to anneal, fresh walkers do, both ways.
 
-A tenth of the gradients, at most, goes to the pilot (:mod:`jarzynski_jax.annealing.pilot`), and
-half of what remains to each direction of :func:`~jarzynski_jax.annealing.log_partition_bounds`,
-with Metropolis-adjusted kinetic moves (:mod:`jarzynski_jax.kernels.generalized_hmc`).
+A tenth of the gradients, at most, goes to the pilot (:mod:`jarzynski_jax.annealing.pilot`), the
+rest to both directions of :func:`~jarzynski_jax.annealing.log_partition_bounds`, four parts
+forward, for the estimate, and one back, for its bracket, with Metropolis-adjusted kinetic moves
+(:mod:`jarzynski_jax.kernels.generalized_hmc`). Between two densities, and from a prior to a
+posterior, the gradients of both terms are kept where a walker stands, so that a step along the
+path costs one.
 """
 
 import functools
@@ -14,14 +17,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from jarzynski_jax.annealing.bounds import log_partition_bounds
-from jarzynski_jax.annealing.paths import Path, geometric_path
-from jarzynski_jax.annealing.pilot import NUM_MOVES, Choices, find_choices, step_args
+from jarzynski_jax.annealing.paths import LinearPath, Path, geometric_path
+from jarzynski_jax.annealing.pilot import (
+    NUM_MOVES,
+    Choices,
+    cost_of,
+    find_choices,
+    step_args,
+)
 from jarzynski_jax.checks import check_known
 from jarzynski_jax.compiling import compiled_once
 from jarzynski_jax.density import Density, Sample, check_exact
 from jarzynski_jax.free_energy import Bracket, log_partition_bracket
 from jarzynski_jax.free_energy.annealing_runs import LogPartitionBounds
 from jarzynski_jax.kernels import generalized_hmc
+from jarzynski_jax.kernels.evaluation import LINEAR, WHOLE, Evaluation
 from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.types import Array, Position, PRNGKey
 from jarzynski_jax.walkers import Dynamics
@@ -31,14 +41,40 @@ __all__ = ["LogPartitionEstimate", "estimate"]
 
 #: Fewer do not know their own spread: of four, one bracket in sixteen was doubted by chance.
 _NUM_REPLICATES = 8
-#: Resampled early, for moves that are adjusted leave no noise in the weights that would pass.
-_DYNAMICS = Dynamics(generalized_hmc.as_move(NUM_MOVES), resampler=adaptive(systematic, 0.95))
-#: A target costs its own gradient and those of the moves.
-_COST = NUM_MOVES + 1
+#: One walker of so many goes back.
+_STRIDE = 4
 _PILOT_SHARE = 0.1
 #: Stops that a pilot has, at least, if the budget allows.
 _MIN_STOPS = 24
 _PILOT_WALKERS = 32, 256
+
+
+class _Manner(NamedTuple):
+    """How often walkers move at each target, and how densities are evaluated."""
+
+    num_moves: int
+    evaluation: Evaluation
+    dynamics: Dynamics
+
+    def cost(self, num_walkers: int, num_steps: int) -> int:
+        """Gradients of both ways, of K steps, and of what tells the loss of a step at rest."""
+        of_target = cost_of(self.num_moves, self.evaluation)
+        back = num_walkers // _STRIDE
+        starts = 2 * num_walkers + back
+        return (
+            num_steps * of_target * (num_walkers + back) + 2 * of_target * num_walkers + starts
+        )
+
+
+def _manner(num_moves: int, evaluation: Evaluation) -> _Manner:
+    """Resample early: adjusted moves leave no noise in the weights that would pass."""
+    move = generalized_hmc.as_move(num_moves, evaluation=evaluation)
+    return _Manner(num_moves, evaluation, Dynamics(move, resampler=adaptive(systematic, 0.95)))
+
+
+#: Where a new target costs nothing, as many of them as possible.
+_ALONG_LINES = _manner(1, LINEAR)
+_ALONG_ANY_PATH = _manner(3, WHOLE)
 
 
 class LogPartitionEstimate(NamedTuple):
@@ -107,7 +143,7 @@ def estimate(
     path
         In place of the geometric path to a target: any path from the base's log-density.
     num_walkers
-        Of each direction, cut into eight replicates.
+        That go forward, cut into eight replicates; a quarter as many go back. A multiple of 32.
     choices
         Of an earlier call: no pilot is sent then. Their number of steps is kept, whatever
         ``num_gradients`` is.
@@ -126,30 +162,32 @@ def estimate(
     sample, log_z_base = check_exact(base)
     check_known("annealing.estimate", rng_key)
     path = _path(base, target, path)
-    if num_walkers < _NUM_REPLICATES or num_walkers % _NUM_REPLICATES:
+    manner = _ALONG_LINES if isinstance(path, LinearPath) else _ALONG_ANY_PATH
+    multiple = _NUM_REPLICATES * _STRIDE
+    if num_walkers < multiple or num_walkers % multiple:
         raise ValueError(
-            f"num_walkers must be a multiple of {_NUM_REPLICATES}, the number of replicates; "
-            f"got {num_walkers}"
+            f"num_walkers must be a multiple of {multiple}, for {_NUM_REPLICATES} replicates, "
+            f"one in {_STRIDE} of whose walkers goes back; got {num_walkers}"
         )
     key_pilot, key_start, key_runs = jax.random.split(rng_key, 3)
     spent = 0
     if choices is None:
-        choices = _send_pilot(key_pilot, sample, path, num_gradients, num_walkers)
+        choices = _send_pilot(key_pilot, sample, path, num_gradients, num_walkers, manner)
         spent = int(choices.num_gradients)
     bounds = log_partition_bounds(
         key_runs,
         sample(key_start, num_walkers),
         path,
         log_z_base,
-        _DYNAMICS,
+        manner.dynamics,
         times=choices.times,
         step_args=step_args(choices),
         num_replicates=_NUM_REPLICATES,
+        num_backward=num_walkers // multiple,
         progress=progress,
     )
-    # The two steps that tell what a step at rest costs count as well.
-    num_targets = 2 * choices.times.shape[0] + 2
-    return _sum_up(bounds, choices, spent + num_targets * _COST * num_walkers)
+    spent += manner.cost(num_walkers, choices.times.shape[0])
+    return _sum_up(bounds, choices, spent)
 
 
 def _path(base: Density, target: Density | None, path: Path | None) -> Path:
@@ -174,21 +212,33 @@ _geometric = functools.lru_cache(maxsize=64)(geometric_path)
 
 
 def _send_pilot(
-    rng_key: PRNGKey, sample: Sample, path: Path, num_gradients: int, num_walkers: int
+    rng_key: PRNGKey,
+    sample: Sample,
+    path: Path,
+    num_gradients: int,
+    num_walkers: int,
+    manner: _Manner,
 ) -> Choices:
-    of_pilot = int(_PILOT_SHARE * num_gradients) // _COST
+    cost = cost_of(NUM_MOVES, manner.evaluation)
+    of_pilot = int(_PILOT_SHARE * num_gradients) // cost
     pilots = int(np.clip(of_pilot // _MIN_STOPS, *_PILOT_WALKERS))
-    num_steps = (num_gradients - of_pilot * _COST) // (2 * num_walkers * _COST) - 1
+    fixed, each = manner.cost(num_walkers, 0), manner.cost(num_walkers, 1)
+    num_steps = (num_gradients - of_pilot * cost - fixed) // (each - fixed)
     if num_steps < 2 or of_pilot < pilots:
-        of_walkers = 6 * num_walkers * _COST / (1 - _PILOT_SHARE)
-        needed = int(max(of_walkers, _PILOT_WALKERS[0] * _COST / _PILOT_SHARE)) + _COST
+        of_walkers = manner.cost(num_walkers, 2) / (1 - _PILOT_SHARE)
+        needed = int(max(of_walkers, _PILOT_WALKERS[0] * cost / _PILOT_SHARE)) + cost
         raise ValueError(
             f"num_gradients must be at least {needed}, for {num_walkers} walkers to take two "
             f"steps each way; got {num_gradients}. Give more, or a smaller num_walkers"
         )
     key_start, key_walk = jax.random.split(rng_key)
     return _find_choices(
-        key_walk, sample(key_start, pilots), path, of_pilot // pilots, num_steps
+        key_walk,
+        sample(key_start, pilots),
+        path,
+        of_pilot // pilots,
+        num_steps,
+        manner.evaluation,
     )
 
 

@@ -5,6 +5,7 @@ A schedule is the times at which the walkers stop on the way.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import jax
@@ -12,15 +13,39 @@ import jax.numpy as jnp
 import numpy as np
 
 from jarzynski_jax.kernels.arithmetic import lift
+from jarzynski_jax.kernels.evaluation import LinearCombination
 from jarzynski_jax.types import Array, LogDensityFn, Position, Scalar
 
-__all__ = ["Path", "check_ends", "check_times", "geometric_path", "tempering_path"]
+__all__ = [
+    "LinearPath",
+    "Path",
+    "check_ends",
+    "check_times",
+    "geometric_path",
+    "tempering_path",
+]
 
 #: ``path(t) -> logdensity_fn``, for t from 0 (the first density) to 1 (the last).
 Path: TypeAlias = Callable[[Scalar], LogDensityFn]
 
 
-def geometric_path(logdensity_0: LogDensityFn, logdensity_1: LogDensityFn) -> Path:
+@dataclass(frozen=True, eq=False)
+class LinearPath:
+    """A path of linear combinations of the same terms, whose gradients outlast a step of it.
+
+    coefficients
+        ``t -> (c_0, c_1, ...)``, one for each of the terms.
+    """
+
+    coefficients: Callable[[Scalar], tuple[Scalar, ...]]
+    terms: tuple[LogDensityFn, ...]
+
+    def __call__(self, t: Scalar) -> LinearCombination:
+        """The log-density at a time."""
+        return LinearCombination(self.coefficients(t), self.terms)
+
+
+def geometric_path(logdensity_0: LogDensityFn, logdensity_1: LogDensityFn) -> LinearPath:
     r"""Interpolate log-densities, :math:`\ell_t = (1 - t)\,\ell_0 + t\,\ell_1`.
 
     The density at t = 1 must be finite wherever the one at t = 0 is.
@@ -31,10 +56,10 @@ def geometric_path(logdensity_0: LogDensityFn, logdensity_1: LogDensityFn) -> Pa
     >>> float(path(0.5)(1.0))
     -2.0
     """
-    return lambda t: lambda x: _times(1 - t, logdensity_0, x) + _times(t, logdensity_1, x)
+    return LinearPath(lambda t: (1 - t, t), (logdensity_0, logdensity_1))
 
 
-def tempering_path(log_prior: LogDensityFn, log_likelihood: LogDensityFn) -> Path:
+def tempering_path(log_prior: LogDensityFn, log_likelihood: LogDensityFn) -> LinearPath:
     r"""Switch a likelihood on, :math:`\ell_t = \log\pi + t \log L`, from prior to posterior.
 
     From a normalised prior, log Z at t = 1 is the log evidence.
@@ -45,16 +70,7 @@ def tempering_path(log_prior: LogDensityFn, log_likelihood: LogDensityFn) -> Pat
     >>> float(path(0.5)(1.0))
     -2.0
     """
-    return lambda t: lambda x: log_prior(x) + _times(t, log_likelihood, x)
-
-
-def _times(factor: Scalar, logdensity_fn: LogDensityFn, x: Position) -> Array:
-    """Multiply; a density to the power 0 is 1 with gradient 0, even where it is zero."""
-    is_off = factor == 0
-    # A gradient that is NaN, where the density is zero, would be NaN times 0.
-    x = jax.tree.map(lambda leaf: jnp.where(is_off, jax.lax.stop_gradient(leaf), leaf), x)
-    logdensity = logdensity_fn(x)
-    return jnp.where(is_off, jnp.zeros_like(logdensity), factor * logdensity)
+    return LinearPath(lambda t: (1.0, t), (log_prior, log_likelihood))
 
 
 def check_times(times: Array, is_ascending: bool = False) -> Array:

@@ -16,13 +16,14 @@ from jarzynski_jax.annealing.paths import Path
 from jarzynski_jax.annealing.schedules import next_time, spread_times
 from jarzynski_jax.kernels import generalized_hmc
 from jarzynski_jax.kernels.arithmetic import lift
+from jarzynski_jax.kernels.evaluation import WHOLE, Evaluation
 from jarzynski_jax.kernels.preconditioning import Preconditioner
 from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.types import Array, Position, PRNGKey
 from jarzynski_jax.walkers import Walkers
 from jarzynski_jax.weights import effective_sample_size, normalize, weighted_mean
 
-__all__ = ["NUM_MOVES", "Choices", "find_choices", "step_args"]
+__all__ = ["NUM_MOVES", "Choices", "cost_of", "find_choices", "step_args"]
 
 #: Moves at each stop of the pilot.
 NUM_MOVES = 3
@@ -63,6 +64,11 @@ class Choices(NamedTuple):
     num_gradients: Array
 
 
+def cost_of(num_moves: int, evaluation: Evaluation) -> int:
+    """Gradients of a walker at one target."""
+    return num_moves + (evaluation is WHOLE)
+
+
 def step_args(choices: Choices) -> tuple[Array, Array, Preconditioner]:
     """Arguments of :mod:`~jarzynski_jax.kernels.generalized_hmc` for each step."""
     preconditioners = Preconditioner(choices.variances, jnp.sqrt(choices.variances))
@@ -82,15 +88,20 @@ class _Pilot(NamedTuple):
 
 
 def find_choices(
-    rng_key: PRNGKey, positions: Position, path: Path, max_stops: int, num_steps: int
+    rng_key: PRNGKey,
+    positions: Position,
+    path: Path,
+    max_stops: int,
+    num_steps: int,
+    evaluation: Evaluation = WHOLE,
 ) -> Choices:
     """Send a pilot along a path, and spread K steps over what it found.
 
     Positions are exact samples of ``path(0)``, leading axis N. Where the pilot does not come to
     the end, the last step goes all the way.
     """
-    start = walkers_lib.init(positions, path(0.0), generalized_hmc.init)
-    kernel = generalized_hmc.build_kernel(NUM_MOVES)
+    move = generalized_hmc.as_move(NUM_MOVES, evaluation=evaluation)
+    start = walkers_lib.init(positions, path(0.0), move.init)
     num_walkers = start.log_weights.shape[0]
     variances = _variances(start)
     dimension, dtype = variances.shape[0], start.log_weights.dtype
@@ -107,7 +118,7 @@ def find_choices(
             key_move,
             pilot.walkers,
             path(time),
-            kernel,
+            move.kernel,
             *(step_size, jnp.asarray(_FRICTION, dtype), preconditioner),
         )
         log_step_size = pilot.log_step_size + _correction(walkers, info.acceptance_rate)
@@ -148,7 +159,7 @@ def find_choices(
         jnp.exp(spread(log_step_sizes)),
         jnp.exp(jax.vmap(spread, in_axes=1, out_axes=1)(log_variances)),
         end.time >= 1,
-        end.num_stops * num_walkers * (NUM_MOVES + 1),
+        end.num_stops * num_walkers * cost_of(NUM_MOVES, evaluation),
     )
 
 

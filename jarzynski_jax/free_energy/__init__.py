@@ -26,6 +26,14 @@ from jarzynski_jax.free_energy.exponential import (
     cumulant_expansion,
     exponential_average,
 )
+from jarzynski_jax.free_energy.importance import (
+    ImportanceEstimate,
+    ThermodynamicEstimates,
+    forward_effective_sample_size,
+    importance_estimate,
+    observable,
+    thermodynamics,
+)
 from jarzynski_jax.free_energy.work_values import (
     Estimate,
 )
@@ -36,6 +44,8 @@ __all__ = [
     "Crossing",
     "Estimate",
     "FreeEnergy",
+    "ImportanceEstimate",
+    "ThermodynamicEstimates",
     "bennett_acceptance_ratio",
     "bracket",
     "crooks_crossing",
@@ -43,7 +53,11 @@ __all__ = [
     "dissipation_bounds",
     "estimate",
     "exponential_average",
+    "forward_effective_sample_size",
+    "importance_estimate",
     "log_partition_bracket",
+    "observable",
     "overlap",
+    "thermodynamics",
     "two_sided_bounds",
 ]

@@ -18,11 +18,13 @@ from jarzynski_jax.free_energy.work_values import Estimate
 
 if TYPE_CHECKING:
     from jarzynski_jax.free_energy.estimators import FreeEnergy
+    from jarzynski_jax.free_energy.importance import ImportanceEstimate
 
 __all__ = [
     "MAX_CROSSING",
     "NEGLIGIBLE",
     "doubts_of_bounds",
+    "doubts_of_importance",
     "doubts_of_work",
     "precision",
 ]
@@ -49,6 +51,8 @@ MAX_CROSSING = 0.1
 _MIN_EFFECTIVE_SAMPLE_SIZE = 0.05
 #: Nats of effective sample size that steps at rest may lose along a whole path.
 _MIN_STEP_LOSS = 0.3
+#: Share of the whole weight of a model's samples that one of them may have.
+_MAX_SHARE = 0.1
 
 
 # ---------------------------------------------------------------- work
@@ -147,6 +151,34 @@ def _variance_seen_back(work_back: np.ndarray, difference_back: float, size: int
     """
     square = np.exp(np.minimum(work_back - difference_back, math.log(size)))
     return max(float(np.mean(square)) - 1, 0) / size
+
+
+# ---------------------------------------------------------------- importance sampling
+
+
+def doubts_of_importance(found: ImportanceEstimate, log_weights: np.ndarray) -> list[str]:
+    """Of a model's samples and, if there are some, its target's; log-weights of both."""
+    num_bad = int(np.sum(np.isnan(log_weights) | np.isposinf(log_weights)))
+    if num_bad:
+        return [f"{num_bad} of the log-weights are NaN or infinite"]
+    doubts, share = [], float(found.largest_share)
+    if not share <= _MAX_SHARE:
+        doubts.append(
+            f"one sample has {share:.2g} of the whole weight: the model's density is too small "
+            "where the target's is not"
+        )
+    if found.log_coverage is None:
+        return doubts
+    value, error = (float(of) for of in found.log_coverage)
+    if abs(value) > max(_MAX_ERRORS_OF_BOUNDS * error, NEGLIGIBLE) or math.isnan(value):
+        share, reason = math.exp(min(value, 700)), "its samples are not the target's"
+        if value < 0:
+            reason = "modes are missing, and log Z is too small by as much"
+        doubts.append(
+            f"the model covers {share:.3g} of the target, {abs(value) / error:.1f} standard "
+            f"errors from all of it: {reason}"
+        )
+    return doubts
 
 
 def _combined(first: Estimate, second: Estimate, rounding: float) -> float:

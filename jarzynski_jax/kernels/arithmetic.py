@@ -18,7 +18,9 @@ __all__ = [
     "all_finite",
     "bound_endpoint",
     "check_floating",
+    "check_kind",
     "check_positive",
+    "check_real",
     "check_step_size",
     "draw_noise",
     "drop_non_finite",
@@ -108,6 +110,33 @@ def check_floating(position: Position) -> None:
             raise ValueError(
                 f"positions must be of floating point; got a leaf of dtype "
                 f"{jnp.result_type(leaf)}"
+            )
+
+
+def check_real(position: Position) -> None:
+    """Raise a ``ValueError`` unless all leaves are of floating point or integers.
+
+    Kernels that need no gradient take integers too, such as spins.
+    """
+    for leaf in jax.tree.leaves(position):
+        dtype = jnp.result_type(leaf)
+        if not jnp.issubdtype(dtype, jnp.floating) and not jnp.issubdtype(dtype, jnp.integer):
+            raise ValueError(
+                f"positions must be of floating point or integers; got a leaf of dtype {dtype}"
+            )
+
+
+def check_kind(what: str, moved: Position, position: Position) -> None:
+    """Raise a ``ValueError`` if integers were moved to numbers that may be no whole ones.
+
+    They would be rounded on their way, and no weight would tell.
+    """
+    for new, old in zip(jax.tree.leaves(moved), jax.tree.leaves(position), strict=True):
+        dtypes = jnp.result_type(new), jnp.result_type(old)
+        if jnp.issubdtype(dtypes[1], jnp.integer) and dtypes[0] != dtypes[1]:
+            raise ValueError(
+                f"{what} must leave integers integers; it was given {dtypes[1]} and returned "
+                f"{dtypes[0]}"
             )
 
 

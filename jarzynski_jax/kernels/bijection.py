@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jarzynski_jax.kernels.arithmetic import all_finite, keep_finite, lift, lower
+from jarzynski_jax.kernels.arithmetic import all_finite, check_kind, keep_finite, lift, lower
 from jarzynski_jax.kernels.binding import SamplingAlgorithm, bind
 from jarzynski_jax.kernels.density_state import DensityState, init
 from jarzynski_jax.kernels.move import Move
@@ -110,6 +110,7 @@ def _check(position: Position, image: Position, log_determinant: Array) -> None:
             "a bijection must return one log-determinant, a scalar; "
             f"it returned shape {jnp.shape(log_determinant)}"
         )
+    check_kind("a bijection", image, position)
 
 
 def as_move(bijection: Bijection | None = None, inverse: Bijection | None = None) -> Move:

@@ -10,7 +10,8 @@ which is accepted with probability :math:`\min(1, e^{-\Delta H})`; else the walk
 So :math:`e^{\ell_{\rm new}(x)} N(v; 0, 1)` is invariant however long the steps, where
 walkers cannot leave the support of a density, and no step at rest costs weight. Velocities are
 kept from one target to the next, unlike those of HMC: walkers keep to their course with
-single steps, and n + 1 gradients a target.
+single steps. A target costs n + 1 gradients, or n where the targets are linear combinations of
+the same terms (:mod:`jarzynski_jax.kernels.evaluation`).
 
 References: Horowitz, *Phys. Lett. B* 268 (1991) 247; Neal, *Handbook of MCMC*, 2011, §5.5.3.
 """
@@ -22,8 +23,8 @@ import jax
 import jax.numpy as jnp
 
 from jarzynski_jax.kernels import kinetic
-from jarzynski_jax.kernels.arithmetic import value_and_grad
 from jarzynski_jax.kernels.binding import SamplingAlgorithm, bind
+from jarzynski_jax.kernels.evaluation import WHOLE, Evaluation
 from jarzynski_jax.kernels.kinetic import KineticState, init
 from jarzynski_jax.kernels.metropolis import adjust
 from jarzynski_jax.kernels.move import Move, itself
@@ -50,7 +51,7 @@ class GeneralizedHMCInfo(NamedTuple):
 
 
 @cache  # one function, so that what was compiled with it is found again
-def build_kernel(num_steps: int) -> Kernel:
+def build_kernel(num_steps: int, evaluation: Evaluation = WHOLE) -> Kernel:
     """Build the kernel for one walker, of n steps at each target; ValueError if n < 1.
 
     It is ``kernel(rng_key, state, logdensity_fn, step_size, friction, preconditioner=None)``,
@@ -66,7 +67,7 @@ def build_kernel(num_steps: int) -> Kernel:
     """
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1; got {num_steps}")
-    take_step = adjust(kinetic.as_move())
+    take_step = adjust(kinetic.as_move(evaluation=evaluation))
 
     def kernel(
         rng_key: PRNGKey,
@@ -76,7 +77,9 @@ def build_kernel(num_steps: int) -> Kernel:
         friction: Scalar,
         preconditioner: Preconditioner | None = None,
     ) -> tuple[KineticState, GeneralizedHMCInfo]:
-        logdensity, gradient = value_and_grad(logdensity_fn, state.position)
+        logdensity, gradient, terms = evaluation.again(
+            logdensity_fn, state.position, state.terms
+        )
         dtype = state.log_endpoint.dtype
         increment = logdensity.astype(dtype) - state.logdensity.astype(dtype)
         is_finite = jnp.isfinite(increment)
@@ -87,7 +90,7 @@ def build_kernel(num_steps: int) -> Kernel:
             )
             return state, info.acceptance_rate
 
-        weighed = state._replace(logdensity=logdensity, logdensity_grad=gradient)
+        weighed = state._replace(logdensity=logdensity, logdensity_grad=gradient, terms=terms)
         moved, acceptance_rates = jax.lax.scan(
             step, weighed, jax.random.split(rng_key, num_steps)
         )
@@ -102,9 +105,11 @@ def build_kernel(num_steps: int) -> Kernel:
 def as_move(
     num_steps: int,
     *args: Scalar | Preconditioner | None,
+    evaluation: Evaluation = WHOLE,
 ) -> Move:
     """Make a move of n steps; it takes ``(step_size, friction, preconditioner=None)`` too."""
-    return Move(init, build_kernel(num_steps), args, itself, is_invariant=True)
+    kernel = build_kernel(num_steps, evaluation)
+    return Move(kinetic.build_init(evaluation), kernel, args, itself, is_invariant=True)
 
 
 def as_top_level_api(

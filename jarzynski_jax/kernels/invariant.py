@@ -11,14 +11,15 @@ a random walk. Along a path this is annealed importance sampling.
 References: Neal, *Statistics and Computing* 11 (2001) 125; thesis, §3.3.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jarzynski_jax.checks import check_kernel, check_kernel_init
-from jarzynski_jax.kernels.arithmetic import lift, lower
+from jarzynski_jax.kernels.arithmetic import check_kind, lift, lower
 from jarzynski_jax.kernels.binding import SamplingAlgorithm, bind
 from jarzynski_jax.kernels.density_state import DensityState, init, without_endpoint
 from jarzynski_jax.kernels.move import Move, itself, keep_state
@@ -59,9 +60,10 @@ def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
     """Build the kernel for one walker from a Markov kernel with BlackJAX's signatures.
 
     The Markov kernel must leave its target invariant; its state must have the fields
-    ``position`` and ``logdensity``, the latter of the whole target, else the kernel raises a
-    ValueError. The kernel is ``kernel(rng_key, state, logdensity_fn, *args, **kwargs)`` with
-    what else the Markov kernel takes. ValueError if this is no kernel: its module, say.
+    ``position`` and ``logdensity``, the latter of the whole target, and integers must stay
+    integers, else the kernel raises a ValueError. The kernel is
+    ``kernel(rng_key, state, logdensity_fn, *args, **kwargs)`` with what else the Markov kernel
+    takes. ValueError if this is no kernel: its module, say.
 
     Examples
     --------
@@ -82,7 +84,8 @@ def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
         *args: Any,
         **kwargs: Any,
     ) -> tuple[DensityState, InvariantInfo]:
-        mcmc_state = mcmc_init(_widen(state.position), logdensity_fn)
+        with _refusing_integers(state.position):
+            mcmc_state = mcmc_init(_widen(state.position), logdensity_fn)
         for field in ("position", "logdensity"):
             if not hasattr(mcmc_state, field):
                 raise ValueError(
@@ -93,7 +96,9 @@ def build_kernel(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel) -> Kernel:
         dtype = state.log_endpoint.dtype
         increment = mcmc_state.logdensity.astype(dtype) - state.logdensity.astype(dtype)
         is_finite = jnp.isfinite(increment)
-        moved, mcmc_info = mcmc_kernel(rng_key, mcmc_state, logdensity_fn, *args, **kwargs)
+        with _refusing_integers(state.position):
+            moved, mcmc_info = mcmc_kernel(rng_key, mcmc_state, logdensity_fn, *args, **kwargs)
+        check_kind("a Markov kernel", moved.position, state.position)
         position = lower(moved.position, state.position)
         is_rounded = jax.tree.map(jnp.result_type, (position, moved.position))
         logdensity = moved.logdensity
@@ -124,10 +129,28 @@ def as_top_level_api(
     return bind(init, build_kernel(mcmc_init, mcmc_kernel), logdensity_fn, *args)
 
 
+@contextmanager
+def _refusing_integers(position: Position) -> Iterator[None]:
+    """Say what is wrong if a Markov kernel with gradients, or noise, stumbles over integers."""
+    try:
+        yield
+    except TypeError as error:
+        dtypes = [jnp.result_type(leaf) for leaf in jax.tree.leaves(position)]
+        if all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes):
+            raise
+        raise ValueError(
+            "positions must be of floating point for a Markov kernel that does not take "
+            f"integers; got {', '.join(map(str, dtypes))}, and it raised: {error}"
+        ) from error
+
+
 def _widen(position: Position) -> Position:
     """Lift a position to JAX's default precision, for BlackJAX draws noise of no other."""
     default = jnp.result_type(float)
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(leaf, jnp.promote_types(jnp.result_type(leaf), default)),
-        position,
-    )
+
+    def widen(leaf: Array) -> Array:
+        dtype = jnp.result_type(leaf)
+        is_floating = jnp.issubdtype(dtype, jnp.floating)
+        return jnp.asarray(leaf, jnp.promote_types(dtype, default) if is_floating else dtype)
+
+    return jax.tree.map(widen, position)

@@ -44,9 +44,9 @@ from jarzynski_jax.kernels.arithmetic import (
     lift,
     lower,
     scalar_product,
-    value_and_grad,
 )
 from jarzynski_jax.kernels.binding import bind
+from jarzynski_jax.kernels.evaluation import WHOLE, Evaluation
 from jarzynski_jax.kernels.move import Move, itself
 from jarzynski_jax.kernels.preconditioning import (
     Preconditioner,
@@ -57,6 +57,7 @@ from jarzynski_jax.types import (
     Array,
     ArrayTree,
     Kernel,
+    KernelInit,
     LogDensityFn,
     Position,
     PRNGKey,
@@ -69,6 +70,7 @@ __all__ = [
     "KineticState",
     "as_move",
     "as_top_level_api",
+    "build_init",
     "build_kernel",
     "init",
 ]
@@ -87,6 +89,8 @@ class KineticState(NamedTuple):
     log_endpoint
         :math:`-\frac{h^2}8 \nabla\ell\cdot C\nabla\ell`, at least -d/2 - 3; 0 before
         the first step.
+    terms
+        What the evaluation keeps for the next target; nothing where densities are whole.
     """
 
     position: ArrayTree
@@ -95,6 +99,7 @@ class KineticState(NamedTuple):
     logdensity: Array
     logdensity_grad: ArrayTree
     log_endpoint: Array
+    terms: ArrayTree = ()
 
 
 class KineticInfo(NamedTuple):
@@ -119,22 +124,28 @@ def init(position: Position, logdensity_fn: LogDensityFn) -> KineticState:
 
     ValueError as of :func:`jarzynski_jax.kernels.ula.init`.
     """
-    logdensity, logdensity_grad = value_and_grad(logdensity_fn, position)
-    dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
-    velocity = jax.tree.map(jnp.zeros_like, lift(position))
-    return KineticState(
-        position,
-        velocity,
-        jnp.array(True),
-        logdensity,
-        logdensity_grad,
-        jnp.zeros((), dtype),
-    )
+    return build_init()(position, logdensity_fn)
+
+
+@cache
+def build_init(evaluation: Evaluation = WHOLE) -> KernelInit:
+    """Build an ``init`` that keeps what the evaluation keeps."""
+
+    def init(position: Position, logdensity_fn: LogDensityFn) -> KineticState:
+        logdensity, gradient, terms = evaluation.at(logdensity_fn, position)
+        dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
+        velocity = jax.tree.map(jnp.zeros_like, lift(position))
+        zero = jnp.zeros((), dtype)
+        return KineticState(
+            position, velocity, jnp.array(True), logdensity, gradient, zero, terms
+        )
+
+    return init
 
 
 @cache  # one function, so that what was compiled with it is found again
-def build_kernel() -> Kernel:
-    """Build the kernel for one walker.
+def build_kernel(evaluation: Evaluation = WHOLE) -> Kernel:
+    """Build the kernel for one walker, which evaluates densities as is said.
 
     It is ``kernel(rng_key, state, logdensity_fn, step_size, friction, preconditioner=None)``,
     with ``logdensity_fn`` the target after the move, the step size h in units of the square
@@ -172,7 +183,7 @@ def build_kernel() -> Kernel:
         displacement = apply_factor(preconditioner, half)
         proposed = lower(_step(lift(state.position), displacement, step_size), state.position)
         position = keep_finite(proposed, state.position)
-        logdensity, grad = value_and_grad(logdensity_fn, position)
+        logdensity, grad, terms = evaluation.at(logdensity_fn, position)
         force = apply_transposed_factor(preconditioner, grad)
         after = _step(half, force, step_size / 2)
 
@@ -193,6 +204,7 @@ def build_kernel() -> Kernel:
             logdensity,
             grad,
             jnp.where(is_finite, bound_endpoint(log_endpoint, position), 0),
+            terms,
         )
         increment = jnp.where(is_finite, increment, -jnp.inf)
         return new_state, KineticInfo(increment, is_finite, before)
@@ -200,9 +212,9 @@ def build_kernel() -> Kernel:
     return kernel
 
 
-def as_move(*args: Any) -> Move:
+def as_move(*args: Any, evaluation: Evaluation = WHOLE) -> Move:
     """Make a move of the kernel; it takes ``(step_size, friction, preconditioner=None)``."""
-    return Move(init, build_kernel(), args, itself, turn_round)
+    return Move(build_init(evaluation), build_kernel(evaluation), args, itself, turn_round)
 
 
 def turn_round(state: KineticState, info: KineticInfo) -> KineticState:

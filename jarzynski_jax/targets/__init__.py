@@ -1,5 +1,6 @@
 """Targets with a known log Z, for tests and benchmarks."""
 
+from jarzynski_jax.targets import lattice
 from jarzynski_jax.targets.gaussians import (
     forty_modes,
     funnel,
@@ -18,6 +19,7 @@ __all__ = [
     "funnel",
     "gaussian",
     "gaussian_mixture",
+    "lattice",
     "many_well",
     "product",
     "two_modes",
