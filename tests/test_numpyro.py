@@ -172,13 +172,13 @@ def shapes_of(problem):
 
 def _hierarchy():
     """A support that depends on another site."""
-    top = numpyro.sample("x", dist.HalfNormal(1.0))
-    numpyro.sample("y", dist.Uniform(0.0, top))
+    top = numpyro.sample("top", dist.HalfNormal(1.0))
+    numpyro.sample("below", dist.Uniform(0.0, top))
 
 
 def _in_between():
-    low = numpyro.sample("x", dist.Normal(0.0, 1.0))
-    numpyro.sample("y", dist.TruncatedNormal(low, 1.0, low=low, high=low + 2.0))
+    low = numpyro.sample("low", dist.Normal(0.0, 1.0))
+    numpyro.sample("between", dist.TruncatedNormal(low, 1.0, low=low, high=low + 2.0))
 
 
 def _site(name, make):
