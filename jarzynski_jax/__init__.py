@@ -15,7 +15,7 @@ In the order in which they build on each other:
 - ``interpolants``: stochastic interpolants and score-based models
 - ``data``: arrays and image data sets
 - ``training``: Jarzynski's weights, contrastive divergence, likelihood, reverse KL; ``fit``
-- ``interop``: other libraries' samplers as kernels; imported by itself
+- ``interop``: other libraries' samplers as kernels, models as densities; imported by itself
 - ``app``: the command line, ``jarzynski-jax --help``; by itself, with the extra ``cli``
 
 Beneath them ``compiling`` (a computation compiled once for many calls), ``formatting``,

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from jarzynski_jax.types import Array, LogDensityFn, Position
 
-__all__ = ["Unbounded", "unbounded"]
+__all__ = ["Unbounded", "bijection", "log_abs_det", "unbounded"]
 
 
 class Unbounded(NamedTuple):
@@ -57,23 +57,12 @@ def unbounded(logdensity_fn: LogDensityFn, support: Any) -> Unbounded:
     >>> float(found.logdensity_fn(jnp.array(0.0))), float(found.to_support(jnp.array(0.0)))
     (-2.0, 1.0)
     """
-    constraints, biject_to = _numpyro()
+    constraints, _ = _numpyro()
 
     def is_constraint(leaf: Any) -> bool:
         return isinstance(leaf, constraints.Constraint)
 
-    def transform(constraint: Any) -> Any:
-        if not is_constraint(constraint):
-            raise ValueError(
-                "a support must be made of constraints of numpyro.distributions.constraints; "
-                f"got {constraint!r}"
-            )
-        try:
-            return biject_to(constraint)
-        except NotImplementedError as error:
-            raise ValueError(f"no bijection onto {constraint!r} is known to numpyro") from error
-
-    transforms = [transform(leaf) for leaf in jax.tree.leaves(support, is_leaf=is_constraint)]
+    transforms = [bijection(leaf) for leaf in jax.tree.leaves(support, is_leaf=is_constraint)]
     structure: Any = jax.tree.structure(support, is_leaf=is_constraint)
 
     def to_support(y: Position) -> Position:
@@ -89,11 +78,30 @@ def unbounded(logdensity_fn: LogDensityFn, support: Any) -> Unbounded:
     def unbounded_logdensity_fn(y: Position) -> Array:
         x = to_support(y)
         parts = zip(transforms, *map(structure.flatten_up_to, (y, x)), strict=True)
-        # Of several numbers that are each bounded numpyro gives each one's own.
-        jacobians = [jnp.sum(t.log_abs_det_jacobian(y, x)) for t, y, x in parts]
+        jacobians = [log_abs_det(t, y, x) for t, y, x in parts]
         return logdensity_fn(x) + sum(jacobians)
 
     return Unbounded(unbounded_logdensity_fn, to_support, from_support)
+
+
+def bijection(constraint: Any) -> Any:
+    """Numpyro's transform of an unbounded space onto a support; ValueError if none is known."""
+    constraints, biject_to = _numpyro()
+    if not isinstance(constraint, constraints.Constraint):
+        raise ValueError(
+            "a support must be made of constraints of numpyro.distributions.constraints; "
+            f"got {constraint!r}"
+        )
+    try:
+        return biject_to(constraint)
+    except NotImplementedError as error:
+        raise ValueError(f"no bijection onto {constraint!r} is known to numpyro") from error
+
+
+def log_abs_det(transform: Any, y: Array, x: Array) -> Array:
+    """Of a transform at y, where x is its value there: one number for the whole array."""
+    # Of several numbers that are each bounded numpyro gives each one's own.
+    return jnp.sum(transform.log_abs_det_jacobian(y, x))
 
 
 def _numpyro() -> tuple[Any, Callable[[Any], Any]]:
