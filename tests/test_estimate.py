@@ -106,6 +106,36 @@ def test_a_density_that_cannot_be_reached_is_doubted():
     assert run(0, narrow, num_gradients=20_000).doubts
 
 
+NUM_DIMENSIONS = 10
+
+
+def spike(x):
+    """Most of the mass is where no step of a path leads to: a transition of first order."""
+    wide, narrow = (
+        -jnp.sum(jnp.square(x / width)) / 2
+        - NUM_DIMENSIONS * jnp.log(width * jnp.sqrt(2 * jnp.pi))
+        for width in (0.3, 0.01)
+    )
+    return jnp.logaddexp(wide, jnp.log(100.0) + narrow)
+
+
+def test_a_spike_is_seen_from_samples_found_otherwise_and_by_nobody_without():
+    """Log Z is log 101; forward runs find the wide part alone, log Z = 0, and agree on it."""
+    base = targets.gaussian([1.0] * NUM_DIMENSIONS)
+    samples = 0.01 * jax.random.normal(jax.random.key(1), (128, NUM_DIMENSIONS))
+    options = {"num_gradients": 200_000, "num_walkers": 128}
+
+    def find(relaxed):
+        return estimate(jax.random.key(0), base, Density(spike), relaxed=relaxed, **options)
+
+    alone, beside = find(None), find(samples)
+    assert abs(alone.log_partition_function) < 1
+    assert alone.doubts == ()
+    assert any("nats apart" in doubt for doubt in beside.doubts)
+    assert beside.bounds.lower < np.log(101) < beside.bounds.upper
+    assert beside.num_gradients <= 200_000
+
+
 def test_positions_may_be_pytrees_and_progress_adds_up():
     base = Density(
         lambda x: -(x["a"] ** 2) / 2 - jnp.sum(x["b"] ** 2) / 2,

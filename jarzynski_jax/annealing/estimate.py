@@ -56,10 +56,10 @@ class _Manner(NamedTuple):
     evaluation: Evaluation
     dynamics: Dynamics
 
-    def cost(self, num_walkers: int, num_steps: int) -> int:
+    def cost(self, num_walkers: int, num_relaxed: int, num_steps: int) -> int:
         """Gradients of both ways, of K steps, and of what tells the loss of a step at rest."""
         of_target = cost_of(self.num_moves, self.evaluation)
-        back = num_walkers // _STRIDE
+        back = num_walkers // _STRIDE + num_relaxed
         starts = 2 * num_walkers + back
         return (
             num_steps * of_target * (num_walkers + back) + 2 * of_target * num_walkers + starts
@@ -127,6 +127,7 @@ def estimate(
     path: Path | None = None,
     num_walkers: int = 512,
     choices: Choices | None = None,
+    relaxed: Position | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> LogPartitionEstimate:
     """Estimate log Z of a target, bracket it, and sample the target.
@@ -147,6 +148,10 @@ def estimate(
     choices
         Of an earlier call: no pilot is sent then. Their number of steps is kept, whatever
         ``num_gradients`` is.
+    relaxed
+        Samples of the target that were found without it, by NUTS say: leading axis a multiple
+        of eight. They go back too, and a mode that they have and the forward runs missed is
+        doubted. Without them it is seen by nobody.
     progress
         As of :func:`~jarzynski_jax.annealing.anneal`, of the runs behind the pilot.
 
@@ -169,10 +174,13 @@ def estimate(
             f"num_walkers must be a multiple of {multiple}, for {_NUM_REPLICATES} replicates, "
             f"one in {_STRIDE} of whose walkers goes back; got {num_walkers}"
         )
+    num_relaxed = 0 if relaxed is None else jax.tree.leaves(relaxed)[0].shape[0]
     key_pilot, key_start, key_runs = jax.random.split(rng_key, 3)
     spent = 0
     if choices is None:
-        choices = _send_pilot(key_pilot, sample, path, num_gradients, num_walkers, manner)
+        choices = _send_pilot(
+            key_pilot, sample, path, num_gradients, num_walkers, num_relaxed, manner
+        )
         spent = int(choices.num_gradients)
     bounds = log_partition_bounds(
         key_runs,
@@ -180,13 +188,14 @@ def estimate(
         path,
         log_z_base,
         manner.dynamics,
+        relaxed=relaxed,
         times=choices.times,
         step_args=step_args(choices),
         num_replicates=_NUM_REPLICATES,
         num_backward=num_walkers // multiple,
         progress=progress,
     )
-    spent += manner.cost(num_walkers, choices.times.shape[0])
+    spent += manner.cost(num_walkers, num_relaxed, choices.times.shape[0])
     return _sum_up(bounds, choices, spent)
 
 
@@ -217,15 +226,16 @@ def _send_pilot(
     path: Path,
     num_gradients: int,
     num_walkers: int,
+    num_relaxed: int,
     manner: _Manner,
 ) -> Choices:
     cost = cost_of(NUM_MOVES, manner.evaluation)
     of_pilot = int(_PILOT_SHARE * num_gradients) // cost
     pilots = int(np.clip(of_pilot // _MIN_STOPS, *_PILOT_WALKERS))
-    fixed, each = manner.cost(num_walkers, 0), manner.cost(num_walkers, 1)
+    fixed, each = (manner.cost(num_walkers, num_relaxed, steps) for steps in (0, 1))
     num_steps = (num_gradients - of_pilot * cost - fixed) // (each - fixed)
     if num_steps < 2 or of_pilot < pilots:
-        of_walkers = manner.cost(num_walkers, 2) / (1 - _PILOT_SHARE)
+        of_walkers = manner.cost(num_walkers, num_relaxed, 2) / (1 - _PILOT_SHARE)
         needed = int(max(of_walkers, _PILOT_WALKERS[0] * cost / _PILOT_SHARE)) + cost
         raise ValueError(
             f"num_gradients must be at least {needed}, for {num_walkers} walkers to take two "
