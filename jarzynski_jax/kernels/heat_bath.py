@@ -28,10 +28,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jarzynski_jax.kernels import invariant
 from jarzynski_jax.kernels.arithmetic import value_and_grad
 from jarzynski_jax.kernels.binding import SamplingAlgorithm, bind
 from jarzynski_jax.kernels.density_state import DensityState, without_endpoint
-from jarzynski_jax.kernels.invariant import InvariantInfo
 from jarzynski_jax.kernels.move import Move, keep_state
 from jarzynski_jax.kernels.spins import as_floating, check_spins
 from jarzynski_jax.types import Array, Kernel, LogDensityFn, Position, PRNGKey
@@ -73,33 +73,7 @@ def build_kernel() -> Kernel:
     >>> float(info.log_weight_increment), state.position.dtype
     (16.0, dtype('int32'))
     """
-
-    def kernel(
-        rng_key: PRNGKey,
-        state: DensityState,
-        logdensity_fn: LogDensityFn,
-        colour: Array | int = 0,
-    ) -> tuple[DensityState, InvariantInfo]:
-        spins = as_floating(state.position)
-        uniform = jax.random.uniform(rng_key, spins.shape, spins.dtype)
-        colours = _colour(spins.shape)
-        gradient: Any
-        logdensity, gradient = value_and_grad(logdensity_fn, spins)
-        dtype = state.log_endpoint.dtype
-        increment = logdensity.astype(dtype) - state.logdensity.astype(dtype)
-        is_finite = jnp.isfinite(increment)
-        moved = _draw(uniform, spins, gradient, colours == colour)
-        _, gradient = value_and_grad(logdensity_fn, moved)
-        moved = _draw(uniform, moved, gradient, colours != colour)
-        share = jnp.mean(moved != spins)
-        position = moved.astype(jnp.result_type(state.position))
-        new_state = without_endpoint(
-            position, logdensity_fn(moved).astype(state.logdensity.dtype)
-        )
-        increment = jnp.where(is_finite, increment, -jnp.inf)
-        return new_state, InvariantInfo(increment, is_finite, share)
-
-    return kernel
+    return invariant.build_kernel(init, _sweep_spins)
 
 
 def as_move() -> Move:
@@ -118,6 +92,22 @@ def _sweep(colour: int) -> Move:
 def as_top_level_api(logdensity_fn: LogDensityFn) -> SamplingAlgorithm:
     """Bind the kernel to one target, as BlackJAX's samplers are."""
     return bind(init, build_kernel(), logdensity_fn)
+
+
+def _sweep_spins(
+    rng_key: PRNGKey, state: DensityState, logdensity_fn: LogDensityFn, colour: Array | int = 0
+) -> tuple[DensityState, Array]:
+    """The Markov kernel, with BlackJAX's signature."""
+    spins = as_floating(state.position)
+    uniform = jax.random.uniform(rng_key, spins.shape, spins.dtype)
+    colours = _colour(spins.shape)
+    gradient: Any
+    moved = spins
+    for is_drawn in (colours == colour, colours != colour):
+        _, gradient = value_and_grad(logdensity_fn, moved)
+        moved = _draw(uniform, moved, gradient, is_drawn)
+    position = moved.astype(jnp.result_type(state.position))
+    return without_endpoint(position, logdensity_fn(moved)), jnp.mean(moved != spins)
 
 
 def _colour(shape: tuple[int, ...]) -> np.ndarray:

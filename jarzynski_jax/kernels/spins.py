@@ -1,4 +1,4 @@
-"""What kernels of spins share: what a spin is, and spins as numbers to differentiate by."""
+"""What kernels of spins share: what a spin is, as a number to differentiate by, and bonds."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 
 from jarzynski_jax.types import Array, Position
 
-__all__ = ["as_floating", "check_spins"]
+__all__ = ["as_floating", "bond_sum", "check_spins"]
 
 
 def check_spins(position: Position) -> None:
@@ -42,3 +42,16 @@ def as_floating(position: Position) -> Array:
     is_floating = jnp.issubdtype(dtype, jnp.floating)
     wide = jnp.promote_types(dtype, jnp.float32) if is_floating else jnp.result_type(float)
     return jnp.asarray(position, wide)
+
+
+def bond_sum(x: Array) -> Array:
+    r"""Sum over all bonds of the product at their ends, :math:`\sum_{x,\mu}\phi_x\phi_{x+\mu}`.
+
+    Of one configuration, any number of axes.
+
+    Examples
+    --------
+    >>> float(bond_sum(jnp.ones((4, 4))))
+    32.0
+    """
+    return jnp.sum(x * sum(jnp.roll(x, -1, axis) for axis in range(jnp.ndim(x))))

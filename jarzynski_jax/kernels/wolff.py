@@ -24,17 +24,17 @@ References: Swendsen and Wang, *Phys. Rev. Lett.* 58 (1987) 86; Wolff, *Phys. Re
 (1989) 361.
 """
 
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jarzynski_jax.kernels import invariant
 from jarzynski_jax.kernels.binding import SamplingAlgorithm, bind
 from jarzynski_jax.kernels.density_state import DensityState, without_endpoint
-from jarzynski_jax.kernels.invariant import InvariantInfo
 from jarzynski_jax.kernels.move import Move, itself, keep_state
-from jarzynski_jax.kernels.spins import as_floating, check_spins
+from jarzynski_jax.kernels.spins import as_floating, bond_sum, check_spins
 from jarzynski_jax.types import Array, Kernel, LogDensityFn, Position, PRNGKey
 
 __all__ = [
@@ -93,41 +93,12 @@ def build_kernel(all_clusters: bool = False) -> Kernel:
     >>> int(state.position.sum()), float(info.log_weight_increment)
     (-16, 0.0)
     """
-
-    def kernel(
-        rng_key: PRNGKey, state: DensityState, logdensity_fn: LogDensityFn
-    ) -> tuple[DensityState, InvariantInfo]:
-        key_bonds, key_flip, key_accept = jax.random.split(rng_key, 3)
-        spins = as_floating(state.position)
-        logdensity = logdensity_fn(spins)
-        dtype = state.log_endpoint.dtype
-        increment = logdensity.astype(dtype) - state.logdensity.astype(dtype)
-        is_finite = jnp.isfinite(increment)
-        coupling = mean_coupling(logdensity_fn, spins)
-        labels = label_clusters(draw_bonds(key_bonds, spins, coupling))
-        is_flipped = choose_clusters(key_flip, labels, all_clusters)
-        proposed = jnp.where(is_flipped, -spins, spins)
-        proposed_logdensity = logdensity_fn(proposed)
-        log_ratio = proposed_logdensity - logdensity
-        log_ratio -= coupling * (_bond_sum(proposed) - _bond_sum(spins))
-        is_accepted = jnp.log(jax.random.uniform(key_accept)) < log_ratio
-        moved = jnp.where(is_accepted, proposed, spins)
-        new_logdensity = jnp.where(is_accepted, proposed_logdensity, logdensity)
-        new_state = without_endpoint(
-            moved.astype(jnp.result_type(state.position)),
-            new_logdensity.astype(state.logdensity.dtype),
-        )
-        increment = jnp.where(is_finite, increment, -jnp.inf)
-        mcmc_info = ClusterInfo(jnp.exp(jnp.minimum(log_ratio, 0)), jnp.mean(is_flipped))
-        return new_state, InvariantInfo(increment, is_finite, mcmc_info)
-
-    return kernel
+    return invariant.build_kernel(init, partial(_flip_clusters, all_clusters))
 
 
 def as_move(all_clusters: bool = False) -> Move:
     """Make a move of the kernel, of Wolff's clusters or of Swendsen and Wang's."""
-    kernel = build_kernel(all_clusters)
-    return Move(init, kernel, (), itself, keep_state, is_invariant=True)
+    return Move(init, build_kernel(all_clusters), (), itself, keep_state, is_invariant=True)
 
 
 def as_top_level_api(
@@ -135,6 +106,28 @@ def as_top_level_api(
 ) -> SamplingAlgorithm:
     """Bind the kernel to one target, as BlackJAX's samplers are."""
     return bind(init, build_kernel(all_clusters), logdensity_fn)
+
+
+def _flip_clusters(
+    all_clusters: bool, rng_key: PRNGKey, state: DensityState, logdensity_fn: LogDensityFn
+) -> tuple[DensityState, ClusterInfo]:
+    """The Markov kernel, with BlackJAX's signature."""
+    key_bonds, key_flip, key_accept = jax.random.split(rng_key, 3)
+    spins = as_floating(state.position)
+    coupling = mean_coupling(logdensity_fn, spins)
+    labels = label_clusters(draw_bonds(key_bonds, spins, coupling))
+    is_flipped = choose_clusters(key_flip, labels, all_clusters)
+    proposed = jnp.where(is_flipped, -spins, spins)
+    logdensity = logdensity_fn(proposed)
+    log_ratio = logdensity - state.logdensity
+    log_ratio -= coupling * (bond_sum(proposed) - bond_sum(spins))
+    is_accepted = jnp.log(jax.random.uniform(key_accept)) < log_ratio
+    moved = jnp.where(is_accepted, proposed, spins)
+    new_state = without_endpoint(
+        moved.astype(jnp.result_type(state.position)),
+        jnp.where(is_accepted, logdensity, state.logdensity),
+    )
+    return new_state, ClusterInfo(jnp.exp(jnp.minimum(log_ratio, 0)), jnp.mean(is_flipped))
 
 
 def mean_coupling(logdensity_fn: LogDensityFn, spins: Array) -> Array:
@@ -188,7 +181,3 @@ def choose_clusters(rng_key: PRNGKey, labels: Array, all_clusters: bool) -> Arra
 
 def _ahead(values: Array, axis: int) -> Array:
     return jnp.roll(values, -1, axis)
-
-
-def _bond_sum(spins: Array) -> Array:
-    return jnp.sum(spins * sum(_ahead(spins, axis) for axis in range(spins.ndim)))

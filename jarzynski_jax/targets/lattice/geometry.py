@@ -8,22 +8,10 @@ by two bonds: that is the torus as its exact solutions have it.
 import jax.numpy as jnp
 import numpy as np
 
+from jarzynski_jax.kernels.spins import bond_sum
 from jarzynski_jax.types import Array
 
 __all__ = ["bond_sum", "check_finite", "check_position", "check_shape"]
-
-
-def bond_sum(x: Array) -> Array:
-    r"""Sum over all bonds of the product at their ends, :math:`\sum_{x,\mu}\phi_x\phi_{x+\mu}`.
-
-    Of one configuration, any number of axes.
-
-    Examples
-    --------
-    >>> float(bond_sum(jnp.ones((4, 4))))
-    32.0
-    """
-    return jnp.sum(x * sum(jnp.roll(x, -1, axis) for axis in range(jnp.ndim(x))))
 
 
 def check_shape(shape: tuple[int, ...], num_axes: int | None = None) -> tuple[int, ...]:
