@@ -18,13 +18,7 @@ import numpy as np
 
 from jarzynski_jax.annealing.bounds import log_partition_bounds
 from jarzynski_jax.annealing.paths import LinearPath, Path, geometric_path
-from jarzynski_jax.annealing.pilot import (
-    NUM_MOVES,
-    Choices,
-    cost_of,
-    find_choices,
-    step_args,
-)
+from jarzynski_jax.annealing.pilot import NUM_MOVES, Choices, find_choices, step_args
 from jarzynski_jax.checks import check_known
 from jarzynski_jax.compiling import compiled_once
 from jarzynski_jax.density import Density, Sample, check_exact
@@ -58,7 +52,7 @@ class _Manner(NamedTuple):
 
     def cost(self, num_walkers: int, num_relaxed: int, num_steps: int) -> int:
         """Gradients of both ways, of K steps, and of what tells the loss of a step at rest."""
-        of_target = cost_of(self.num_moves, self.evaluation)
+        of_target = self.num_moves + self.evaluation.cost_again
         back = num_walkers // _STRIDE + num_relaxed
         starts = 2 * num_walkers + back
         return (
@@ -229,7 +223,7 @@ def _send_pilot(
     num_relaxed: int,
     manner: _Manner,
 ) -> Choices:
-    cost = cost_of(NUM_MOVES, manner.evaluation)
+    cost = NUM_MOVES + manner.evaluation.cost_again
     of_pilot = int(_PILOT_SHARE * num_gradients) // cost
     pilots = int(np.clip(of_pilot // _MIN_STOPS, *_PILOT_WALKERS))
     fixed, each = (manner.cost(num_walkers, num_relaxed, steps) for steps in (0, 1))

@@ -16,14 +16,14 @@ from jarzynski_jax.annealing.paths import Path
 from jarzynski_jax.annealing.schedules import next_time, spread_times
 from jarzynski_jax.kernels import generalized_hmc
 from jarzynski_jax.kernels.arithmetic import lift
-from jarzynski_jax.kernels.evaluation import WHOLE, Evaluation
+from jarzynski_jax.kernels.evaluation import Evaluation
 from jarzynski_jax.kernels.preconditioning import Preconditioner
 from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.types import Array, Position, PRNGKey
 from jarzynski_jax.walkers import Walkers
 from jarzynski_jax.weights import effective_sample_size, normalize, weighted_mean
 
-__all__ = ["NUM_MOVES", "Choices", "cost_of", "find_choices", "step_args"]
+__all__ = ["NUM_MOVES", "Choices", "find_choices", "step_args"]
 
 #: Moves at each stop of the pilot.
 NUM_MOVES = 3
@@ -64,11 +64,6 @@ class Choices(NamedTuple):
     num_gradients: Array
 
 
-def cost_of(num_moves: int, evaluation: Evaluation) -> int:
-    """Gradients of a walker at one target."""
-    return num_moves + (evaluation is WHOLE)
-
-
 def step_args(choices: Choices) -> tuple[Array, Array, Preconditioner]:
     """Arguments of :mod:`~jarzynski_jax.kernels.generalized_hmc` for each step."""
     preconditioners = Preconditioner(choices.variances, jnp.sqrt(choices.variances))
@@ -93,7 +88,7 @@ def find_choices(
     path: Path,
     max_stops: int,
     num_steps: int,
-    evaluation: Evaluation = WHOLE,
+    evaluation: Evaluation,
 ) -> Choices:
     """Send a pilot along a path, and spread K steps over what it found.
 
@@ -159,7 +154,7 @@ def find_choices(
         jnp.exp(spread(log_step_sizes)),
         jnp.exp(jax.vmap(spread, in_axes=1, out_axes=1)(log_variances)),
         end.time >= 1,
-        end.num_stops * num_walkers * cost_of(NUM_MOVES, evaluation),
+        end.num_stops * num_walkers * (NUM_MOVES + evaluation.cost_again),
     )
 
 

@@ -58,10 +58,13 @@ class Evaluation(NamedTuple):
     again
         ``(logdensity_fn, position, terms) -> Evaluated``, of a new target where ``terms`` are
         from the same position under the one before.
+    cost_again
+        Gradients that ``again`` takes.
     """
 
     at: Callable[[LogDensityFn, Position], Evaluated]
     again: Callable[[LogDensityFn, Position, ArrayTree], Evaluated]
+    cost_again: int
 
 
 def _at_whole(logdensity_fn: LogDensityFn, position: Position) -> Evaluated:
@@ -104,9 +107,9 @@ def _linear(logdensity_fn: LogDensityFn) -> LinearCombination:
 
 
 #: Of any log-density: at a new target it is evaluated anew.
-WHOLE = Evaluation(_at_whole, _again_whole)
+WHOLE = Evaluation(_at_whole, _again_whole, cost_again=1)
 #: Of a :class:`LinearCombination` whose terms are the same at all targets.
-LINEAR = Evaluation(_at_terms, _combine)
+LINEAR = Evaluation(_at_terms, _combine, cost_again=0)
 
 
 def _times(factor: Scalar, logdensity_fn: LogDensityFn, x: Position) -> Array:

@@ -50,7 +50,6 @@ class GeneralizedHMCInfo(NamedTuple):
         return jnp.zeros_like(self.is_finite)
 
 
-@cache  # one function, so that what was compiled with it is found again
 def build_kernel(num_steps: int, evaluation: Evaluation = WHOLE) -> Kernel:
     """Build the kernel for one walker, of n steps at each target; ValueError if n < 1.
 
@@ -67,6 +66,11 @@ def build_kernel(num_steps: int, evaluation: Evaluation = WHOLE) -> Kernel:
     """
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1; got {num_steps}")
+    return _kernel_by(num_steps, evaluation)
+
+
+@cache  # one function, so that what was compiled with it is found again
+def _kernel_by(num_steps: int, evaluation: Evaluation) -> Kernel:
     take_step = adjust(kinetic.as_move(evaluation=evaluation))
 
     def kernel(

@@ -142,7 +142,6 @@ def build_init(evaluation: Evaluation) -> KernelInit:
 init = build_init(WHOLE)
 
 
-@cache  # one function, so that what was compiled with it is found again
 def build_kernel(evaluation: Evaluation = WHOLE) -> Kernel:
     """Build the kernel for one walker, which evaluates densities as is said.
 
@@ -160,7 +159,11 @@ def build_kernel(evaluation: Evaluation = WHOLE) -> Kernel:
     >>> bool(info.is_finite), bool(state.is_at_rest)
     (True, False)
     """
+    return _kernel_by(evaluation)
 
+
+@cache  # one function, so that what was compiled with it is found again
+def _kernel_by(evaluation: Evaluation) -> Kernel:
     def kernel(
         rng_key: PRNGKey,
         state: KineticState,
