@@ -456,6 +456,19 @@ def test_a_schedule_of_ones_own_is_that_of_equal_steps():
     np.testing.assert_allclose(given.backward, equal.backward, atol=1e-5)
 
 
+def test_a_part_of_the_walkers_goes_back():
+    """Forward nothing changes; back it is another estimate of the same log 1/2."""
+    path = geometric_path(lambda x: -(x**2) / 2, lambda x: -2 * x**2)
+    x = jax.random.normal(test_key("going back"), (NUM_REPLICATES, 100))
+    run = partial(log_partition_bounds, jax.random.key(1), x, path, 0.0, langevin(H), 40)
+    whole, part = run(), run(num_backward=20)
+    np.testing.assert_array_equal(part.forward, whole.forward)
+    np.testing.assert_array_equal(part.end_points, whole.end_points)
+    np.testing.assert_array_equal(run(num_backward=100).backward, whole.backward)
+    assert not np.any(part.backward == whole.backward)
+    assert abs(z_scores(part.backward, math.log(0.5))) < Z_LIMIT
+
+
 @pytest.mark.parametrize(
     ("shape", "options", "message"),
     [
@@ -463,6 +476,8 @@ def test_a_schedule_of_ones_own_is_that_of_equal_steps():
         ((100, 784), {"num_steps": 5}, "one ensemble of 100 walkers.*num_replicates"),
         ((1000,), {"num_steps": 5}, "R replicates of N walkers"),
         ((1000, 3), {"num_steps": 5, "num_replicates": 7}, "must divide.*1000.*got 7"),
+        ((2, 500), {"num_steps": 5, "num_backward": 3}, "num_backward must divide.*500.*got 3"),
+        ((2, 500), {"num_steps": 5, "num_backward": 0}, "num_backward must divide.*got 0"),
         ((2, 500), {}, "either num_steps or times"),
         ((2, 500), {"num_steps": 5, "times": jnp.ones(1)}, "either num_steps or times"),
         ((2, 500), {"times": jnp.array([1.0, 0.5])}, "times must ascend"),

@@ -164,6 +164,7 @@ def test_positions_may_be_pytrees_and_progress_adds_up():
         ({"num_walkers": 501}, "num_walkers must be a multiple of 32"),
         ({"path": lambda t: TARGET.logdensity_fn}, "either a target or a path"),
         ({"target": None}, "either a target or a path"),
+        ({"relaxed": jnp.zeros((100, 2))}, "must divide the number of walkers, 100; got 8"),
         ({"target": TARGET.logdensity_fn}, "the target must be a Density"),
     ],
 )
