@@ -119,9 +119,10 @@ def generate_weighted(
     check_positive("diffusion", diffusion)
     # The path is asked for no time outside of them, where it may not make sense.
     between = Partial(_path_between, path, times[0], times[-1])
-    start_velocity = partial(velocity_fn, times[0])
+    # Times are arrays: as leaves of a Partial they are not compiled into the program.
+    start_velocity = Partial(velocity_fn, times[0])
     move = Move(
-        partial(escorted.init, velocity_fn=start_velocity),
+        Partial(escorted.init, velocity_fn=start_velocity),
         Partial(_escorted_move, velocity_fn, diffusion),
     )
     dynamics = Dynamics(move, 1, resampler)

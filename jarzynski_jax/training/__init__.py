@@ -13,14 +13,19 @@ from jarzynski_jax.training.contrastive_divergence import (
     persistent_contrastive_divergence,
     unweighted,
 )
+from jarzynski_jax.training.craft import craft
 from jarzynski_jax.training.energy_based import TrainingState
+from jarzynski_jax.training.fab import FABMetrics, FABState, fab
 from jarzynski_jax.training.fit import FitResult, fit
 from jarzynski_jax.training.gradient_descent import DescentMetrics, DescentState
 from jarzynski_jax.training.jarzynski import jarzynski, jarzynski_pool
+from jarzynski_jax.training.learned_transport import learned_transport
 from jarzynski_jax.training.maximum_likelihood import maximum_likelihood
 from jarzynski_jax.training.metrics import Metrics
 from jarzynski_jax.training.metrics_file import read_metrics
 from jarzynski_jax.training.objective import Monitor, Objective
+from jarzynski_jax.training.path_divergence import path_divergence
+from jarzynski_jax.training.pipeline import PipelineMetrics, PipelineState
 from jarzynski_jax.training.refresh import (
     Refresh,
     refresh_along_path,
@@ -38,10 +43,14 @@ __all__ = [
     "Bounding",
     "DescentMetrics",
     "DescentState",
+    "FABMetrics",
+    "FABState",
     "FitResult",
     "Metrics",
     "Monitor",
     "Objective",
+    "PipelineMetrics",
+    "PipelineState",
     "Refresh",
     "ReverseKLMetrics",
     "StepQuality",
@@ -53,10 +62,14 @@ __all__ = [
     "bound_from_base",
     "check_annealing",
     "contrastive_divergence",
+    "craft",
+    "fab",
     "fit",
     "jarzynski",
     "jarzynski_pool",
+    "learned_transport",
     "maximum_likelihood",
+    "path_divergence",
     "path_from_base",
     "persistent_contrastive_divergence",
     "read_metrics",
