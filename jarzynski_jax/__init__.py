@@ -15,8 +15,8 @@ In the order in which they build on each other:
 - ``generators``: learned drifts, and stochastic normalizing flows
 - ``interpolants``: stochastic interpolants and score-based models
 - ``data``: arrays and image data sets
-- ``training``: Jarzynski's weights, contrastive divergence, likelihood, reverse KL, learned transport;
-  ``fit``
+- ``training``: Jarzynski's weights, contrastive divergence, likelihood, reverse KL, learned
+  transport; ``fit``
 - ``interop``: other libraries' samplers as kernels, models as densities; imported by itself
 - ``app``: the command line, ``jarzynski-jax --help``; by itself, with the extra ``cli``
 

@@ -6,6 +6,7 @@ path is that of gaussian_path, from N(0, 1) to N(1, 1/4), or a product of such.
 
 from functools import partial
 
+import chex
 import gaussian_path
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ import optax
 import pytest
 from flax import nnx
 from jax.tree_util import Partial
-from zscore import assert_biased, assert_unbiased, replicate, test_key, z_scores
+from zscore import assert_biased, assert_unbiased, replicate, test_key
 
 from jarzynski_jax import annealing, generators, interpolants, targets, training, walkers
 from jarzynski_jax.density import Density
@@ -62,7 +63,7 @@ def drift():
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(test_key("random parameters"), len(leaves))
     noise = [
-        leaf + 0.1 * jax.random.normal(key, leaf.shape)
+        leaf + 0.2 * jax.random.normal(key, leaf.shape)
         for key, leaf in zip(keys, leaves, strict=True)
     ]
     return transport, params, jax.tree.unflatten(structure, noise)
@@ -142,13 +143,18 @@ def test_a_well_that_is_carried_along_leaves_no_work(num_steps):
 EXACT_WEIGHTS, EULER_WEIGHTS, NO_DIVERGENCE, OTHER_STEP = range(4)
 
 
-def moments_by(key, transport, params, rule, diffusion):
+def moments_by(key, transport, params, share, rule, diffusion):
     """Moves of the escorted kernel, and weights by four rules.
 
-    EULER_WEIGHTS are those of continuous time, dA = (∇·b + b·∇ℓ + ∂_tℓ) dt, at the old point;
-    NO_DIVERGENCE misses ∇·b in them; OTHER_STEP has the drift of the step before in the forward
-    density of the exact ones.
+    The velocity is the network's and, beside it, a share of the exact one. EULER_WEIGHTS are
+    those of continuous time, dA = (∇·b + b·∇ℓ + ∂_tℓ) dt, at the old point; NO_DIVERGENCE
+    misses ∇·b in them; OTHER_STEP has the drift of half the path before in the forward density
+    of the exact ones.
     """
+
+    def drift(t, x):
+        return transport.velocity_fn(params, t, x) + share * exact_velocity(None, t, x)
+
     h, epsilon = 1 / NUM_STEPS, diffusion
     escort = escorted.build_kernel()
 
@@ -158,14 +164,14 @@ def moments_by(key, transport, params, rule, diffusion):
             key,
             state,
             logdensity_fn,
-            Partial(transport.velocity_fn, params, time),
+            Partial(drift, time),
             h,
             epsilon,
         )
         x = state.position
 
         def field(x):
-            return transport.velocity_fn(params, before, x)
+            return drift(before, x)
 
         rate = jax.grad(lambda t: path(t)(x))(before)
         velocity, of_velocity = divergence(field, x)
@@ -176,13 +182,13 @@ def moments_by(key, transport, params, rule, diffusion):
             noise = after.position - x - h * (drift + epsilon * state.logdensity_grad)
             return -jnp.sum(noise**2) / (4 * h * epsilon)
 
-        earlier = transport.velocity_fn(params, before - h, x)
+        earlier = drift(before - 0.5, x)
         wrong = info.log_weight_increment + log_forward(velocity) - log_forward(earlier)
         increments = jnp.stack([info.log_weight_increment, euler, euler, wrong])
         return after, info._replace(log_weight_increment=increments[rule])
 
     key_start, key_path = jax.random.split(key)
-    init = partial(escorted.init, velocity_fn=Partial(transport.velocity_fn, params, 0.0))
+    init = partial(escorted.init, velocity_fn=Partial(drift, 0.0))
     dynamics = Dynamics(Move(init, kernel), 1, adaptive(systematic, 0.0))
     x = jax.random.normal(key_start, (500, DIMENSION))
     start = walkers.init(x, path(0.0), init)
@@ -195,33 +201,39 @@ def moments_of(drift):
     """By parameters, rule and diffusion; one program for all."""
     transport, _, _ = drift
 
-    def statistic(key, params, rule, diffusion):
-        return moments_by(key, transport, params, rule, diffusion)
+    def statistic(key, params, *args):
+        return moments_by(key, transport, params, *args)
 
-    def found(params, rule, diffusion=1.0):
-        args = params, jnp.array(rule), jnp.array(diffusion)
-        return replicate("rules", statistic, *args)
+    def found(params, share=0.0, rule=EXACT_WEIGHTS, diffusion=1.0):
+        args = jnp.array(share), jnp.array(rule), jnp.array(diffusion)
+        return replicate("rules", statistic, params, *args)
 
     return found
 
 
 @pytest.mark.parametrize("diffusion", [0.2, 1.0, 2.0])
 def test_a_random_drift_is_exact_with_any_diffusion(moments_of, drift, diffusion):
-    assert_unbiased(moments_of(drift[2], EXACT_WEIGHTS, diffusion), EXPECTED)
+    assert_unbiased(moments_of(drift[2], 0.8, EXACT_WEIGHTS, diffusion), EXPECTED)
 
 
 def test_weights_of_continuous_time_are_biased_at_32_steps(moments_of, drift):
-    """They are what the method was published with: exact in the limit alone."""
-    found = moments_of(drift[2], EULER_WEIGHTS)
+    """Even those of the exact drift, and they do not spread: a sum stands for an integral.
+
+    They are what the method was published with. Too low by about (h/2)(Ḟ_0 - Ḟ_1).
+    """
+    at_rest = drift[1]
+    assert_unbiased(moments_of(at_rest, 1.0, EXACT_WEIGHTS), EXPECTED)
+    found = moments_of(at_rest, 1.0, EULER_WEIGHTS)
     assert_biased(found, EXPECTED)
-    assert np.max(np.abs(z_scores(found, EXPECTED))) > 4.5
+    gap = (exact_rate(None, 0.0) - exact_rate(None, 1.0)) / (2 * NUM_STEPS)
+    np.testing.assert_allclose(np.log(found[:, 0]), np.log(EXPECTED[0]) - gap, atol=2e-3)
 
 
 @pytest.mark.parametrize("rule", [NO_DIVERGENCE, OTHER_STEP])
 def test_canary_weights_without_divergence_or_by_the_drift_of_another_step(
     moments_of, drift, rule
 ):
-    assert_biased(moments_of(drift[2], rule), EXPECTED)
+    assert_biased(moments_of(drift[2], 0.8, rule), EXPECTED)
 
 
 # ---------------------------------------------------------------- learning
@@ -257,7 +269,8 @@ def test_it_learns_the_transport(trained, drift):
     times = jnp.array([0.1, 0.5, 0.9])
     rates = jax.vmap(partial(transport.free_energy_rate_fn, trained.state.params))(times)
     np.testing.assert_allclose(rates, jax.vmap(partial(exact_rate, None))(times), rtol=0.1)
-    assert trained.metrics.effective_sample_size[-1] > 0.9
+    # At rest 0.25, by the steps' length.
+    assert np.mean(trained.metrics.effective_sample_size[-50:]) > 0.8
     assert np.isnan(trained.metrics.log_partition_function[:7]).all()
     log_z = np.mean(trained.metrics.log_partition_function[-100:])
     assert log_z == pytest.approx(np.log(2 * np.pi / 4), abs=0.03)
@@ -267,31 +280,48 @@ def test_afterwards_weights_are_exact_and_nearly_equal_with_any_diffusion(
     trained, drift, moments_of
 ):
     for diffusion in (0.2, 2.0):
-        found = moments_of(trained.state.params, EXACT_WEIGHTS, diffusion)
+        found = moments_of(trained.state.params, diffusion=diffusion)
         assert_unbiased(found, EXPECTED)
-    at_rest = moments_of(drift[1], EXACT_WEIGHTS, 0.2)
-    carried = moments_of(trained.state.params, EXACT_WEIGHTS, 0.2)
+    at_rest = moments_of(drift[1], diffusion=0.2)
+    carried = moments_of(trained.state.params, diffusion=0.2)
     # The drift does what the diffusion has no time for.
     assert carried[:, 0].std() < 0.2 * at_rest[:, 0].std()
 
 
+@pytest.fixture(scope="module")
+def step(objective):
+    return jax.jit(objective.step)
+
+
 def test_the_loss_is_the_mean_square_residual_of_walkers_after_their_step(
-    objective, first_state, drift
+    step, first_state, drift
 ):
     transport, _, params = drift
-    state = first_state._replace(params=params, step=jnp.int32(100))
-    after, metrics = objective.step(test_key("step"), state, None)
-    # All but the last ensemble are in the next state, moved by one place.
-    expected_times = (np.arange(7) + np.asarray(state.offsets[:7])) / 7
-    x = after.ensembles.position[1:]
-    times = jnp.broadcast_to(expected_times[:, None].astype(np.float32), x.shape[:2])
-    found = jax.vmap(jax.vmap(partial(residual_at, transport, params)))(times, x)
-    np.testing.assert_allclose(after.offsets[1:], state.offsets[:7])
-    seven_eighths = float(jnp.sum(found**2)) / (8 * 32)
-    assert seven_eighths < float(metrics.loss) < 3 * seven_eighths
+    state = first_state._replace(params=params, step=jnp.int32(2))
+    after, metrics = step(test_key("step"), state, None)
+    # Three ensembles are there; they are in the next state, one place further.
+    times = ((np.arange(3) + np.asarray(state.offsets[:3])) / 7).astype(np.float32)
+    x = after.ensembles.position[1:4]
+    residual_fn = jax.jit(jax.vmap(jax.vmap(partial(residual_at, transport, params))))
+    found = residual_fn(jnp.broadcast_to(times[:, None], x.shape[:2]), x)
+    np.testing.assert_allclose(metrics.loss, jnp.mean(found**2), rtol=1e-4)
+    np.testing.assert_array_equal(after.offsets[1:], state.offsets[:7])
 
 
-def test_the_gradient_of_the_loss_has_no_part_through_the_walk(objective, first_state, drift):
+def test_walkers_that_are_dead_poison_nothing(step, first_state):
+    dead = first_state.ensembles
+    dead = dead._replace(
+        log_weights=dead.log_weights.at[:, 3].set(-jnp.inf),
+        state=jax.tree.map(lambda leaf: leaf.at[:, 3].set(jnp.nan), dead.state),
+    )
+    state = first_state._replace(ensembles=dead, step=jnp.int32(8))
+    after, metrics = step(test_key("dead"), state, None)
+    assert np.isfinite(metrics.loss)
+    assert not metrics.is_skipped
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(after.params))
+
+
+def test_the_gradient_of_the_loss_has_no_part_through_the_walk():
     """With an exact transport all residuals vanish, and so does the gradient."""
     exact = training.learned_transport(
         Transport(
@@ -300,43 +330,21 @@ def test_the_gradient_of_the_loss_has_no_part_through_the_walk(objective, first_
         ),
         path,
         BASE,
-        optax.sgd(1.0),
+        optax.sgd(0.01),
         num_steps=4,
         num_walkers=16,
         diffusion=1.0,
     )
     state = exact.init(test_key("init"), jnp.array(1.0))
-    for index in range(6):
-        state, metrics = exact.step(jax.random.key(index), state, None)
-        assert float(metrics.gradient_norm) < 1e-3
-    np.testing.assert_allclose(state.params, 1.0, atol=1e-2)
+    result = training.fit(test_key("exact"), exact, state, num_steps=10)
+    assert np.all(result.metrics.loss < 1e-5)
+    np.testing.assert_allclose(result.state.params, 1.0, atol=1e-3)
 
 
-def test_a_resumed_run_is_the_same_bit_for_bit(objective, first_state):
-    whole = training.fit(test_key("fit"), objective, first_state, num_steps=30, chunk_size=15)
-    half = training.fit(test_key("fit"), objective, first_state, num_steps=15, chunk_size=15)
-    rest = training.fit(test_key("fit"), objective, half.state, num_steps=30, chunk_size=15)
-    for one, other in zip(
-        jax.tree.leaves(whole.state), jax.tree.leaves(rest.state), strict=True
-    ):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_walkers_that_die_poison_nothing(drift):
-    """A density with a wall: walkers step over it, and the rate of ℓ is NaN there."""
-    transport, params, _ = drift
-
-    def half_space(t):
-        return lambda x: jnp.where(x[0] > -1, -jnp.sum((x - t) ** 2) / 2, -jnp.inf)
-
-    objective = training.learned_transport(
-        transport, half_space, BASE, optax.adam(1e-2), num_steps=4, num_walkers=32, diffusion=1
-    )
-    state = objective.init(test_key("wall"), params)
-    for index in range(6):
-        state, metrics = objective.step(jax.random.key(index), state, None)
-        assert np.isfinite(metrics.loss)
-        assert not metrics.is_skipped
+def test_a_resumed_run_is_the_same_bit_for_bit(objective, first_state, trained):
+    half = training.fit(test_key("fit"), objective, first_state, num_steps=200)
+    rest = training.fit(test_key("fit"), objective, half.state, num_steps=400)
+    chex.assert_trees_all_equal(rest.state, trained.state)
 
 
 NO_SAMPLES = Density(BASE.logdensity_fn)

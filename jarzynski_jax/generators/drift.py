@@ -205,8 +205,8 @@ def residual(
     A well that is carried along, at the speed 2, with no change of free energy:
 
     >>> carry = Transport(lambda params, t, x: 2 * jnp.ones_like(x), lambda params, t: 0.0)
-    >>> t, x = 0.5, jnp.array([1.7])
-    >>> float(residual(carry, None, t, x, score=-(x - 2 * t), logdensity_rate=2 * (x[0] - 2 * t)))
+    >>> x = jnp.array([1.75])
+    >>> float(residual(carry, None, 0.5, x, score=-(x - 1), logdensity_rate=2 * (x[0] - 1)))
     0.0
     """
     velocity, of_velocity = divergence(lambda x: transport.velocity_fn(params, t, x), x)

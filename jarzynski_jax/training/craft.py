@@ -3,16 +3,17 @@ r"""CRAFT: each layer of a stochastic flow learns to take one density of a path 
 The loss is a sum over the layers of what each loses on the walkers before it, weighted as they
 are, with no gradient through anything but the layer:
 
-.. math:: \hat L(\theta) = \sum_k \sum_i p_{k-1}^i \left[\ell_{k-1}(x_i) - \ell_k(T_{\theta_k}(x_i))
-          - \log|\det\partial T_{\theta_k}(x_i)|\right], \qquad p_{k-1} = {\rm softmax}(A_{k-1})
+.. math:: \hat L(\theta) = \sum_k \sum_i p_{k-1}^i \left[\ell_{k-1}(x_i)
+          - \ell_k(T_{\theta_k}(x_i)) - \log|\det\partial T_{\theta_k}(x_i)|\right],
+          \qquad p_{k-1} = {\rm softmax}(A_{k-1})
 
-whose expectation is :math:`\sum_k {\rm KL}(T_{\theta_k}\#\rho_{k-1}\,\|\,\rho_k) - \log Z_K/Z_0`
-for many walkers; of few, the weights' normalisation leaves a bias of 1/n. Between the layers
-walkers move by Langevin or HMC and are resampled, so that a layer sees modes that the flow
-before it has lost.
+Of many walkers this is
+:math:`\sum_k {\rm KL}(T_{\theta_k}\#\rho_{k-1}\,\|\,\rho_k) - \log Z_K/Z_0`; of few, the
+weights' normalisation leaves a bias of 1/n. Between the layers walkers move by Langevin or HMC
+and are resampled, so that a layer sees modes that the flow before it has lost.
 
-Reference: Matthews, Arbel, Rezende and Doucet, *Continual repeated annealed flow transport Monte
-Carlo*, ICML 2022. There walkers go all the way at each update; here those of the updates
+Reference: Matthews, Arbel, Rezende and Doucet, *Continual repeated annealed flow transport
+Monte Carlo*, ICML 2022. There walkers go all the way at each update; here those of the updates
 before go on by one layer each (:mod:`jarzynski_jax.training.pipeline`).
 """
 

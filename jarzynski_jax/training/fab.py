@@ -37,7 +37,7 @@ from jarzynski_jax.training.reverse_kl import SampleWithLogDensity
 from jarzynski_jax.types import Array, LogDensityFn, Params, Position, PRNGKey
 from jarzynski_jax.walkers import Dynamics, check_dynamics
 
-__all__ = ["FABMetrics", "FABState", "fab"]
+__all__ = ["FABMetrics", "FABState", "fab", "path_to_second_moment"]
 
 
 class FABState(NamedTuple):
@@ -158,7 +158,7 @@ def fab(
         keys = jax.random.split(key_start, num_samples)
         x, log_q = jax.vmap(sample_and_logdensity, (0, None))(keys, params)
         log_p = jax.vmap(target.logdensity_fn)(x)
-        path = _to_too_small(lambda x: logdensity_fn(params, x), target.logdensity_fn)
+        path = path_to_second_moment(lambda x: logdensity_fn(params, x), target.logdensity_fn)
         begin = walkers_lib.init(x, path(0.0), dynamics.kernel_init)
         end, _ = anneal(key_path, begin, path, times, dynamics, step_args)
         end_log_q = jax.vmap(logdensity_fn, (None, 0))(params, end.position)
@@ -193,8 +193,8 @@ def fab(
     return Objective(init, step, takes_data=False)
 
 
-def _to_too_small(log_q: LogDensityFn, log_p: LogDensityFn) -> LinearPath:
-    """From q by p to p²/q."""
+def path_to_second_moment(log_q: LogDensityFn, log_p: LogDensityFn) -> LinearPath:
+    """The path from q by p, at t = 1/2, to p²/q."""
     return LinearPath(lambda t: (1 - 2 * t, 2 * t), (log_q, log_p))
 
 

@@ -187,7 +187,7 @@ def _points(
     rates = jax.vmap(jax.vmap(rate))(times, moved.position)
     scores = moved.state.logdensity_grad
     is_alive = jnp.isfinite(moved.log_weights) & is_there[:, None] & jnp.isfinite(rates)
-    points = is_alive, times, moved.position, *drop_non_finite((scores, rates))
+    points = is_alive, times, *drop_non_finite((moved.position, scores, rates))
     return jax.lax.stop_gradient(points)
 
 

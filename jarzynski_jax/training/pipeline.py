@@ -1,9 +1,9 @@
 """Ensembles on all steps of a path at once, each of which moves on by its step.
 
 An objective that learns how to go along a path of K steps needs walkers on every step of it.
-Here K ensembles of n walkers stand on the way, one before each step; at an update each makes its
-step, fresh samples of the base come in at the start, and those that have arrived leave. So an
-update costs K n moves and teaches all steps, and no walker is moved for nothing. The k-th
+Here K ensembles of n walkers stand on the way, one before each step; at an update each makes
+its step, fresh samples of the base come in at the start, and those that have arrived leave. So
+an update costs K n moves and teaches all steps, and no walker is moved for nothing. The k-th
 ensemble was moved by the parameters of the k updates before, and its weights are exact for
 these, as far as these did not depend on it; it is not there before update k.
 """

@@ -42,7 +42,8 @@ def put(replay: Replay, positions: Position, log_weights: Array, log_q: Array) -
 
     Examples
     --------
-    >>> replay = put(empty(jnp.zeros(()), 4), jnp.ones(2), jnp.zeros(2), jnp.array([0.0, jnp.nan]))
+    >>> log_q = jnp.array([0.0, jnp.nan])
+    >>> replay = put(empty(jnp.zeros(()), 4), jnp.ones(2), jnp.zeros(2), log_q)
     >>> replay.positions.tolist(), replay.log_weights.tolist()
     ([1.0, 1.0, 0.0, 0.0], [0.0, -inf, -inf, -inf])
     """
