@@ -12,6 +12,7 @@ In the order in which they build on each other:
 - ``free_energy``: differences from work, brackets of log Z, with errors and doubts
 - ``targets``: densities with a known log Z
 - ``energies``: networks, mixtures and Boltzmann machines, and the Gaussian under them
+- ``generators``: models with a density that can be sampled: flows, continuous flows
 - ``interpolants``: stochastic interpolants and score-based models
 - ``data``: arrays and image data sets
 - ``training``: Jarzynski's weights, contrastive divergence, likelihood, reverse KL; ``fit``
@@ -31,6 +32,7 @@ from jarzynski_jax import (
     energies,
     formatting,
     free_energy,
+    generators,
     interpolants,
     interruption,
     kernels,
@@ -54,6 +56,7 @@ __all__ = [
     "energies",
     "formatting",
     "free_energy",
+    "generators",
     "interpolants",
     "interruption",
     "kernels",

@@ -1,0 +1,29 @@
+"""Generators: models with a density that can be sampled, and what is learned of them."""
+
+from jarzynski_jax.generators.continuous_flow import ContinuousFlow, with_divergence
+from jarzynski_jax.generators.divergence import divergence
+from jarzynski_jax.generators.flow import Flow, RoundTrip, check_flow, round_trip
+from jarzynski_jax.generators.lattice_velocity import (
+    LatticeParams,
+    init_lattice_velocity,
+    lattice_velocity,
+)
+from jarzynski_jax.generators.layered_flow import Layer, LayeredFlow
+from jarzynski_jax.generators.step_doubts import StepDoubts, step_doubts
+
+__all__ = [
+    "ContinuousFlow",
+    "Flow",
+    "LatticeParams",
+    "Layer",
+    "LayeredFlow",
+    "RoundTrip",
+    "StepDoubts",
+    "check_flow",
+    "divergence",
+    "init_lattice_velocity",
+    "lattice_velocity",
+    "round_trip",
+    "step_doubts",
+    "with_divergence",
+]
