@@ -19,8 +19,7 @@ from zscore import assert_biased, assert_unbiased, replicate, test_key
 
 from jarzynski_jax import annealing, generators, interpolants, targets, training, walkers
 from jarzynski_jax.density import Density
-from jarzynski_jax.generators import Transport
-from jarzynski_jax.generators.drift import divergence
+from jarzynski_jax.generators import Transport, divergence
 from jarzynski_jax.kernels import escorted
 from jarzynski_jax.kernels.move import Move
 from jarzynski_jax.resampling import adaptive, systematic

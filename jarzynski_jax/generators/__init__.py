@@ -1,6 +1,36 @@
-"""Generators: what takes samples of one density to another, and is learned."""
+"""Generators: models with a density that can be sampled, and what is learned of them."""
 
+from jarzynski_jax.generators.continuous_flow import ContinuousFlow, with_divergence
+from jarzynski_jax.generators.divergence import divergence
 from jarzynski_jax.generators.drift import Drift, Transport, functional, residual
+from jarzynski_jax.generators.flow import Flow, RoundTrip, check_flow, round_trip
+from jarzynski_jax.generators.lattice_velocity import (
+    LatticeParams,
+    init_lattice_velocity,
+    lattice_velocity,
+)
+from jarzynski_jax.generators.layered_flow import Layer, LayeredFlow
+from jarzynski_jax.generators.step_doubts import StepDoubts, step_doubts
 from jarzynski_jax.generators.stochastic_flow import StochasticFlow
 
-__all__ = ["Drift", "StochasticFlow", "Transport", "functional", "residual"]
+__all__ = [
+    "ContinuousFlow",
+    "Drift",
+    "Flow",
+    "LatticeParams",
+    "Layer",
+    "LayeredFlow",
+    "RoundTrip",
+    "StepDoubts",
+    "StochasticFlow",
+    "Transport",
+    "check_flow",
+    "divergence",
+    "functional",
+    "init_lattice_velocity",
+    "lattice_velocity",
+    "residual",
+    "round_trip",
+    "step_doubts",
+    "with_divergence",
+]

@@ -19,14 +19,14 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from jarzynski_jax.generators.divergence import divergence
 from jarzynski_jax.types import Array, Params, Scalar
 
-__all__ = ["Drift", "Transport", "divergence", "functional", "residual"]
+__all__ = ["Drift", "Transport", "functional", "residual"]
 
 
 class Transport(NamedTuple):
@@ -169,20 +169,6 @@ def functional(module: Any) -> tuple[Transport, Params]:
         lambda params, t: merge(params).free_energy_rate(t),
     )
     return transport, nnx.to_pure_dict(param_state)
-
-
-def divergence(field: Callable[[Array], Array], x: Array) -> tuple[Array, Array]:
-    r"""A vector field at one point and its exact divergence, by d directional derivatives.
-
-    Examples
-    --------
-    >>> field = lambda x: jnp.array([[1.0, 2.0], [0.0, 3.0]]) @ x
-    >>> float(divergence(field, jnp.ones(2))[1])
-    4.0
-    """
-    value, differential = jax.linearize(field, x)
-    columns = jax.vmap(differential)(jnp.eye(x.size, dtype=x.dtype).reshape(-1, *x.shape))
-    return value, jnp.trace(columns.reshape(x.size, x.size))
 
 
 def residual(
