@@ -132,11 +132,19 @@ def test_a_well_that_is_carried_along_leaves_no_work(num_steps):
             test_key("walk"), x, moving, velocity, times, diffusion, adaptive(systematic, 0.0)
         )
 
+    @jax.jit
+    def walk_by_function(diffusion):
+        return walk.__wrapped__(lambda t: diffusion + 0 * t)
+
     for diffusion in (0.01, 0.5, 3.0):
         end = walk(jnp.array(diffusion))
         squares = jnp.sum(x**2, axis=1), jnp.sum((end.position - speed) ** 2, axis=1)
         expected = h * diffusion / 4 * (squares[0] - squares[1])
         np.testing.assert_allclose(end.log_weights, expected, rtol=1e-3, atol=2e-5)
+    if num_steps == 1:  # ε as a function of time
+        chex.assert_trees_all_close(
+            walk_by_function(3.0).log_weights, end.log_weights, rtol=1e-4
+        )
 
 
 EXACT_WEIGHTS, EULER_WEIGHTS, NO_DIVERGENCE, OTHER_STEP = range(4)

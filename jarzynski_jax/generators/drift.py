@@ -17,16 +17,20 @@ Vaikuntanathan and Jarzynski, *Phys. Rev. Lett.* 100 (2008) 190601.
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
 from jarzynski_jax.generators.divergence import divergence
+from jarzynski_jax.kernels.arithmetic import check_positive
 from jarzynski_jax.types import Array, Params, Scalar
 
-__all__ = ["Drift", "Transport", "functional", "residual"]
+__all__ = ["Diffusion", "Drift", "Transport", "diffusion_at", "functional", "residual"]
+
+#: ε, or a function of the path's time that is ε.
+Diffusion: TypeAlias = Scalar | Callable[[Array], Scalar]
 
 
 class Transport(NamedTuple):
@@ -198,3 +202,16 @@ def residual(
     velocity, of_velocity = divergence(lambda x: transport.velocity_fn(params, t, x), x)
     rate = transport.free_energy_rate_fn(params, t)
     return of_velocity + jnp.vdot(velocity, score) + logdensity_rate + rate
+
+
+def diffusion_at(diffusion: Diffusion, t: Array) -> Scalar:
+    """The diffusion of the step that ends at a time; ValueError if it is known and not positive.
+
+    Examples
+    --------
+    >>> diffusion_at(0.5, 1.0), diffusion_at(lambda t: 2 * t, 1.0)
+    (0.5, 2.0)
+    """
+    value = diffusion(t) if callable(diffusion) else diffusion
+    check_positive("diffusion, ε,", value)
+    return value

@@ -27,7 +27,7 @@ from jax.tree_util import Partial
 
 from jarzynski_jax.annealing import Path
 from jarzynski_jax.density import Density
-from jarzynski_jax.generators.drift import Transport, residual
+from jarzynski_jax.generators.drift import Diffusion, Transport, diffusion_at, residual
 from jarzynski_jax.kernels import escorted
 from jarzynski_jax.kernels.arithmetic import check_positive, drop_non_finite
 from jarzynski_jax.kernels.move import Move
@@ -43,7 +43,7 @@ from jarzynski_jax.training.pipeline import (
     look,
     push,
 )
-from jarzynski_jax.types import Array, Params, PRNGKey, Scalar
+from jarzynski_jax.types import Array, Params, PRNGKey
 from jarzynski_jax.walkers import Dynamics, Walkers, advance, resample
 
 __all__ = ["learned_transport"]
@@ -57,7 +57,7 @@ def learned_transport(
     *,
     num_steps: int,
     num_walkers: int,
-    diffusion: Scalar,
+    diffusion: Diffusion,
     resampler: AdaptiveResampler = adaptive(systematic, 0.5),  # noqa: B008
 ) -> Objective:
     r"""Train a drift on walkers that it moves itself.
@@ -78,7 +78,8 @@ def learned_transport(
     num_walkers
         n, in each ensemble.
     diffusion
-        ε, of the walkers in training: keep hε below a fifth of the smallest variance.
+        ε, of the walkers in training, or a function of time: keep hε below a fifth of the
+        smallest variance of the path's density.
 
     Returns
     -------
@@ -116,7 +117,8 @@ def learned_transport(
     check_sizes(num_walkers, base)
     if num_steps < 2:
         raise ValueError(f"num_steps must be at least 2; got {num_steps}")
-    check_positive("diffusion, ε,", diffusion)
+    if not callable(diffusion):
+        check_positive("diffusion, ε,", diffusion)
     velocity_fn = transport.velocity_fn
 
     def fresh(rng_key: PRNGKey, params: Params) -> tuple[Walkers, Array]:
@@ -134,7 +136,7 @@ def learned_transport(
     ) -> tuple[Walkers, Array]:
         key_move, key_resample = jax.random.split(rng_key)
         velocity = Partial(velocity_fn, params, after)
-        args = velocity, after - before, diffusion
+        args = velocity, after - before, diffusion_at(diffusion, after)
         kernel_init = partial(escorted.init, velocity_fn=velocity)
         dynamics = Dynamics(Move(kernel_init, escorted.build_kernel(), args), 1, resampler)
         ensemble, _ = advance(key_move, ensemble, path(after), dynamics)
