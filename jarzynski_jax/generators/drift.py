@@ -205,7 +205,7 @@ def residual(
 
 
 def diffusion_at(diffusion: Diffusion, t: Array) -> Scalar:
-    """The diffusion of the step that ends at a time; ValueError if it is known and not positive.
+    """The diffusion of the step that ends at t; ValueError if it is known and not positive.
 
     Examples
     --------

@@ -45,7 +45,7 @@ class Budget(NamedTuple):
 STANDARD = Budget()
 QUICK = Budget(
     problems=("forty_modes",),
-    num_training=60_000,
+    num_training=52_000,
     num_sampling=10_000,
     num_repeats=8,
     num_seeds=1,

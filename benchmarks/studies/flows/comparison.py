@@ -127,11 +127,13 @@ def _annealed(key: PRNGKey, method: str, task: Task, budget: Budget) -> dict[str
     num_gradients = budget.num_sampling
     if method == "annealing_all":
         num_gradients += budget.num_training
+    # Once: of another function the runs would be compiled anew.
+    base = task.problem.base
     log_z, shares, spent = [], [], []
     for repeat in jax.random.split(key, budget.num_repeats):
         found = annealing.estimate(
             repeat,
-            task.problem.base,
+            base,
             task.problem.target,
             num_gradients=num_gradients,
             num_walkers=_NUM_WALKERS,
@@ -200,15 +202,14 @@ def claims(results: Results, budget: Budget) -> list[Claim]:
         rows = {method: row(results, problem, method) for method in budget.methods}
         label = TASKS[problem].label
         whole = rows["annealing_all"]
-        learned = {method: rows[method] for method in budget.methods if method in SAMPLERS}
-        best = min(learned, key=lambda method: learned[method].log_z)
+        learned = [method for method in budget.methods if method in SAMPLERS]
         made.append(
             is_true(
                 f"{label}: no method spends more evaluations than it has",
                 all(
-                    one.num_training <= budget.num_training
-                    and one.num_sampling <= budget.num_sampling
-                    for one in learned.values()
+                    rows[method].num_training <= budget.num_training
+                    and rows[method].num_sampling <= budget.num_sampling
+                    for method in learned
                 )
                 and whole.num_sampling <= budget.num_training + budget.num_sampling,
                 "true",
@@ -225,15 +226,17 @@ def claims(results: Results, budget: Budget) -> list[Claim]:
                 4.5,
             )
         )
-        made.append(
+        made += [
             above(
-                f"{label}: error of log Z of {LABELS[best]}, the best that is learned, over "
-                "that of annealing which spends what training spends",
-                learned[best].log_z / whole.log_z,
+                f"{label}: error of log Z of {LABELS[method]} over that of annealing, which "
+                "spends on its estimate what training spent too",
+                rows[method].log_z / whole.log_z,
                 1.0,
-                learned[best].log_z_error / whole.log_z,
+                rows[method].log_z_error / whole.log_z,
             )
-        )
+            for method in learned
+            if method != "fab"
+        ]
         losses = results[f"{problem}-nets-0"]["losses"]
         made.append(
             below(

@@ -53,7 +53,7 @@ def reverse_kl(key: PRNGKey, problem: Problem, budget: Budget) -> Trained:
     """A coupling flow, by samples of its own alone."""
     key_flow, key_fit = jax.random.split(key)
     flow, params = _flow(key_flow, problem, budget)
-    num_updates = budget.num_training // budget.batch_size
+    num_updates = _whole(budget.num_training // budget.batch_size)
     objective = training.reverse_kl(
         flow.sample_and_logdensity,
         problem.target,
@@ -73,7 +73,7 @@ def fab(key: PRNGKey, problem: Problem, budget: Budget) -> Trained:
     num_walkers, every = budget.num_walkers_of_fab, budget.anneal_every
     # Where they start, and where each step ends; the gradients of both terms are kept.
     cost = num_walkers * (1 + _NUM_MOVES * budget.num_stops)
-    num_updates = budget.num_training // cost * every
+    num_updates = _whole(budget.num_training // cost * every)
     move = generalized_hmc.as_move(
         _NUM_MOVES, problem.step_size / 2, 1 / problem.base_scale, evaluation=LINEAR
     )
@@ -91,7 +91,8 @@ def fab(key: PRNGKey, problem: Problem, budget: Budget) -> Trained:
     )
     state = objective.init(key_fit, params)
     result = training.fit(key_fit, objective, state, num_steps=num_updates)
-    return _by_importance(flow, result, problem, budget, num_updates // every * cost)
+    spent = -(-num_updates // every) * cost
+    return _by_importance(flow, result, problem, budget, spent)
 
 
 def craft(key: PRNGKey, problem: Problem, budget: Budget) -> Trained:
@@ -105,7 +106,7 @@ def craft(key: PRNGKey, problem: Problem, budget: Budget) -> Trained:
     flow = StochasticFlow(layer_fn, _path(problem), times, move, move_args)
     # Where the layer leads, and where each step ends.
     cost = budget.num_layers * (1 + _NUM_MOVES)
-    num_updates = budget.num_training // (cost * budget.num_walkers_of_craft)
+    num_updates = _whole(budget.num_training // (cost * budget.num_walkers_of_craft))
     objective = training.craft(
         flow, problem.base, _optimizer(budget, num_updates), budget.num_walkers_of_craft
     )
@@ -143,7 +144,7 @@ def nets(key: PRNGKey, problem: Problem, budget: Budget) -> Trained:
     )
     transport, params = generators.functional(drift)
     path = _path(problem)
-    num_updates = budget.num_training // (num_steps * num_walkers)
+    num_updates = _whole(budget.num_training // (num_steps * num_walkers))
     objective = training.learned_transport(
         transport,
         path,
@@ -194,6 +195,11 @@ def _by_importance(
     return Trained(sample, number, number, spent, result.metrics.loss)
 
 
+def _whole(num_updates: int) -> int:
+    """Whole chunks of the training loop: one of another length would be compiled too."""
+    return num_updates if num_updates < 100 else num_updates // 100 * 100
+
+
 def _width(problem: Problem, t: Array) -> Array:
     """Of a Gaussian between the base and one of the target's smallest width."""
     return ((1 - t) / problem.base_scale**2 + t / problem.step_size**2) ** -0.5
@@ -237,7 +243,7 @@ def _in_units(flow: Flow, scale: float, dimension: int) -> Flow:
 
 
 def _layers(key: PRNGKey, problem: Problem, budget: Budget) -> tuple[Callable, Params]:
-    """Two coupling layers for each stop, of one half and the other, that do nothing at first."""
+    """For each stop two coupling layers, of both halves, that do nothing at first."""
     scale, dimension = problem.base_scale, problem.target.dimension
     assert dimension is not None
 
