@@ -93,6 +93,10 @@ def test_both_libraries_say_the_same_of_twice_x(make):
 
 def test_a_net_is_what_it_says(net):
     flow, params = net
+    # A net of many small operations is slow outside of jit.
+    flow = flow._replace(
+        forward_fn=jax.jit(flow.forward_fn), inverse_fn=jax.jit(flow.inverse_fn)
+    )
     missed = check_flow(jax.random.key(1), flow, params)
     assert missed.position.shape == (64,)
     key = jax.random.key(2)
