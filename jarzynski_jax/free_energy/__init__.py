@@ -26,6 +26,7 @@ from jarzynski_jax.free_energy.exponential import (
     cumulant_expansion,
     exponential_average,
 )
+from jarzynski_jax.free_energy.heat import FirstLaw, first_law
 from jarzynski_jax.free_energy.importance import (
     ImportanceEstimate,
     ThermodynamicEstimates,
@@ -34,6 +35,7 @@ from jarzynski_jax.free_energy.importance import (
     observable,
     thermodynamics,
 )
+from jarzynski_jax.free_energy.macrostates import Macrostate, Macrostates, macrostates
 from jarzynski_jax.free_energy.work_values import (
     Estimate,
 )
@@ -43,8 +45,11 @@ __all__ = [
     "Bracket",
     "Crossing",
     "Estimate",
+    "FirstLaw",
     "FreeEnergy",
     "ImportanceEstimate",
+    "Macrostate",
+    "Macrostates",
     "ThermodynamicEstimates",
     "bennett_acceptance_ratio",
     "bracket",
@@ -53,9 +58,11 @@ __all__ = [
     "dissipation_bounds",
     "estimate",
     "exponential_average",
+    "first_law",
     "forward_effective_sample_size",
     "importance_estimate",
     "log_partition_bracket",
+    "macrostates",
     "observable",
     "overlap",
     "thermodynamics",

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jarzynski_jax.generators.sine import sine_and_cosine
 from jarzynski_jax.types import Array, PRNGKey
 
 __all__ = ["LatticeParams", "init_lattice_velocity", "lattice_velocity"]
@@ -100,10 +101,11 @@ def lattice_velocity(params: LatticeParams, t: Array, x: Array) -> tuple[Array, 
     scale = params.mixing / params.mixing.shape[1]
     sites = x.reshape(-1)
     angles = sites[:, None] * params.frequencies
-    features = jnp.concatenate([sites[:, None], jnp.sin(angles)], axis=1) @ scale.T
+    sines, cosines = sine_and_cosine(angles)
+    features = jnp.concatenate([sites[:, None], sines], axis=1) @ scale.T
     velocity = jnp.einsum("xyj,yj->x", matrix, features)
     own = bonds[0] @ scale  # one number for each of φ, sin ω₁φ, ...
-    slopes = own[0] + jnp.cos(angles) @ (params.frequencies * own[1:])
+    slopes = own[0] + cosines @ (params.frequencies * own[1:])
     return velocity.reshape(x.shape), jnp.sum(slopes)
 
 

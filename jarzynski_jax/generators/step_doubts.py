@@ -88,8 +88,8 @@ def step_doubts(
     doubts, size = [], z[0].size
     if not (position <= _MAX_MISSED and log_det <= _MAX_MISSED * size):
         doubts.append(
-            f"forward and back, {flow.num_steps} steps miss by up to {float(position):.2g} in a "
-            f"coordinate and {float(log_det):.2g} nats in log|det|: take more steps"
+            f"forward and back, {flow.num_steps} steps miss by up to {float(position):.2g} in "
+            f"a coordinate and {float(log_det):.2g} nats in log|det|: take more steps"
         )
     # Rounding below a thousandth of a nat is no reason for doubt.
     if not abs(shift) <= max(float(error), 1e-3):

@@ -152,11 +152,9 @@ def boltzmann_generator(
         log_weights = log_weights_at(target, x, log_q)
         of_model = -jnp.mean(log_weights)
         # A term without weight must not spoil the gradient by numbers that are not finite.
-        loss = sum(
-            weight * term
-            for weight, term in ((likelihood_weight, of_data), (divergence_weight, of_model))
-            if weight > 0
-        )
+        loss = jnp.zeros_like(of_data)
+        for weight, term in ((likelihood_weight, of_data), (divergence_weight, of_model)):
+            loss = loss + weight * term if weight > 0 else loss
         spread = jnp.full((), jnp.nan, of_data.dtype)
         if coordinate is not None:
             values = jax.vmap(coordinate.coordinate_fn)(x)
@@ -170,9 +168,16 @@ def boltzmann_generator(
         if batch is None:
             raise ValueError("a Boltzmann generator needs a batch of samples; got None")
         state, seen, terms = descend(state, partial(losses, rng_key, batch), optimizer)
-        *of_losses, log_weights = terms
-        size = weights.effective_sample_size(log_weights)
-        return state, BoltzmannMetrics(*seen, *of_losses, size)
+        of_data, of_model, spread, log_weights = terms
+        return state, BoltzmannMetrics(
+            loss=seen.loss,
+            gradient_norm=seen.gradient_norm,
+            is_skipped=seen.is_skipped,
+            likelihood_loss=of_data,
+            divergence_loss=of_model,
+            coordinate_loss=spread,
+            effective_sample_size=weights.effective_sample_size(log_weights),
+        )
 
     return Objective(init, step)
 

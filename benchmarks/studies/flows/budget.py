@@ -45,6 +45,7 @@ class Budget(NamedTuple):
 STANDARD = Budget()
 QUICK = Budget(
     problems=("forty_modes",),
+    methods=("nets", "annealing_all"),
     num_training=52_000,
     num_sampling=10_000,
     num_repeats=8,

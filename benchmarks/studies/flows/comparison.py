@@ -1,12 +1,10 @@
 """Learned samplers beside plain annealing at equal numbers of evaluations of the density."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.harness import drawing
@@ -14,43 +12,13 @@ from benchmarks.harness.claims import Claim, above, below, is_true, within
 from benchmarks.harness.tables import Results, markdown
 from benchmarks.studies.flows.budget import Budget
 from benchmarks.studies.flows.samplers import SAMPLERS
-from benchmarks.studies.log_partition.problems import PROBLEMS, Problem
-from jarzynski_jax import annealing, targets
+from benchmarks.studies.flows.settings import Settings
+from benchmarks.studies.flows.tasks import TASKS, Task
+from jarzynski_jax import annealing
 from jarzynski_jax.density import check_exact
 from jarzynski_jax.types import Array, PRNGKey
 from jarzynski_jax.weights import log_mean_exp, weighted_mean
 
-
-class Task(NamedTuple):
-    """A problem, and indicators of regions whose shares are to be told, ``x -> (m,)``."""
-
-    label: str
-    problem: Problem
-    regions: Callable[[Array], Array]
-
-
-def _nearest(centres: np.ndarray) -> Callable[[Array], Array]:
-    def regions(x: Array) -> Array:
-        nearest = jnp.argmin(jnp.sum(jnp.square(x - centres), axis=1))
-        return jax.nn.one_hot(nearest, len(centres))
-
-    return regions
-
-
-#: As targets.forty_modes draws them.
-_CENTRES = np.random.default_rng(0).uniform(-40, 40, (40, 2))
-TASKS = {
-    "forty_modes": Task("forty modes, d = 2", PROBLEMS["forty_modes"], _nearest(_CENTRES)),
-    "funnel": Task("funnel, d = 10", PROBLEMS["funnel"], lambda x: 1.0 * (x[:1] > 0)),
-    "many_well": Task(
-        "many wells, d = 32", PROBLEMS["many_well"], lambda x: 1.0 * (x[::2] > 0)
-    ),
-    "two_modes": Task(
-        "two modes, d = 50",
-        Problem(targets.two_modes(50), 3.0, 1.0),
-        lambda x: 1.0 * (x[:1] > 0),
-    ),
-}
 LABELS = {
     "reverse_kl": "reverse KL",
     "fab": "FAB",
@@ -61,8 +29,9 @@ LABELS = {
 }
 
 
-def names(budget: Budget) -> list[str]:
+def names(settings: Settings) -> list[str]:
     """Of all jobs."""
+    budget = settings.comparison
     return [
         f"{problem}-{method}-{seed}"
         for problem in budget.problems
@@ -71,8 +40,9 @@ def names(budget: Budget) -> list[str]:
     ]
 
 
-def run(name: str, budget: Budget) -> dict[str, np.ndarray]:
+def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
     """Train, if there is something to train, and estimate many times afterwards."""
+    budget = settings.comparison
     problem, method, seed = name.split("-")
     task = TASKS[problem]
     key = jax.random.fold_in(jax.random.key(int(seed)), list(LABELS).index(method))
@@ -195,9 +165,9 @@ def _effective(errors: np.ndarray, num_walkers: float) -> float:
     return float(1 / (1 + num_walkers * relative))
 
 
-def claims(results: Results, budget: Budget) -> list[Claim]:
+def claims(results: Results, settings: Settings) -> list[Claim]:
     """What is claimed of every problem that was run."""
-    made = []
+    budget, made = settings.comparison, []
     for problem in budget.problems:
         rows = {method: row(results, problem, method) for method in budget.methods}
         label = TASKS[problem].label
@@ -248,12 +218,13 @@ def claims(results: Results, budget: Budget) -> list[Claim]:
     return made
 
 
-def table(results: Results, budget: Budget) -> str:
+def table(results: Results) -> str:
     """All rows, in Markdown."""
+    problems, methods = _present(results)
     header = ["target", "method", "error of log Z", "of shares", "ESS", "training", "sampling"]
     lines = []
-    for problem in budget.problems:
-        for method in budget.methods:
+    for problem in problems:
+        for method in methods:
             found = row(results, problem, method)
             lines.append(
                 [
@@ -269,10 +240,18 @@ def table(results: Results, budget: Budget) -> str:
     return markdown(header, lines)
 
 
+def _present(results: Results) -> tuple[list[str], list[str]]:
+    """Problems and methods; there are results of other parts of the study, too."""
+    parts = [name.split("-") for name in results]
+    ours = [part for part in parts if part[0] in TASKS]
+    problems, methods = (list(dict.fromkeys(part[index] for part in ours)) for index in (0, 1))
+    return problems, methods
+
+
 def draw(results: Results, folder: Path) -> None:
-    """Errors of log Z and of shares, all repeats; a panel for each target."""
-    problems = list(dict.fromkeys(name.split("-")[0] for name in results))
-    methods = list(dict.fromkeys(name.split("-")[1] for name in results))
+    """Errors of log Z and of shares, all repeats, a panel for each target; and a table."""
+    problems, methods = _present(results)
+    (folder / "comparison.md").write_text(table(results) + "\n")
     figure, axes = drawing.panels(len(problems), 2, squeeze=False)
     for column, problem in enumerate(problems):
         for index, method in enumerate(methods):
