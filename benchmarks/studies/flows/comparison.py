@@ -116,7 +116,7 @@ def _annealed(key: PRNGKey, method: str, task: Task, budget: Budget) -> dict[str
         "log_z": np.array(log_z),
         "shares": np.array(shares),
         "num_walkers": np.array(_NUM_WALKERS),
-        "num_sampling": np.mean(spent),
+        "num_sampling": np.array(np.mean(spent)),
         "num_training": np.array(0),
         "losses": np.zeros(0),
     }
@@ -211,7 +211,7 @@ def claims(results: Results, settings: Settings) -> list[Claim]:
         made.append(
             below(
                 f"{label}: squared residual of NETS at the end, over that at the start",
-                np.mean(losses[-20:]) / np.mean(losses[:5]),
+                float(np.mean(losses[-20:]) / np.mean(losses[:5])),
                 0.5,
             )
         )

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from flowjax.distributions import StandardNormal
+from flowjax.distributions import Normal
 from flowjax.flows import coupling_flow
 from jax.tree_util import Partial
 
@@ -220,7 +220,7 @@ def _flow(key: PRNGKey, problem: Problem, budget: Budget) -> tuple[Flow, Params]
     assert problem.target.dimension is not None
     net = coupling_flow(
         key,
-        base_dist=StandardNormal((problem.target.dimension,)),
+        base_dist=Normal(jnp.zeros(problem.target.dimension)),
         flow_layers=budget.depth,
         nn_width=budget.width,
     )
@@ -270,10 +270,10 @@ def _layers(key: PRNGKey, problem: Problem, budget: Budget) -> tuple[Callable, P
     def pair(key: PRNGKey) -> Any:
         first, second = jax.random.split(key)
         half = dimension // 2
-        flip = bijections.Flip((dimension,))
+        flip = bijections.Permute(jnp.arange(dimension)[::-1])
         return bijections.Chain([coupling(first, half), flip, coupling(second, half), flip])
 
-    base = StandardNormal((dimension,))
+    base = Normal(jnp.zeros(dimension))
     # One of them says what is fixed; all have the parameters of their own.
     flow, _ = from_bijection(pair(key), base)
     stacked = jax.vmap(lambda key: from_bijection(pair(key), base)[1])(
