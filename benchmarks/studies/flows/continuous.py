@@ -148,7 +148,9 @@ def _annealed(key: PRNGKey, settings: Settings, number: int) -> dict[str, np.nda
     # The field of the mass convention is sqrt(κ) times this one.
     moved = length**2 / 2 * math.log(couplings.kappa)
     path = annealing.geometric_path(base.logdensity_fn, target.logdensity_fn)
-    dynamics = Dynamics(generalized_hmc.as_move(0.15, 1.0), resampler=adaptive(systematic, 0.0))
+    dynamics = Dynamics(
+        generalized_hmc.as_move(3, 0.1, 1.0), resampler=adaptive(systematic, 0.0)
+    )
     assert base.sample is not None
     assert base.log_partition_function is not None
     rows, seconds = [], []
@@ -187,25 +189,25 @@ def claims(results: Results, settings: Settings) -> list[Claim]:
                 above(f"{where}: ESS after training by {kind} gradients", flow["ess"][-1], 0.5),
                 below(
                     f"{where}: doubts about the steps of the {kind} flow",
-                    flow["num_step_doubts"],
+                    float(flow["num_step_doubts"]),
                     0.5,
                 ),
             ]
         found += [
             above(
                 f"{where}: ESS lost by the total gradient over that lost by the path gradient",
-                (1 - total["ess"][-1]) / (1 - path["ess"][-1]),
+                float((1 - total["ess"][-1]) / (1 - path["ess"][-1])),
                 1.0,
             ),
             above(
                 f"{where}: ESS with {settings.num_langevin_steps} Langevin steps behind the "
                 "flow of path gradients, over that without",
-                path["ess_behind"] / path["ess_of_walkers"],
+                float(path["ess_behind"] / path["ess_of_walkers"]),
                 1.0,
             ),
             within(
                 f"{where}: log Z with these steps, annealing's",
-                path["log_z_behind"],
+                float(path["log_z_behind"]),
                 math.hypot(path["log_z_behind_error"], plain["log_z_error"][-1]),
                 plain["log_z"][-1],
                 4,

@@ -19,14 +19,17 @@ from jarzynski_jax.density import Density
 from jarzynski_jax.generators import ContinuousFlow
 from jarzynski_jax.interop.bijx import from_bijection
 from jarzynski_jax.resampling import adaptive, systematic
-from jarzynski_jax.types import Array, PRNGKey
+from jarzynski_jax.types import Array, Params, PRNGKey
 
 _NEVER = adaptive(systematic, 0.0)
 _DIMENSION = 4
 #: Narrower than every model here, so that weights have a variance: log Z = 2 log(2π/3).
-TARGET = Density(lambda x: -1.5 * jnp.sum(jnp.square(x - 0.2)), 2 * math.log(2 * math.pi / 3))
+_LOG_Z = _DIMENSION / 2 * math.log(2 * math.pi / 3)
+TARGET = Density(lambda x: -1.5 * jnp.sum(jnp.square(x - 0.2)), _LOG_Z)
 _BASE = targets.gaussian([1.0] * _DIMENSION)
+_BASE_LOG_Z = _DIMENSION / 2 * math.log(2 * math.pi)
 _NUM = 256
+_LOG_SCALES = (0.2, -0.1, 0.3, 0.1)
 
 
 def names(settings: Settings) -> list[str]:
@@ -50,25 +53,22 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
 
 def _mean_weight(log_weights: Array) -> Array:
     """Over Z."""
-    return jnp.mean(jnp.exp(log_weights - TARGET.log_partition_function))
+    return jnp.mean(jnp.exp(log_weights - _LOG_Z))
 
 
-def _perturbed(params: object, size: float) -> object:
+def _perturbed(params: Params, size: float) -> Params:
     leaves, treedef = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(3), len(leaves))
-    return treedef.unflatten(
-        [
-            leaf + size * jax.random.normal(key, leaf.shape)
-            for leaf, key in zip(leaves, keys, strict=True)
-        ]
+    keys = jax.tree.unflatten(treedef, jax.random.split(jax.random.key(3), len(leaves)))
+    return jax.tree.map(
+        lambda leaf, key: leaf + size * jax.random.normal(key, leaf.shape), params, keys
     )
 
 
-def _of_samples(flow: generators.Flow, params: object, key: PRNGKey, is_faulty: Array) -> Array:
+def _of_samples(flow: generators.Flow, params: Params, key: PRNGKey, is_faulty: Array) -> Array:
     assert flow.base.sample is not None
     z = flow.base.sample(key, _NUM)
     x, log_det = jax.vmap(flow.forward_fn, (None, 0))(params, z)
-    log_base = jax.vmap(flow.base.logdensity_fn)(z) - flow.base.log_partition_function
+    log_base = jax.vmap(flow.base.logdensity_fn)(z) - _BASE_LOG_Z
     log_q = log_base - jnp.where(is_faulty, 0, log_det)
     return _mean_weight(jax.vmap(TARGET.logdensity_fn)(x) - log_q)
 
@@ -92,14 +92,13 @@ def continuous(key: PRNGKey, is_faulty: Array) -> Array:
 
 def flow_then_langevin(key: PRNGKey, is_faulty: Array) -> Array:
     """A random affine map, then Langevin steps to the target; the base's density for q's."""
-    scale = jnp.array([0.2, -0.1, 0.3, 0.1])
-    model = targets.gaussian(jnp.exp(2 * scale))
+    model = targets.gaussian([math.exp(2 * log_scale) for log_scale in _LOG_SCALES])
     key_start, key_path = jax.random.split(key)
     assert model.sample is not None
     x = model.sample(key_start, _NUM)
 
     def log_model(x: Array) -> Array:
-        log_z = jnp.where(is_faulty, _BASE.log_partition_function, model.log_partition_function)
+        log_z = _BASE_LOG_Z + jnp.where(is_faulty, 0, sum(_LOG_SCALES))
         return model.logdensity_fn(x) - log_z
 
     path = annealing.geometric_path(log_model, TARGET.logdensity_fn)
@@ -111,10 +110,10 @@ def flow_then_langevin(key: PRNGKey, is_faulty: Array) -> Array:
 
 
 def learned_drift(key: PRNGKey, is_faulty: Array) -> Array:
-    """Langevin with a random drift, weighed; the fault weighs by the drift of another step."""
+    """Langevin with a random drift; the fault takes the divergence of the drift off once more."""
     matrix = 0.4 * jax.random.normal(jax.random.key(2), (_DIMENSION, _DIMENSION))
     path = annealing.geometric_path(
-        lambda x: _BASE.logdensity_fn(x) - _BASE.log_partition_function, TARGET.logdensity_fn
+        lambda x: _BASE.logdensity_fn(x) - _BASE_LOG_Z, TARGET.logdensity_fn
     )
     key_start, key_path = jax.random.split(key)
     assert _BASE.sample is not None
@@ -125,8 +124,10 @@ def learned_drift(key: PRNGKey, is_faulty: Array) -> Array:
 
     times = jnp.linspace(0, 1, 9)
     end = interpolants.generate_weighted(key_path, x, path, velocity, times, 0.3, _NEVER)
-    # As if the walkers had gone by no drift: a term -h tr(∂b) of the weight is missing.
-    of_drift = jax.vmap(lambda x: generators.divergence(lambda x: velocity(0.5, x), x)[1])(x)
+    # The volume that the drift gains, at its middle time, as if it were not in the weight.
+    of_drift = jax.vmap(
+        lambda x: generators.divergence(lambda x: velocity(jnp.array(0.5), x), x)[1]
+    )(x)
     return _mean_weight(end.log_weights - jnp.where(is_faulty, of_drift, 0))
 
 

@@ -3,6 +3,7 @@
 import math
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,10 +44,12 @@ def names(settings: Settings) -> list[str]:
 
 
 def _flow() -> tuple[Flow, Params]:
+    base: Any = StandardNormal  # its arguments are hidden from type checkers
+    base = base((2,))
     return from_flowjax(
         coupling_flow(
             jax.random.key(0),
-            base_dist=StandardNormal((2,)),
+            base_dist=base,
             transformer=RationalQuadraticSpline(knots=8, interval=4),
             flow_layers=4,
             nn_width=32,
