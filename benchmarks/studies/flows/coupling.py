@@ -11,13 +11,13 @@ import optax
 from flax import nnx
 
 from benchmarks.harness import drawing
-from benchmarks.harness.claims import Claim, above, is_true, within
+from benchmarks.harness.claims import Claim, is_true, within
 from benchmarks.harness.tables import Results
 from benchmarks.studies.flows.settings import Settings
 from jarzynski_jax import annealing, free_energy, targets, training, walkers
 from jarzynski_jax.density import Density
 from jarzynski_jax.interop.bijx import layered
-from jarzynski_jax.kernels import flip, generalized_hmc, sequence
+from jarzynski_jax.kernels import generalized_hmc
 from jarzynski_jax.resampling import systematic
 from jarzynski_jax.targets import lattice
 from jarzynski_jax.types import Array, PRNGKey
@@ -103,15 +103,14 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
 
 
 def _annealed(key: PRNGKey, settings: Settings, kappa: float) -> tuple[float, float, Array]:
-    """Log Z with its error, and samples of the target: from κ = 0, flips of all signs too."""
+    """Log Z with its error, and samples of the target: from κ = 0, with signs at random."""
     base = lattice.phi4(settings.lattice, 0.0, QUARTIC)
     target = lattice.phi4(settings.lattice, kappa, QUARTIC)
     path = annealing.geometric_path(base.logdensity_fn, target.logdensity_fn)
-    move = sequence.as_move([generalized_hmc.as_move(3, 0.1, 1.0), flip.as_move()])
-    dynamics = Dynamics(move)
+    dynamics = Dynamics(generalized_hmc.as_move(3, 0.2, 1.0))
     assert base.sample is not None
     assert base.log_partition_function is not None
-    key_start, key_path, key_resample = jax.random.split(key, 3)
+    key_start, key_path, key_resample, key_sign = jax.random.split(key, 4)
     x = base.sample(key_start, 1024)
     start = walkers.init(x, path(0.0), dynamics.kernel_init)
     times = jnp.linspace(0, 1, settings.num_reference_steps + 1)[1:]
@@ -119,7 +118,8 @@ def _annealed(key: PRNGKey, settings: Settings, kappa: float) -> tuple[float, fl
     log_z = log_mean_exp(end.log_weights) + base.log_partition_function
     error = walkers.log_partition_function_error(end)
     ancestors = systematic(key_resample, normalize(end.log_weights), 1024)
-    return float(log_z), float(error), end.position[ancestors]
+    signs = jax.random.rademacher(key_sign, (1024, 1, 1), end.position.dtype)
+    return float(log_z), float(error), signs * end.position[ancestors]
 
 
 def claims(results: Results, settings: Settings) -> list[Claim]:
@@ -160,7 +160,6 @@ def claims(results: Results, settings: Settings) -> list[Claim]:
                 bool(of["num_doubts"] > 0) == (covered < 1),
                 "so",
             ),
-            above(f"{where}: ESS of the flow's samples", float(of["ess"]), 0.1),
         ]
     return found
 
