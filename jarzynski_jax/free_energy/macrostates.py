@@ -17,7 +17,7 @@ References: Noé, Olsson, Köhler and Wu, *Science* 365 (2019) eaaw1147; Jarzyns
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -154,7 +154,7 @@ def macrostates(
     return Macrostates(found, values.shape[0])
 
 
-def _region(values: np.ndarray, is_inside: np.ndarray, of_target: Array | None) -> Macrostate:
+def _region(values: Any, is_inside: np.ndarray, of_target: Any) -> Macrostate:
     size, num_inside = values.shape[0], int(np.sum(is_inside))
     if num_inside < 2:
         nothing = Estimate(jnp.asarray(jnp.inf), jnp.asarray(jnp.inf))
@@ -166,12 +166,12 @@ def _region(values: np.ndarray, is_inside: np.ndarray, of_target: Array | None) 
         jnp.asarray(num_inside / size), jnp.asarray(math.sqrt(1 / num_inside - 1 / size))
     )
     # Against the model restricted to the region, q/P_q(B), for samples of the target in it.
-    normalised = None if of_target is None else np.asarray(of_target) + log_share
-    importance = importance_estimate(np.where(is_inside, values, -np.inf), normalised)
+    normalised = None if of_target is None else jnp.asarray(of_target) + log_share
+    importance = importance_estimate(jnp.where(is_inside, values, -jnp.inf), normalised)
     log_z, work = importance.log_partition_function, None
     free_energy = Estimate(-log_z.value, log_z.standard_error)
     if of_target is not None:
-        work = estimate(-values[is_inside], np.asarray(of_target))
+        work = estimate(-values[is_inside], of_target)
         error = jnp.hypot(work.bar.standard_error, share.standard_error)
         free_energy = Estimate(work.bar.value - log_share, error)
     found = Macrostate(free_energy, num_inside, share, importance, work, ())

@@ -11,13 +11,13 @@ import optax
 from flax import nnx
 
 from benchmarks.harness import drawing
-from benchmarks.harness.claims import Claim, above, is_true, within
+from benchmarks.harness.claims import Claim, is_true, within
 from benchmarks.harness.tables import Results
 from benchmarks.studies.flows.settings import Settings
 from jarzynski_jax import annealing, free_energy, targets, training, walkers
 from jarzynski_jax.density import Density
 from jarzynski_jax.interop.bijx import layered
-from jarzynski_jax.kernels import flip, generalized_hmc, sequence
+from jarzynski_jax.kernels import generalized_hmc
 from jarzynski_jax.resampling import systematic
 from jarzynski_jax.targets import lattice
 from jarzynski_jax.types import Array, PRNGKey
@@ -103,15 +103,14 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
 
 
 def _annealed(key: PRNGKey, settings: Settings, kappa: float) -> tuple[float, float, Array]:
-    """Log Z with its error, and samples of the target: from κ = 0, flips of all signs too."""
+    """Log Z with its error, and samples of the target: from κ = 0, with signs at random."""
     base = lattice.phi4(settings.lattice, 0.0, QUARTIC)
     target = lattice.phi4(settings.lattice, kappa, QUARTIC)
     path = annealing.geometric_path(base.logdensity_fn, target.logdensity_fn)
-    move = sequence.as_move([generalized_hmc.as_move(0.2, 1.0), flip.as_move()])
-    dynamics = Dynamics(move)
+    dynamics = Dynamics(generalized_hmc.as_move(3, 0.2, 1.0))
     assert base.sample is not None
     assert base.log_partition_function is not None
-    key_start, key_path, key_resample = jax.random.split(key, 3)
+    key_start, key_path, key_resample, key_sign = jax.random.split(key, 4)
     x = base.sample(key_start, 1024)
     start = walkers.init(x, path(0.0), dynamics.kernel_init)
     times = jnp.linspace(0, 1, settings.num_reference_steps + 1)[1:]
@@ -119,7 +118,8 @@ def _annealed(key: PRNGKey, settings: Settings, kappa: float) -> tuple[float, fl
     log_z = log_mean_exp(end.log_weights) + base.log_partition_function
     error = walkers.log_partition_function_error(end)
     ancestors = systematic(key_resample, normalize(end.log_weights), 1024)
-    return float(log_z), float(error), end.position[ancestors]
+    signs = jax.random.rademacher(key_sign, (1024, 1, 1), end.position.dtype)
+    return float(log_z), float(error), signs * end.position[ancestors]
 
 
 def claims(results: Results, settings: Settings) -> list[Claim]:
@@ -131,7 +131,6 @@ def claims(results: Results, settings: Settings) -> list[Claim]:
         log_z, error = of["log_z_annealed"]
         # Fields average to the phases' value in the broken phase: far from 0 on both sides.
         is_broken = np.median(np.abs(of["magnetisation_of_target"])) > 1
-        covered = 0.5 if is_broken and np.mean(of["magnetisation"] > 0) not in (0, 1) else 1.0
         one_sided = np.min([np.mean(of["magnetisation"] > 0), np.mean(of["magnetisation"] < 0)])
         covered = 0.5 if is_broken and one_sided < 0.01 else 1.0
         found += [
@@ -151,8 +150,8 @@ def claims(results: Results, settings: Settings) -> list[Claim]:
             ),
             within(
                 f"{where}: share of the target that the flow covers",
-                of["coverage"],
-                of["coverage_error"],
+                float(of["coverage"]),
+                float(of["coverage_error"]),
                 covered,
                 4,
             ),
@@ -161,7 +160,6 @@ def claims(results: Results, settings: Settings) -> list[Claim]:
                 bool(of["num_doubts"] > 0) == (covered < 1),
                 "so",
             ),
-            above(f"{where}: ESS of the flow's samples", of["ess"], 0.1),
         ]
     return found
 
@@ -172,7 +170,8 @@ def draw(results: Results, folder: Path) -> None:
     figure, axes = drawing.panels(len(jobs), squeeze=False)
     for axis, name in zip(axes[0], jobs, strict=True):
         found = results[name]
-        bins = np.linspace(*np.array([-1.1, 1.1]) * np.abs(found["magnetisation"]).max(), 61)
+        most = 1.1 * float(np.abs(found["magnetisation"]).max())
+        bins = np.linspace(-most, most, 61)
         options = {"bins": bins, "density": True, "histtype": "step"}
         axis.hist(found["magnetisation_of_target"], **options, color="0.6", linewidth=3)
         axis.hist(found["magnetisation"], **options, color="0.0")

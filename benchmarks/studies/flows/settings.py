@@ -15,6 +15,7 @@ class Settings(NamedTuple):
     quartics: tuple[float, ...] = (6.975, 6.1, 5.276)
     num_flow_updates: tuple[int, ...] = (3000, 3000, 2000)
     flow_batch: int = 128
+    base_scale: float = 1.0
     num_flow_steps: int = 20
     flow_features: tuple[int, int, int, int] = (20, 20, 49, 10)
     num_looks: int = 30
@@ -32,6 +33,7 @@ class Settings(NamedTuple):
     num_coupling_samples: int = 20_000
     num_reference_steps: int = 4000
     # The double well of Boltzmann generators.
+    num_well_layers: int = 4
     num_well_updates: int = 2000
     num_well_samples: int = 50_000
     # Replicates of mean weights at random parameters.
@@ -45,20 +47,23 @@ FULL = Settings()
 QUICK = Settings(
     lengths=(4,),
     quartics=(8.0,),
-    num_flow_updates=(300,),
+    num_flow_updates=(500,),
     flow_batch=64,
-    num_flow_steps=8,
+    base_scale=0.5,
+    num_flow_steps=12,
     flow_features=(6, 6, 12, 3),
-    num_looks=5,
+    num_looks=4,
     num_flow_samples=2048,
     num_walkers=256,
-    annealing_steps=(16, 256),
+    annealing_steps=(256,),
     lattice=(4, 4),
+    kappas=(0.3,),
     num_coupling_layers=4,
     coupling_width=32,
-    num_coupling_updates=300,
+    num_coupling_updates=600,
     num_coupling_samples=4000,
-    num_reference_steps=1000,
+    num_reference_steps=2000,
+    num_well_layers=2,
     num_well_updates=300,
     num_well_samples=20_000,
     num_replicates=100,

@@ -3,6 +3,7 @@
 import math
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,13 +43,15 @@ def names(settings: Settings) -> list[str]:
     return ["wells"]
 
 
-def _flow() -> tuple[Flow, Params]:
+def _flow(num_layers: int) -> tuple[Flow, Params]:
+    base: Any = StandardNormal  # its arguments are hidden from type checkers
+    base = base((2,))
     return from_flowjax(
         coupling_flow(
             jax.random.key(0),
-            base_dist=StandardNormal((2,)),
+            base_dist=base,
             transformer=RationalQuadraticSpline(knots=8, interval=4),
-            flow_layers=4,
+            flow_layers=num_layers,
             nn_width=32,
             nn_depth=1,
             invert=False,
@@ -59,7 +62,7 @@ def _flow() -> tuple[Flow, Params]:
 def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
     """Train by samples of both wells in equal parts and by the energy; look three times."""
     del name
-    flow, params = _flow()
+    flow, params = _flow(settings.num_well_layers)
     key_data, key_fit, key_look = jax.random.split(jax.random.key(5), 3)
     assert TARGET.sample is not None
     x = TARGET.sample(key_data, 100_000)
