@@ -18,10 +18,11 @@ from flowjax.distributions import Normal, StandardNormal, Transformed, Uniform
 from flowjax.flows import coupling_flow
 from zscore import assert_biased, assert_unbiased, replicate, test_key
 
-from jarzynski_jax import targets, training
+from jarzynski_jax import annealing, targets, training
 from jarzynski_jax.generators import Flow, check_flow
 from jarzynski_jax.interop import bijx as from_bijx_library
 from jarzynski_jax.interop import flowjax as from_flowjax_library
+from jarzynski_jax.walkers import Dynamics
 
 GAUSSIAN = targets.gaussian([1.0] * 3)
 LOG_8 = 2.0794415  # 3 log 2
@@ -159,6 +160,18 @@ def test_a_flow_moves_walkers_with_their_weights(net):
     np.testing.assert_allclose(position, z, atol=2e-3)
     np.testing.assert_allclose(forward, 0, atol=2e-3)  # of the base and its own image
     np.testing.assert_allclose(backward, 0, atol=2e-3)
+
+
+def test_a_flow_is_the_map_of_targeted_free_energy_perturbation():
+    """Work both ways through the map, between two Gaussians: by 2x it is -log 8 for all."""
+    flow, params = doubling_of_flowjax()
+    wide = targets.gaussian([4.0] * 3)
+    path = annealing.geometric_path(GAUSSIAN.logdensity_fn, wide.logdensity_fn)
+    first, last = GAUSSIAN.sample(test_key("a"), 50), wide.sample(test_key("b"), 50)
+    dynamics = Dynamics(flow.move(params))
+    work = annealing.work(test_key("work"), first, last, path, jnp.ones(1), dynamics)
+    np.testing.assert_allclose(work.forward, -LOG_8, atol=1e-5)
+    np.testing.assert_allclose(work.reverse, LOG_8, atol=1e-5)
 
 
 # ---------------------------------------------------------------- what is trained
