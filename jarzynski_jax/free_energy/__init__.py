@@ -4,6 +4,10 @@ from jarzynski_jax.free_energy.acceptance_ratio import (
     bennett_acceptance_ratio,
     overlap,
 )
+from jarzynski_jax.free_energy.autocorrelation import (
+    Autocorrelation,
+    autocorrelation,
+)
 from jarzynski_jax.free_energy.bounds import (
     Bounds,
     dissipation_bounds,
@@ -39,6 +43,7 @@ from jarzynski_jax.free_energy.work_values import (
 )
 
 __all__ = [
+    "Autocorrelation",
     "Bounds",
     "Bracket",
     "Crossing",
@@ -46,6 +51,7 @@ __all__ = [
     "FreeEnergy",
     "ImportanceEstimate",
     "ThermodynamicEstimates",
+    "autocorrelation",
     "bennett_acceptance_ratio",
     "bracket",
     "crooks_crossing",

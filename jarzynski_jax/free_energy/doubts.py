@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_CROSSING",
     "NEGLIGIBLE",
+    "doubts_of_autocorrelation",
     "doubts_of_bounds",
     "doubts_of_importance",
     "doubts_of_work",
@@ -53,6 +54,9 @@ _MIN_EFFECTIVE_SAMPLE_SIZE = 0.05
 _MIN_STEP_LOSS = 0.3
 #: Share of the whole weight of a model's samples that one of them may have.
 _MAX_SHARE = 0.1
+#: Autocorrelation times that a chain must be long to tell its own. Foreman-Mackey et al. ask
+#: for as many of the sum over both signs of the lag, twice ours.
+_MIN_TIMES = 50
 
 
 # ---------------------------------------------------------------- work
@@ -179,6 +183,27 @@ def doubts_of_importance(found: ImportanceEstimate, log_weights: np.ndarray) -> 
             f"errors from all of it: {reason}"
         )
     return doubts
+
+
+# ---------------------------------------------------------------- chains
+
+
+def doubts_of_autocorrelation(
+    spread: float, time: float, length: int, window: int
+) -> list[str]:
+    """Of chains of so many values with this spread, time and window."""
+    if not math.isfinite(spread):
+        return ["some values are NaN or infinite"]
+    if math.isnan(time):
+        return ["the values do not change: a chain that is frozen tells nothing"]
+    if length < _MIN_TIMES * time or 2 * window >= length:
+        too_short = (
+            f"the chains are too short: {length} steps are {length / time:.2g} of their "
+            f"autocorrelation times, of which it takes {_MIN_TIMES}; the time may be much "
+            "longer than it seems, and burn-in may be left in"
+        )
+        return [too_short]
+    return []
 
 
 def _combined(first: Estimate, second: Estimate, rounding: float) -> float:
