@@ -4,10 +4,11 @@ For M chains of n values :math:`a_{ri}` with the common mean :math:`\bar a`,
 
 .. math:: \hat\Gamma(t) = \frac1{Mn}\sum_r\sum_{i=1}^{n-t}
     (a_{ri} - \bar a)(a_{r,i+t} - \bar a), \qquad
-    \hat\tau(W) = \tfrac12 + \sum_{t=1}^W \hat\rho(t), \qquad
+    \hat\tau(W) = \tfrac12 + \sum_{t=1}^{W-1} \hat\rho(t) + \tfrac12\hat\rho(W), \qquad
     \hat\rho = \hat\Gamma / \hat\Gamma(0),
 
-one function for all chains, not a time for each. The variance of :math:`\bar a` is
+one function for all chains, not a time for each; the last term is halved, so that where values
+alternate what is cut off nearly cancels. The variance of :math:`\bar a` is
 :math:`2\tau\,\Gamma(0)/(Mn)`. The window W is the least with
 :math:`W \ge 5\,(\frac12 + \sum_{t \le W}|\hat\rho(t)|)`: with absolute values, so that chains
 whose values alternate, for which τ is below one half, are not cut off at once. Then
@@ -70,8 +71,8 @@ def autocorrelation(values: Array) -> Autocorrelation:
 
     Values are of one chain, shape ``(n,)``, or of M chains, shape ``(M, n)``, without burn-in,
     n ≥ 2; else a ValueError, and also inside ``jax.jit`` or ``jax.vmap``: it looks at values.
-    They are not believed if a chain is shorter than 50 τ, if they do not change, or are not
-    finite.
+    They are not believed if a chain is shorter than ten windows, of 5 τ at least, if they do
+    not change, or are not finite.
 
     Examples
     --------
@@ -99,13 +100,13 @@ def autocorrelation(values: Array) -> Autocorrelation:
     is_constant = spread <= 4 * precision(given.dtype) * peak
     if not np.isfinite(spread) or is_constant:
         nothing, none = _estimate(np.nan, np.nan), _estimate(mean, np.nan)
-        doubts = doubts_of_autocorrelation(spread, np.nan, length, 0)
+        doubts = doubts_of_autocorrelation(spread, length, 0)
         return Autocorrelation(nothing, none, jnp.zeros(()), 0, tuple(doubts))
     covariances = _covariances((chains - mean) / spread)
     correlations = covariances / covariances[0]
     window = _window(correlations)
     # What the mean of these values takes from every covariance is given back.
-    in_all = 0.5 + float(np.sum(correlations[1 : window + 1]))
+    in_all = 0.5 + float(np.sum(correlations[1 : window + 1]) - correlations[window] / 2)
     time = max(in_all * (1 + (2 * window + 1) / num), 1 / (2 * num))
     error = time * np.sqrt(max(4 * window + 2 - 4 * time, 0) / num)
     variance = spread**2 * (1 + (2 * window + 1) / num)
@@ -114,7 +115,7 @@ def autocorrelation(values: Array) -> Autocorrelation:
         _estimate(mean, np.sqrt(2 * time * variance / num)),
         jnp.asarray(num / (2 * time)),
         window,
-        tuple(doubts_of_autocorrelation(spread, time, length, window)),
+        tuple(doubts_of_autocorrelation(spread, length, window)),
     )
 
 

@@ -15,6 +15,7 @@ from jarzynski_jax.kernels import (
     preconditioning,
     sequence,
     spins,
+    surrogate,
     ula,
     wolff,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "preconditioning",
     "sequence",
     "spins",
+    "surrogate",
     "ula",
     "wolff",
 ]
