@@ -18,6 +18,7 @@ References: Valleau and Card, *J. Chem. Phys.* 57 (1972) 5457; Nicoli et al., *P
 126 (2021) 032001.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -121,8 +122,8 @@ def multistage(
     check_move(move)
     if not move.is_invariant:
         raise ValueError(
-            "the chain of simulations needs a Move that leaves its target invariant, such as of "
-            "generalized_hmc or heat_bath; got one whose is_invariant is False"
+            "the chain of simulations needs a Move that leaves its target invariant, such as "
+            "those of generalized_hmc and heat_bath; got one whose is_invariant is False"
         )
     if num_chains < 1 or num_samples < 2 or num_burn_in < 0:
         raise ValueError(
@@ -216,11 +217,10 @@ def _sum_up(work: _Work, log_z_0: Scalar, observed: Any, ends: Position) -> Mult
         steps.append(step)
         times.append(time)
         ratios.append(_compare(ahead, back))
-    steps, ratios = np.array(steps), np.array(ratios)
     return MultistageEstimate(
         _total(log_z_0, steps),
         _total(log_z_0, ratios),
-        Estimate(jnp.asarray(steps[:, 0]), jnp.asarray(steps[:, 1])),
+        Estimate(*jnp.asarray(steps).T),
         jnp.asarray(times),
         observed,
         ends,
@@ -228,9 +228,11 @@ def _sum_up(work: _Work, log_z_0: Scalar, observed: Any, ends: Position) -> Mult
     )
 
 
-def _total(log_z_0: Scalar, steps: np.ndarray) -> Estimate:
-    value, error = float(log_z_0) + np.sum(steps[:, 0]), np.sqrt(np.sum(steps[:, 1] ** 2))
-    return Estimate(jnp.asarray(value), jnp.asarray(error))
+def _total(log_z_0: Scalar, steps: list[tuple[float, float]]) -> Estimate:
+    values, errors = zip(*steps, strict=True)
+    return Estimate(
+        jnp.asarray(float(log_z_0) + math.fsum(values)), jnp.asarray(math.hypot(*errors))
+    )
 
 
 def _reweight(log_ratios: np.ndarray) -> tuple[tuple[float, float], float, tuple[str, ...]]:
@@ -243,7 +245,9 @@ def _reweight(log_ratios: np.ndarray) -> tuple[tuple[float, float], float, tuple
 
 def _compare(ahead: np.ndarray, back: np.ndarray) -> tuple[float, float]:
     """BAR with the error of independent samples, longer by the root of 2 τ of its terms."""
-    found = bennett_acceptance_ratio(-ahead.reshape(-1), -back.reshape(-1))
+    found = bennett_acceptance_ratio(
+        jnp.asarray(-ahead.reshape(-1)), jnp.asarray(-back.reshape(-1))
+    )
     difference = float(found.value)
     terms = (1 / (1 + np.exp(-ahead - difference)), 1 / (1 + np.exp(-back + difference)))
     longest = max(float(autocorrelation(of).time.value) for of in terms)

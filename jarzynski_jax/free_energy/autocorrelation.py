@@ -66,7 +66,7 @@ class Autocorrelation(NamedTuple):
         return "\n".join([f"tau {time} steps", *map(disbelief, self.doubts)])
 
 
-def autocorrelation(values: Array) -> Autocorrelation:
+def autocorrelation(values: Array | np.ndarray) -> Autocorrelation:
     r"""Estimate the integrated autocorrelation time of an observable.
 
     Values are of one chain, shape ``(n,)``, or of M chains, shape ``(M, n)``, without burn-in,

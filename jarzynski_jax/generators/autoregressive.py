@@ -84,8 +84,9 @@ def autoregressive(module: Any, is_symmetric: bool = False) -> tuple[Autoregress
     >>> spins.shape, [round(float(of), 4) for of in log_q / jnp.log(2.0)]  # 2^16 states
     ((3, 4, 4), [-16.0, -16.0, -16.0])
     """
-    methods = ("shape", "start", "log_odds_at", "put")
-    if not isinstance(module, nnx.Module) or not all(hasattr(module, of) for of in methods):
+    names = ("shape", "start", "log_odds_at", "put")
+    is_module = isinstance(module, nnx.Module)
+    if not is_module or not all(hasattr(module, name) for name in names):
         raise ValueError(
             "an autoregressive model is made of a module of Flax NNX with the methods "
             "start, log_odds_at and put, such as generators.MaskedConvolutions; got "

@@ -60,7 +60,7 @@ class MaskedConvolutions(nnx.Module):
                 f"layer and a half width of one; got shape={shape}, "
                 f"num_features={num_features}, depth={depth}, half_width={half_width}"
             )
-        self.shape = tuple(shape)
+        self.shape = (shape[0], shape[1])
         self.activation = activation
         self.param_dtype = param_dtype
         widths = [1, *[num_features] * (depth - 1), 1]

@@ -31,7 +31,7 @@ __all__ = ["SurrogateInfo", "as_move", "as_top_level_api", "build_kernel", "init
 
 
 class SurrogateInfo(NamedTuple):
-    """What was proposed, the ``mcmc_info`` of an ``InvariantInfo``: was it accepted?"""
+    """Whether what was proposed was accepted: the ``mcmc_info`` of an ``InvariantInfo``."""
 
     acceptance_rate: Array
     is_accepted: Array
