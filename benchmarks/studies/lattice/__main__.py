@@ -10,7 +10,6 @@ from benchmarks.harness import claims, command_line, jobs
 from benchmarks.harness.jobs import Job
 from benchmarks.harness.tables import describe, machine, markdown
 from benchmarks.studies.lattice import (
-    coverage,
     field,
     free_flow,
     gauge,
@@ -22,7 +21,7 @@ from benchmarks.studies.lattice import (
 from benchmarks.studies.lattice.settings import FULL, QUICK, Settings
 
 #: Longest first.
-_PARTS = (network, field, gauge, ising, coverage, free_flow)
+_PARTS = (field, network, gauge, ising, free_flow)
 
 
 def main(

@@ -8,56 +8,35 @@ of that sign it covers one half at any coupling, exactly.
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.studies.lattice.exact import QUARTIC, grid
-from benchmarks.studies.lattice.field import LAST, chain_move
+from benchmarks.studies.lattice.exact import QUARTIC
 from benchmarks.studies.lattice.settings import Settings
-from jarzynski_jax.annealing import geometric_path, multistage
 from jarzynski_jax.density import Density, draw
 from jarzynski_jax.free_energy import autocorrelation, importance_estimate
 from jarzynski_jax.targets import lattice
-from jarzynski_jax.types import Array, PRNGKey
+from jarzynski_jax.types import Array, PRNGKey, Scalar
 
 Found = dict[str, np.ndarray]
 
 
-def names(settings: Settings) -> list[str]:
-    return ["coverage"]
+def judge(shape: tuple[int, int], kappas: np.ndarray, x: Array, settings: Settings) -> Found:
+    """By samples of the target at each coupling, shape (K, chains, samples, *shape).
 
-
-def run(name: str, settings: Settings) -> Found:
-    del name
-    shape = settings.coverage_shape
-    kappas = grid(settings.grid_level)
-    samples = _samples(shape, kappas, settings)
-    rows = [
-        _row(jax.random.key(number), shape, float(kappa), x, settings)
-        for number, (kappa, x) in enumerate(zip(kappas[1:], samples, strict=True))
-    ]
-    return {"kappas": kappas[1:]} | {key: np.array([of[key] for of in rows]) for key in rows[0]}
-
-
-def _samples(shape: tuple[int, int], kappas: np.ndarray, settings: Settings) -> Array:
-    """Of the target at each coupling, shape (K, chains, samples, *shape)."""
-    base, target = (lattice.phi4(shape, kappa, QUARTIC) for kappa in (0.0, LAST))
-    num_chains = settings.num_field_chains
-    found = multistage(
-        jax.random.key(3),
-        base,
-        geometric_path(base.logdensity_fn, target.logdensity_fn),
-        jnp.asarray(kappas[1:] / LAST),
-        chain_move(shape),
-        num_chains=num_chains,
-        num_samples=2 * settings.num_coverage_samples // num_chains,
-        num_burn_in=50,
-        observe=lambda x: x,
-    )
-    return found.observed
+    Fitted to one half of the chains, judged by the other.
+    """
+    half = x.shape[1] // 2
+    rows = []
+    for number, (kappa, samples) in enumerate(zip(kappas, x, strict=True)):
+        model = fit_one_sign(samples[:half].reshape(-1, *shape))
+        key = jax.random.key(number)
+        rows.append(_row(key, jnp.asarray(kappa), model, samples[half:], settings))
+    return {key: np.array([of[key] for of in rows]) for key in rows[0]}
 
 
 class Fourier(NamedTuple):
@@ -101,22 +80,17 @@ def gaussian(of: Fourier, is_folded: bool) -> Density:
 
 
 def _row(
-    key: PRNGKey, shape: tuple[int, int], kappa: float, x: Array, settings: Settings
+    key: PRNGKey, kappa: Array, model: Fourier, held: Array, settings: Settings
 ) -> dict[str, object]:
-    """Fitted to one half of the samples, judged by the other."""
-    half = x.shape[1] // 2
-    model = fit_one_sign(x[:, :half].reshape(-1, *shape))
-    held = x[:, half:].reshape(-1, *shape)
-    target = lattice.phi4(shape, kappa, QUARTIC).logdensity_fn
     row: dict[str, object] = {}
     for name, is_folded in (("one_sign", False), ("folded", True)):
-        density = gaussian(model, is_folded)
-        drawn, log_q = draw(key, density, settings.num_coverage_samples)
-        of_model = jax.vmap(target)(drawn) - log_q
-        of_target = jax.vmap(target)(held) - jax.vmap(density.logdensity_fn)(held)
-        inverse = jnp.exp(-(of_target - jnp.min(of_target))).reshape(x.shape[0], -1)
+        num_samples = settings.num_coverage_samples
+        of_model, of_target = _log_weights(key, kappa, model, held, num_samples, is_folded)
+        inverse = np.exp(np.min(of_target) - np.asarray(of_target, np.float64))
         time = max(float(autocorrelation(inverse).time.value), 0.5)
-        found = importance_estimate(of_model, of_target, integrated_autocorrelation_time=time)
+        found = importance_estimate(
+            of_model, of_target.reshape(-1), integrated_autocorrelation_time=time
+        )
         assert found.log_coverage is not None
         assert found.upper is not None
         row |= {
@@ -128,3 +102,31 @@ def _row(
             f"{name}_num_doubts": np.array(len(found.doubts)),
         }
     return row
+
+
+@partial(jax.jit, static_argnums=(4, 5))
+def _log_weights(
+    key: PRNGKey,
+    kappa: Array,
+    model: Fourier,
+    held: Array,
+    num_samples: int,
+    is_folded: bool,
+) -> tuple[Array, Array]:
+    """Of samples of the model, and of those of the target that were held back."""
+    density = gaussian(model, is_folded)
+    drawn, log_q = draw(key, density, num_samples)
+
+    def log_weight(x: Array) -> Array:
+        return target(kappa, x) - density.logdensity_fn(x)
+
+    return jax.vmap(lambda x: target(kappa, x))(drawn) - log_q, jax.vmap(jax.vmap(log_weight))(
+        held
+    )
+
+
+def target(kappa: Scalar, x: Array) -> Array:
+    """φ⁴ theory, of a hopping parameter that may be traced."""
+    square = jnp.square(x)
+    sites = (1 - 2 * QUARTIC) * square + QUARTIC * jnp.square(square)
+    return 2 * kappa * lattice.bond_sum(x) - jnp.sum(sites)

@@ -1,6 +1,6 @@
 """φ⁴ theory along its hopping parameter: brackets, observables, the chain of simulations."""
 
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -8,13 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from benchmarks.studies.lattice import coverage
 from benchmarks.studies.lattice.exact import QUARTIC, grid
 from benchmarks.studies.lattice.settings import Settings
-from jarzynski_jax.annealing import estimate, geometric_path, log_partition_bounds, multistage
+from jarzynski_jax.annealing import (
+    Path,
+    estimate,
+    geometric_path,
+    log_partition_bounds,
+    multistage,
+)
+from jarzynski_jax.density import Density
 from jarzynski_jax.free_energy import autocorrelation, log_partition_bracket
 from jarzynski_jax.kernels import flip, generalized_hmc, sequence
 from jarzynski_jax.targets import lattice
-from jarzynski_jax.types import Array, LogDensityFn, PRNGKey, Scalar
+from jarzynski_jax.types import Array, LogDensityFn, Scalar
 from jarzynski_jax.walkers import Dynamics
 from jarzynski_jax.weights import log_mean_exp, normalize, relative_error
 
@@ -25,16 +33,34 @@ LAST = 0.3
 
 
 def names(settings: Settings) -> list[str]:
-    shapes = ["x".join(map(str, shape)) for shape in settings.field_shapes]
-    return [f"{kind}_{shape}" for shape in shapes for kind in ("field", "budget")]
+    return [f"field_{_text(shape)}" for shape in settings.field_shapes]
+
+
+def _text(shape: Shape) -> str:
+    return "x".join(map(str, shape))
 
 
 def run(name: str, settings: Settings) -> Found:
-    kind, _, text = name.partition("_")
-    rows, columns = (int(of) for of in text.split("x"))
-    return {"field": _field, "budget": _budget}[kind]((rows, columns), settings)
+    rows, columns = (int(of) for of in name.rpartition("_")[2].split("x"))
+    shape, kappas = (rows, columns), grid(settings.grid_level)
+    found = {"kappas": kappas} | _chain(shape, kappas, settings)
+    ends = kappas[1:] if len(kappas) < 10 else kappas[2::2]
+    found |= {"ends": ends}
+    found |= {"brackets": np.array([_bracket(shape, kappa, settings) for kappa in ends])}
+    return found | _one_call(shape, num_gradients(kappas, settings), settings)
 
 
+def num_gradients(kappas: np.ndarray, settings: Settings) -> int:
+    """That the chain of simulations takes."""
+    steps = settings.num_field_samples + _num_burn_in(settings)
+    return (len(kappas) - 1) * settings.num_field_chains * steps * NUM_MOVES
+
+
+def _num_burn_in(settings: Settings) -> int:
+    return settings.num_field_samples // 10
+
+
+@cache
 def chain_move(shape: Shape) -> Any:
     """Three steps of generalized HMC, and a flip, so that both signs are visited."""
     hmc = generalized_hmc.as_move(NUM_MOVES, step_size(shape), 0.5)
@@ -49,50 +75,67 @@ def step_size(shape: Shape) -> float:
 # ---------------------------------------------------------------- brackets and observables
 
 
-def _field(shape: Shape, settings: Settings) -> Found:
-    kappas = grid(settings.grid_level)
-    chain = _simulate(jax.random.key(0), shape, kappas, settings)
+def _chain(shape: Shape, kappas: np.ndarray, settings: Settings) -> Found:
+    """Log Z by the chain over seeds; observables, and what a model covers, by the first."""
+    simulate = partial(
+        multistage,
+        base=_phi4(shape, 0.0),
+        path=_path(shape),
+        times=jnp.asarray(kappas[1:] / LAST),
+        move=chain_move(shape),
+        num_chains=settings.num_field_chains,
+        num_samples=settings.num_field_samples,
+        num_burn_in=_num_burn_in(settings),
+        observe=_observe_all if _is_covered(shape, settings) else _observe,
+    )
+    first = simulate(jax.random.key(0))
     found = {
-        "kappas": kappas,
-        "chain": np.array([chain.log_partition_function, chain.acceptance_ratio]),
-        "chain_steps": np.array(chain.steps),
-        "num_chain_doubts": np.array(len(chain.doubts)),
+        "steps": np.array(first.steps),
+        "num_chain_doubts": np.array(len(first.doubts)),
     }
     for number, label in enumerate(("abs_m", "square_m", "square_phi")):
-        stops = [autocorrelation(stop) for stop in np.asarray(chain.observed[number])]
+        stops = [autocorrelation(stop) for stop in np.asarray(first.observed[number])]
         found[label] = np.array([of.mean for of in stops])
         found[f"{label}_tau"] = np.array([of.time for of in stops])
         found[f"{label}_doubts"] = np.array([len(of.doubts) for of in stops])
-    ends = kappas[1:] if len(kappas) < 10 else kappas[1::2]
-    rows = [_bracket(shape, kappa, settings) for kappa in ends]
-    return found | {"ends": ends, "brackets": np.array(rows)}
+    if _is_covered(shape, settings):
+        found |= coverage.judge(shape, kappas[1:], first.observed[3], settings)
+    others = [simulate(jax.random.key(seed)) for seed in range(1, settings.num_seeds)]
+    runs = [first, *others]
+    return found | {
+        "chain": np.array([of.log_partition_function for of in runs]),
+        "acceptance_ratio": np.array([of.acceptance_ratio for of in runs]),
+    }
 
 
-def _simulate(key: PRNGKey, shape: Shape, kappas: np.ndarray, settings: Settings) -> Any:
-    base, target = (lattice.phi4(shape, kappa, QUARTIC) for kappa in (0.0, LAST))
-    return multistage(
-        key,
-        base,
-        geometric_path(base.logdensity_fn, target.logdensity_fn),
-        jnp.asarray(kappas[1:] / LAST),
-        chain_move(shape),
-        num_chains=settings.num_field_chains,
-        num_samples=settings.num_field_samples,
-        num_burn_in=settings.num_field_samples // 10,
-        observe=_observe,
-    )
+def _is_covered(shape: Shape, settings: Settings) -> bool:
+    return shape[0] * shape[1] <= settings.coverage_volume
 
 
-def _observe(x: Array) -> tuple[Array, Array, Array]:
+@cache
+def _phi4(shape: Shape, kappa: float) -> Density:
+    return lattice.phi4(shape, kappa, QUARTIC)
+
+
+@cache
+def _path(shape: Shape) -> Path:
+    return geometric_path(_phi4(shape, 0.0).logdensity_fn, _phi4(shape, LAST).logdensity_fn)
+
+
+def _observe(x: Array) -> tuple[Array, ...]:
     mean = jnp.mean(x)
     return jnp.abs(mean), jnp.square(mean), jnp.mean(jnp.square(x))
+
+
+def _observe_all(x: Array) -> tuple[Array, ...]:
+    return *_observe(x), x
 
 
 def _bracket(shape: Shape, kappa: float, settings: Settings) -> list[float]:
     """Lower and upper bound with errors, the estimate with its error, number of doubts."""
     num_replicates, num_walkers = 16, 64
     key_start, key_run = jax.random.split(jax.random.key(round(1e6 * kappa)))
-    base = lattice.phi4(shape, 0.0, QUARTIC)
+    base = _phi4(shape, 0.0)
     assert base.sample is not None
     assert base.log_partition_function is not None
     move = generalized_hmc.as_move(NUM_MOVES, step_size(shape), 0.5)
@@ -112,51 +155,22 @@ def _bracket(shape: Shape, kappa: float, settings: Settings) -> list[float]:
 
 
 def along_hopping(kappa: Scalar, t: Scalar) -> LogDensityFn:
-    return partial(_logdensity, t * kappa)
-
-
-def _logdensity(kappa: Scalar, x: Array) -> Array:
-    square = jnp.square(x)
-    sites = (1 - 2 * QUARTIC) * square + QUARTIC * jnp.square(square)
-    return 2 * kappa * lattice.bond_sum(x) - jnp.sum(sites)
+    return partial(coverage.target, t * kappa)
 
 
 # ---------------------------------------------------------------- at equal numbers of gradients
 
 
-def _budget(shape: Shape, settings: Settings) -> Found:
-    """Log Z at κ = 0.3 by one call and by the chain, the same gradients, over seeds."""
-    budget = settings.num_gradients[settings.field_shapes.index(shape)]
-    base, target = (lattice.phi4(shape, kappa, QUARTIC) for kappa in (0.0, LAST))
-    num_stops = len(grid(1)) - 1
-    num_chains = 16
-    per_stop = budget // (num_stops * num_chains * NUM_MOVES)
-    num_samples = per_stop - per_stop // 10
-    path = geometric_path(base.logdensity_fn, target.logdensity_fn)
-    ours, chains, ratios, widths, doubts = [], [], [], [], []
-    for seed in range(settings.num_seeds):
-        key = jax.random.key(seed)
-        one = estimate(key, base, target, num_gradients=budget)
-        ours.append((one.log_partition_function, one.standard_error))
-        widths.append(one.bounds.upper - one.bounds.lower)
-        doubts.append(len(one.doubts))
-        chain = multistage(
-            key,
-            base,
-            path,
-            jnp.asarray(grid(1)[1:] / LAST),
-            chain_move(shape),
-            num_chains=num_chains,
-            num_samples=num_samples,
-            num_burn_in=per_stop // 10,
-        )
-        chains.append(chain.log_partition_function)
-        ratios.append(chain.acceptance_ratio)
+def _one_call(shape: Shape, budget: int, settings: Settings) -> Found:
+    """Log Z at κ = 0.3 by one call with the gradients of the chain, over seeds."""
+    base, target = _phi4(shape, 0.0), _phi4(shape, LAST)
+    runs = [
+        estimate(jax.random.key(seed), base, target, num_gradients=budget)
+        for seed in range(settings.num_seeds)
+    ]
     return {
-        "ours": np.array(ours),
-        "chain": np.array(chains),
-        "acceptance_ratio": np.array(ratios),
-        "widths": np.array(widths),
-        "num_doubts": np.array(doubts),
+        "ours": np.array([(of.log_partition_function, of.standard_error) for of in runs]),
+        "widths": np.array([of.bounds.upper - of.bounds.lower for of in runs]),
+        "num_doubts": np.array([len(of.doubts) for of in runs]),
         "budget": np.array(budget),
     }

@@ -25,12 +25,11 @@ class Settings(NamedTuple):
     num_field_chains: int = 32
     num_field_samples: int = 2000
     num_field_steps: int = 2000
-    # The same budgets of gradients for both, and seeds.
-    num_gradients: tuple[int, ...] = (400_000, 400_000, 4_000_000)
+    # Of the comparison at equal numbers of gradients.
     num_seeds: int = 8
-    # A model of one sign of the field's mean.
-    coverage_shape: tuple[int, int] = (8, 8)
+    # Of a model that knows one sign of the field's mean; on lattices up to this volume.
     num_coverage_samples: int = 20_000
+    coverage_volume: int = 64
     # U(1): lengths and inverse couplings.
     gauge_lengths: tuple[int, ...] = (8, 16)
     gauge_betas: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 7.0)
@@ -40,7 +39,7 @@ class Settings(NamedTuple):
 
 FULL = Settings()
 QUICK = Settings(
-    ising_lengths=(4, 8),
+    ising_lengths=(8,),
     num_ising_replicates=32,
     num_ising_walkers=32,
     num_ising_steps=200,
@@ -55,31 +54,10 @@ QUICK = Settings(
     num_field_chains=32,
     num_field_samples=300,
     num_field_steps=200,
-    num_gradients=(100_000,),
     num_seeds=3,
-    coverage_shape=(8, 8),
     num_coverage_samples=4000,
     gauge_lengths=(8,),
     gauge_betas=(1.0, 3.0, 7.0),
     num_gauge_steps=400,
     num_gauge_samples=3000,
-)
-TINY = QUICK._replace(
-    ising_lengths=(4,),
-    ising_betas=(0.2, 0.4),
-    num_ising_replicates=8,
-    num_ising_steps=50,
-    network_lengths=(4,),
-    num_updates=60,
-    num_network_samples=1000,
-    num_network_steps=8,
-    num_field_samples=50,
-    num_field_steps=50,
-    num_gradients=(40_000,),
-    num_seeds=2,
-    coverage_shape=(4, 4),
-    gauge_lengths=(4,),
-    gauge_betas=(1.0,),
-    num_gauge_steps=50,
-    num_gauge_samples=200,
 )

@@ -12,16 +12,28 @@ _STYLES, _MARKERS = drawing.STYLES, drawing.MARKERS
 
 
 def draw(results: Results, settings: Settings, folder: Path) -> None:
-    _coverage(results["coverage"], settings, folder)
+    _coverage(results, settings, folder)
     _fields(results, settings, folder)
     _gauge(results, settings, folder)
     _networks(results, settings, folder)
 
 
-def _coverage(found: dict[str, np.ndarray], settings: Settings, folder: Path) -> None:
+def covered_shape(settings: Settings) -> str:
+    """The largest lattice on which a model of one sign was judged."""
+    volumes = [
+        (rows * columns, f"{rows}x{columns}")
+        for rows, columns in settings.field_shapes
+        if rows * columns <= settings.coverage_volume
+    ]
+    return max(volumes)[1]
+
+
+def _coverage(results: Results, settings: Settings, folder: Path) -> None:
     """The share that a model of one sign covers, beside its effective sample sizes."""
     figure, (left, right) = drawing.panels(2)
-    kappas = found["kappas"]
+    shape = covered_shape(settings)
+    found = results[f"field_{shape}"]
+    kappas = found["kappas"][1:]
     for name, label, style, marker in (
         ("one_sign", "Gaussian at one sign", _STYLES[0], "o"),
         ("folded", "its half space alone", _STYLES[3], "s"),
@@ -47,7 +59,6 @@ def _coverage(found: dict[str, np.ndarray], settings: Settings, folder: Path) ->
         marker="^",
         label="samples of the target",
     )
-    shape = "x".join(map(str, settings.coverage_shape))
     right.set(xlabel="κ", ylabel="effective sample size, a fraction", ylim=(0, 1.05))
     right.legend(title=f"φ⁴, {shape}, λ = 0.022, by")
     drawing.save(figure, folder, "coverage")

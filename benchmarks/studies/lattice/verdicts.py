@@ -7,7 +7,7 @@ from benchmarks.harness.claims import Claim
 from benchmarks.harness.tables import Results
 from benchmarks.studies.lattice import exact
 from benchmarks.studies.lattice.settings import Settings
-from benchmarks.studies.lattice.show import METHODS, seconds_to_equal_error
+from benchmarks.studies.lattice.show import METHODS, covered_shape, seconds_to_equal_error
 
 #: Nats, of the comparison of times.
 _WANTED = 0.01
@@ -19,7 +19,7 @@ def all_claims(results: Results, settings: Settings, is_quick: bool) -> list[Cla
         *_networks(results, settings),
         *_fields(results, settings, is_quick),
         *_steps(),
-        *_coverage(results["coverage"], settings),
+        *_coverage(results, settings),
         *_free_flow(results["free_flow"]),
         *_gauge(results, settings),
     ]
@@ -99,9 +99,8 @@ def _fields(results: Results, settings: Settings, is_quick: bool) -> list[Claim]
             name = f"φ⁴ {text}, κ = {kappa:.4g}: width of the bracket, nats"
             width = of[2] - of[0]
             found.append(claims.below(name, width, limit, float(np.hypot(of[1], of[3]))))
-        budget = results[f"budget_{text}"]
-        ours, chain = (float(np.std(budget[of][:, 0], ddof=1)) for of in ("ours", "chain"))
-        name = f"φ⁴ {text}, κ = 0.3, {int(budget['budget'])} gradients"
+        ours, chain = (float(np.std(rows[of][:, 0], ddof=1)) for of in ("ours", "chain"))
+        name = f"φ⁴ {text}, κ = 0.3, {int(rows['budget'])} gradients"
         limit = 1 / 3 if volume > 500 else 1.0
         found.append(
             claims.below(
@@ -109,7 +108,7 @@ def _fields(results: Results, settings: Settings, is_quick: bool) -> list[Claim]
             )
         )
         reference = rows["brackets"][-1]
-        mean = float(np.mean(budget["ours"][:, 0]))
+        mean = float(np.mean(rows["ours"][:, 0]))
         error = float(np.hypot(ours / np.sqrt(settings.num_seeds), reference[5]))
         found.append(
             claims.within(f"{name}: one call beside long annealing", mean, error, reference[4])
@@ -137,20 +136,22 @@ def _steps() -> list[Claim]:
     ]
 
 
-def _coverage(found: dict[str, np.ndarray], settings: Settings) -> list[Claim]:
+def _coverage(results: Results, settings: Settings) -> list[Claim]:
+    shape = covered_shape(settings)
+    found = results[f"field_{shape}"]
+    kappas = found["kappas"][1:]
     shares, errors = found["folded_share"], found["folded_error"]
     last = {
         name: found[f"one_sign_{name}"][-1] for name in ("share", "error", "ess", "forward_ess")
     }
-    shape = "x".join(map(str, settings.coverage_shape))
     each = [
         claims.within(f"half space, φ⁴ {shape}, κ = {kappa:.3g}: ŵ", share, share * error, 0.5)
-        for kappa, share, error in zip(found["kappas"], shares, errors, strict=True)
+        for kappa, share, error in zip(kappas, shares, errors, strict=True)
     ]
     return [
         *each,
         claims.within(
-            f"one sign, φ⁴ {shape}, κ = {found['kappas'][0]:.3g}: ŵ",
+            f"one sign, φ⁴ {shape}, κ = {kappas[0]:.3g}: ŵ",
             found["one_sign_share"][0],
             found["one_sign_share"][0] * found["one_sign_error"][0],
             1.0,
