@@ -58,6 +58,7 @@ _ROOMS = {
     "targets": "Targets",
     "targets/lattice": "Lattice systems",
     "energies": "Energies",
+    "generators": "Generators",
     "interpolants": "Interpolants",
     "data": "Data",
     "training": "Training",
@@ -65,7 +66,7 @@ _ROOMS = {
     "app": "The command line",
 }
 _BENEATH = ("types", "checks", "compiling", "formatting", "interruption", "progress")
-_STUDIES = ("gaussian_mixture", "mnist", "log_partition", "speed")
+_STUDIES = ("gaussian_mixture", "mnist", "log_partition", "lattice", "speed")
 
 
 def _modules(room: str) -> list[str]:
