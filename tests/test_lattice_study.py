@@ -36,7 +36,7 @@ def one_signed(shape=(3, 4), seed=0):
     rng = np.random.default_rng(seed)
     noise = rng.normal(size=(400, *shape))
     x = noise + np.roll(noise, 1, 1) + rng.choice([-1.5, 1.5], size=(400, 1, 1))
-    return coverage.fit_one_sign(jnp.asarray(x, jnp.float32))
+    return coverage.fit(jnp.asarray(x, jnp.float32), is_one_sign=True)
 
 
 def test_the_model_of_one_sign_is_a_normalised_gaussian():

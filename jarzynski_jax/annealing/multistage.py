@@ -243,11 +243,13 @@ def _reweight(log_ratios: np.ndarray) -> tuple[tuple[float, float], float, tuple
     return (peak + np.log(mean), error / mean), float(found.time.value), found.doubts
 
 
+#: Compiled once for all steps.
+_bennett = jax.jit(bennett_acceptance_ratio)
+
+
 def _compare(ahead: np.ndarray, back: np.ndarray) -> tuple[float, float]:
     """BAR with the error of independent samples, longer by the root of 2 τ of its terms."""
-    found = bennett_acceptance_ratio(
-        jnp.asarray(-ahead.reshape(-1)), jnp.asarray(-back.reshape(-1))
-    )
+    found = _bennett(jnp.asarray(-ahead.reshape(-1)), jnp.asarray(-back.reshape(-1)))
     difference = float(found.value)
     terms = (1 / (1 + np.exp(-ahead - difference)), 1 / (1 + np.exp(-back + difference)))
     longest = max(float(autocorrelation(of).time.value) for of in terms)

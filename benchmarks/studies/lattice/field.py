@@ -44,7 +44,7 @@ def run(name: str, settings: Settings) -> Found:
     rows, columns = (int(of) for of in name.rpartition("_")[2].split("x"))
     shape, kappas = (rows, columns), grid(settings.grid_level)
     found = {"kappas": kappas} | _chain(shape, kappas, settings)
-    ends = kappas[1:] if len(kappas) < 10 else kappas[2::2]
+    ends = kappas[:0:-1][:: settings.bracket_stride][::-1]
     found |= {"ends": ends}
     found |= {"brackets": np.array([_bracket(shape, kappa, settings) for kappa in ends])}
     return found | _one_call(shape, num_gradients(kappas, settings), settings)

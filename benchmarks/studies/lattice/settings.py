@@ -25,6 +25,8 @@ class Settings(NamedTuple):
     num_field_chains: int = 32
     num_field_samples: int = 2000
     num_field_steps: int = 2000
+    #: Every how manieth of them has a bracket.
+    bracket_stride: int = 2
     # Of the comparison at equal numbers of gradients.
     num_seeds: int = 8
     # Of a model that knows one sign of the field's mean; on lattices up to this volume.
@@ -45,7 +47,7 @@ QUICK = Settings(
     num_ising_steps=200,
     network_lengths=(8,),
     num_features=4,
-    num_updates=300,
+    num_updates=200,
     num_training_samples=200,
     num_network_samples=4000,
     num_network_steps=32,
@@ -54,10 +56,11 @@ QUICK = Settings(
     num_field_chains=32,
     num_field_samples=300,
     num_field_steps=200,
+    bracket_stride=3,
     num_seeds=3,
     num_coverage_samples=4000,
     gauge_lengths=(8,),
     gauge_betas=(1.0, 3.0, 7.0),
-    num_gauge_steps=400,
+    num_gauge_steps=300,
     num_gauge_samples=3000,
 )

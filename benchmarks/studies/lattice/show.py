@@ -35,7 +35,7 @@ def _coverage(results: Results, settings: Settings, folder: Path) -> None:
     found = results[f"field_{shape}"]
     kappas = found["kappas"][1:]
     for name, label, style, marker in (
-        ("one_sign", "Gaussian at one sign", _STYLES[0], "o"),
+        ("gaussian", "Gaussian", _STYLES[0], "o"),
         ("folded", "its half space alone", _STYLES[3], "s"),
     ):
         left.errorbar(
@@ -51,10 +51,10 @@ def _coverage(results: Results, settings: Settings, folder: Path) -> None:
     left.axhline(1.0, color="0.7", linewidth=0.8, zorder=0)
     left.set(xlabel="κ", ylabel="share of the target that is covered, ŵ", ylim=(0, 1.2))
     left.legend()
-    right.plot(kappas, found["one_sign_ess"], **_STYLES[0], marker="o", label="its own samples")
+    right.plot(kappas, found["gaussian_ess"], **_STYLES[0], marker="o", label="its own samples")
     right.plot(
         kappas,
-        found["one_sign_forward_ess"],
+        found["gaussian_forward_ess"],
         **_STYLES[2],
         marker="^",
         label="samples of the target",
