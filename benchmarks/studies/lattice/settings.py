@@ -14,8 +14,8 @@ class Settings(NamedTuple):
     num_ising_steps: int = 2000
     # Autoregressive networks at β = 0.44: lengths, updates, samples of an update.
     network_lengths: tuple[int, ...] = (8, 16)
-    num_features: int = 16
-    num_updates: int = 4000
+    num_features: int = 8
+    num_updates: int = 2000
     num_training_samples: int = 256
     num_network_samples: int = 20_000
     num_network_steps: int = 64
@@ -35,7 +35,7 @@ class Settings(NamedTuple):
     # U(1): lengths and inverse couplings.
     gauge_lengths: tuple[int, ...] = (8, 16)
     gauge_betas: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 7.0)
-    num_gauge_steps: int = 4000
+    num_gauge_steps: int = 1000
     num_gauge_samples: int = 20_000
 
 
