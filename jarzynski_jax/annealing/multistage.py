@@ -45,8 +45,8 @@ class MultistageEstimate(NamedTuple):
     acceptance_ratio
         By Bennett's acceptance ratio between neighbours. Its error leaves out that neighbouring
         steps share samples.
-    steps
-        :math:`\log(Z_{k+1}/Z_k)` with errors, shape ``(K,)``, of the first estimator.
+    steps, acceptance_ratio_steps
+        :math:`\log(Z_{k+1}/Z_k)` with errors, shape ``(K,)``, of either estimator.
     autocorrelation_times
         τ of the weights of each step, shape ``(K,)``.
     observed
@@ -60,6 +60,7 @@ class MultistageEstimate(NamedTuple):
     log_partition_function: Estimate
     acceptance_ratio: Estimate
     steps: Estimate
+    acceptance_ratio_steps: Estimate
     autocorrelation_times: Array
     observed: Any
     positions: Position
@@ -221,6 +222,7 @@ def _sum_up(work: _Work, log_z_0: Scalar, observed: Any, ends: Position) -> Mult
         _total(log_z_0, steps),
         _total(log_z_0, ratios),
         Estimate(*jnp.asarray(steps).T),
+        Estimate(*jnp.asarray(ratios).T),
         jnp.asarray(times),
         observed,
         ends,

@@ -91,6 +91,8 @@ def _chain(shape: Shape, kappas: np.ndarray, settings: Settings) -> Found:
     first = simulate(jax.random.key(0))
     found = {
         "steps": np.array(first.steps),
+        "bar_steps": np.array(first.acceptance_ratio_steps),
+        "log_z_0": np.array(_phi4(shape, 0.0).log_partition_function),
         "num_chain_doubts": np.array(len(first.doubts)),
     }
     for number, label in enumerate(("abs_m", "square_m", "square_phi")):

@@ -109,6 +109,7 @@ def _gauge(results: Results, settings: Settings, folder: Path) -> None:
     """Autocorrelation times of chains, ⟨Q²⟩ of chains and of annealed walkers, a history."""
     figure, (left, middle, right) = drawing.panels(3)
     betas = np.array(settings.gauge_betas)
+    most = settings.num_gauge_samples
     for number, length in enumerate(settings.gauge_lengths):
         found = results[f"gauge_{length}"]
         marker, label = _MARKERS[number], f"{length}x{length}"
@@ -119,6 +120,17 @@ def _gauge(results: Results, settings: Settings, folder: Path) -> None:
             tau = found[name]
             left.errorbar(
                 betas, tau[:, 0], tau[:, 1], **style, marker=marker, label=f"{what}, {label}"
+            )
+        is_frozen = np.isnan(found["chain_tau"][:, 0])
+        if np.any(is_frozen):
+            left.plot(
+                betas[is_frozen],
+                np.full(is_frozen.sum(), most),
+                color="0.0",
+                linestyle="none",
+                marker="^",
+                markerfacecolor="none",
+                label=f"Q, {label}: no change in all steps",
             )
         exact = found["exact"][:, 2]
         for name, what, style in (
@@ -140,8 +152,8 @@ def _gauge(results: Results, settings: Settings, folder: Path) -> None:
             )
     last = settings.gauge_lengths[-1]
     histories = results[f"gauge_{last}"]["history"]
-    for row, style in ((0, _STYLES[1]), (-1, _STYLES[0])):
-        right.plot(histories[row], **style, label=f"β = {betas[row]:g}")
+    for row, shade, width in ((0, "0.65", 0.6), (-1, "0.0", 1.5)):
+        right.plot(histories[row], color=shade, linewidth=width, label=f"β = {betas[row]:g}")
     left.set(xlabel="β", ylabel="τ of a chain, steps", yscale="log")
     middle.axhline(1, color="0.7", linewidth=0.8, zorder=0)
     middle.set(xlabel="β", ylabel="⟨Q²⟩ over its exact value")
