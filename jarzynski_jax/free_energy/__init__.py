@@ -30,6 +30,7 @@ from jarzynski_jax.free_energy.exponential import (
     cumulant_expansion,
     exponential_average,
 )
+from jarzynski_jax.free_energy.heat import FirstLaw, first_law
 from jarzynski_jax.free_energy.importance import (
     ImportanceEstimate,
     ThermodynamicEstimates,
@@ -38,6 +39,7 @@ from jarzynski_jax.free_energy.importance import (
     observable,
     thermodynamics,
 )
+from jarzynski_jax.free_energy.macrostates import Macrostate, Macrostates, macrostates
 from jarzynski_jax.free_energy.work_values import (
     Estimate,
 )
@@ -48,8 +50,11 @@ __all__ = [
     "Bracket",
     "Crossing",
     "Estimate",
+    "FirstLaw",
     "FreeEnergy",
     "ImportanceEstimate",
+    "Macrostate",
+    "Macrostates",
     "ThermodynamicEstimates",
     "autocorrelation",
     "bennett_acceptance_ratio",
@@ -59,9 +64,11 @@ __all__ = [
     "dissipation_bounds",
     "estimate",
     "exponential_average",
+    "first_law",
     "forward_effective_sample_size",
     "importance_estimate",
     "log_partition_bracket",
+    "macrostates",
     "observable",
     "overlap",
     "thermodynamics",

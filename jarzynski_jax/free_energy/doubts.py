@@ -19,6 +19,7 @@ from jarzynski_jax.free_energy.work_values import Estimate
 if TYPE_CHECKING:
     from jarzynski_jax.free_energy.estimators import FreeEnergy
     from jarzynski_jax.free_energy.importance import ImportanceEstimate
+    from jarzynski_jax.free_energy.macrostates import Macrostate
 
 __all__ = [
     "MAX_CROSSING",
@@ -26,6 +27,7 @@ __all__ = [
     "doubts_of_autocorrelation",
     "doubts_of_bounds",
     "doubts_of_importance",
+    "doubts_of_macrostate",
     "doubts_of_work",
     "precision",
 ]
@@ -202,6 +204,28 @@ def doubts_of_autocorrelation(spread: float, length: int, window: int) -> list[s
         )
         return [too_short]
     return []
+
+
+# ---------------------------------------------------------------- regions
+
+
+def doubts_of_macrostate(found: Macrostate) -> list[str]:
+    """Of one region, by a model's samples and, if there are some, its target's."""
+    if found.num_samples < 2 or found.importance is None:
+        doubt = (
+            f"{found.num_samples} of the model's samples are in the region: the model does not "
+            "reach it, and nothing is known of its free energy"
+        )
+        return [doubt]
+    doubts = []
+    # Samples of the target tell of what the model's do not reach, so few of these may do.
+    if found.num_samples < _MIN_WALKERS and found.work is None:
+        doubts.append(
+            f"only {found.num_samples} of the model's samples are in the region: it may reach "
+            "the edge of it alone, and the free energy is then too high"
+        )
+    doubts += found.importance.doubts
+    return doubts + list(found.work.doubts if found.work is not None else ())
 
 
 def _combined(first: Estimate, second: Estimate, rounding: float) -> float:

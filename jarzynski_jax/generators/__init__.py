@@ -1,7 +1,36 @@
-"""Generators: models with a density that can be sampled."""
+"""Generators: models with a density that can be sampled, and what is learned of them."""
 
 from jarzynski_jax.generators.autoregressive import Autoregressive, autoregressive
+from jarzynski_jax.generators.continuous_flow import ContinuousFlow, with_divergence
+from jarzynski_jax.generators.divergence import divergence
+from jarzynski_jax.generators.flow import Flow, RoundTrip, check_flow, round_trip
+from jarzynski_jax.generators.lattice_velocity import (
+    LatticeParams,
+    init_lattice_velocity,
+    lattice_velocity,
+)
+from jarzynski_jax.generators.layered_flow import Layer, LayeredFlow
 from jarzynski_jax.generators.masked_convolutions import MaskedConvolutions
 from jarzynski_jax.generators.masked_dense import MaskedDense
+from jarzynski_jax.generators.step_doubts import StepDoubts, step_doubts
 
-__all__ = ["Autoregressive", "MaskedConvolutions", "MaskedDense", "autoregressive"]
+__all__ = [
+    "Autoregressive",
+    "ContinuousFlow",
+    "Flow",
+    "LatticeParams",
+    "Layer",
+    "LayeredFlow",
+    "MaskedConvolutions",
+    "MaskedDense",
+    "RoundTrip",
+    "StepDoubts",
+    "autoregressive",
+    "check_flow",
+    "divergence",
+    "init_lattice_velocity",
+    "lattice_velocity",
+    "round_trip",
+    "step_doubts",
+    "with_divergence",
+]

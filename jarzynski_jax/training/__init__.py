@@ -1,5 +1,11 @@
 """Training: objectives, of energy-based models and others, and the loop for all of them."""
 
+from jarzynski_jax.training.boltzmann_generator import (
+    BoltzmannMetrics,
+    Coordinate,
+    boltzmann_generator,
+    coordinate_loss,
+)
 from jarzynski_jax.training.bounding import (
     Annealing,
     Bounding,
@@ -15,12 +21,15 @@ from jarzynski_jax.training.contrastive_divergence import (
 )
 from jarzynski_jax.training.energy_based import TrainingState
 from jarzynski_jax.training.fit import FitResult, fit
+from jarzynski_jax.training.forward_kl import ForwardKLMetrics, forward_kl
+from jarzynski_jax.training.forward_path_gradient import forward_path_gradient
 from jarzynski_jax.training.gradient_descent import DescentMetrics, DescentState
 from jarzynski_jax.training.jarzynski import jarzynski, jarzynski_pool
 from jarzynski_jax.training.maximum_likelihood import maximum_likelihood
 from jarzynski_jax.training.metrics import Metrics
 from jarzynski_jax.training.metrics_file import read_metrics
 from jarzynski_jax.training.objective import Monitor, Objective
+from jarzynski_jax.training.path_gradient import path_gradient
 from jarzynski_jax.training.refresh import (
     Refresh,
     refresh_along_path,
@@ -29,6 +38,7 @@ from jarzynski_jax.training.refresh import (
 )
 from jarzynski_jax.training.reinforce import ReinforceMetrics, reinforce
 from jarzynski_jax.training.reverse_kl import ReverseKLMetrics, reverse_kl
+from jarzynski_jax.training.score_gradient import score_gradient
 from jarzynski_jax.training.score_matching import score_matching
 from jarzynski_jax.training.step_quality import StepQuality, step_quality
 from jarzynski_jax.training.stop_rules import TrainingDiverged, Trouble
@@ -36,10 +46,13 @@ from jarzynski_jax.training.watch import Watch
 
 __all__ = [
     "Annealing",
+    "BoltzmannMetrics",
     "Bounding",
+    "Coordinate",
     "DescentMetrics",
     "DescentState",
     "FitResult",
+    "ForwardKLMetrics",
     "Metrics",
     "Monitor",
     "Objective",
@@ -51,15 +64,20 @@ __all__ = [
     "TrainingState",
     "Trouble",
     "Watch",
+    "boltzmann_generator",
     "bound_along_path",
     "bound_from_base",
     "check_annealing",
     "contrastive_divergence",
+    "coordinate_loss",
     "fit",
+    "forward_kl",
+    "forward_path_gradient",
     "jarzynski",
     "jarzynski_pool",
     "maximum_likelihood",
     "path_from_base",
+    "path_gradient",
     "persistent_contrastive_divergence",
     "read_metrics",
     "refresh_along_path",
@@ -67,6 +85,7 @@ __all__ = [
     "refresh_state",
     "reinforce",
     "reverse_kl",
+    "score_gradient",
     "score_matching",
     "step_quality",
     "unweighted",
