@@ -12,11 +12,11 @@ In the order in which they build on each other:
 - ``free_energy``: differences from work, brackets of log Z, with errors and doubts
 - ``targets``: densities with a known log Z
 - ``energies``: networks, mixtures and Boltzmann machines, and the Gaussian under them
-- ``generators``: models with a density that can be sampled: flows, autoregressive networks
+- ``generators``: flows, continuous and stochastic flows, learned drifts, autoregressive networks
 - ``interpolants``: stochastic interpolants and score-based models
 - ``data``: arrays and image data sets
-- ``training``: Jarzynski's weights, contrastive divergence, likelihood, reverse KL,
-  REINFORCE; ``fit``
+- ``training``: Jarzynski's weights, contrastive divergence, likelihood, both divergences and
+  all their gradients, learned transport; ``fit``
 - ``interop``: other libraries' samplers as kernels, models as densities; imported by itself
 - ``app``: the command line, ``jarzynski-jax --help``; by itself, with the extra ``cli``
 
