@@ -15,6 +15,7 @@ In the order in which they build on each other:
 - ``interpolants``: stochastic interpolants and score-based models
 - ``data``: arrays and image data sets
 - ``training``: Jarzynski's weights, contrastive divergence, likelihood, reverse KL; ``fit``
+- ``quantum``: Hamiltonians, and their ground states learned and projected
 - ``interop``: other libraries' samplers as kernels, models as densities; imported by itself
 - ``app``: the command line, ``jarzynski-jax --help``; by itself, with the extra ``cli``
 
@@ -35,6 +36,7 @@ from jarzynski_jax import (
     interruption,
     kernels,
     progress,
+    quantum,
     resampling,
     targets,
     training,
@@ -58,6 +60,7 @@ __all__ = [
     "interruption",
     "kernels",
     "progress",
+    "quantum",
     "resampling",
     "targets",
     "training",

@@ -34,6 +34,12 @@ from jarzynski_jax.free_energy.importance import (
     observable,
     thermodynamics,
 )
+from jarzynski_jax.free_energy.time_series import (
+    blocked_mean,
+    blocking_errors,
+    past_log_weights,
+    weighted_ratio,
+)
 from jarzynski_jax.free_energy.work_values import (
     Estimate,
 )
@@ -47,6 +53,8 @@ __all__ = [
     "ImportanceEstimate",
     "ThermodynamicEstimates",
     "bennett_acceptance_ratio",
+    "blocked_mean",
+    "blocking_errors",
     "bracket",
     "crooks_crossing",
     "cumulant_expansion",
@@ -58,6 +66,8 @@ __all__ = [
     "log_partition_bracket",
     "observable",
     "overlap",
+    "past_log_weights",
     "thermodynamics",
     "two_sided_bounds",
+    "weighted_ratio",
 ]
