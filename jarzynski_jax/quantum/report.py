@@ -3,9 +3,9 @@ r"""The ground-state energy in three numbers, which must come in order.
 .. math:: \text{cost} \;\ge\; \text{variational energy} \;\ge\; E_0
 
 The cost of a guide's paths and the variational energy are bounds; of a wave they are the same
-number but for the time step, found in two ways. The third, diffusion Monte Carlo, is :math:`E_0`
-itself: the weights take whatever is wrong with the guide out again, up to the time step, which is
-extrapolated.
+number but for the time step, found in two ways. The third, diffusion Monte Carlo, is
+:math:`E_0` itself: the weights take whatever is wrong with the guide out again, up to the time
+step, which is extrapolated.
 """
 
 from collections.abc import Sequence
