@@ -150,7 +150,7 @@ def test_clipping_is_around_the_median():
 
 def test_objectives_refuse_what_makes_no_sense():
     optimizer, x = optax.sgd(0.1), jnp.zeros((4, 1))
-    with pytest.raises(ValueError, match="a Hamiltonian is what.*got harmonic"):
+    with pytest.raises(ValueError, match=r"a Hamiltonian is what.*got harmonic"):
         quantum.path_integral_cost(quantum.harmonic, _linear_drift, optimizer, 0.1, 2)
     with pytest.raises(ValueError, match="num_steps of an episode"):
         quantum.path_integral_cost(OSCILLATOR, _linear_drift, optimizer, 0.1, 0)
