@@ -8,7 +8,7 @@ Of the process :math:`dr = v\,dt + dB` and the Feynman-Kac measure of its paths
 
 so the cost :math:`E[\ell_T]/T` is at least :math:`E_0` of stationary walkers, and equal to it
 for :math:`v = \nabla\log\phi_0`. The mean of :math:`\int v\cdot dB` is 0; it stays as a control
-variate, with which the cost of the best drift has no variance.
+variate, with which the cost of the best drift varies by the ends of a path alone.
 
 Reference: Barr, Gispen and Lamacraft, MSML 2020.
 """

@@ -85,11 +85,11 @@ def _draw_curve(
     }
     reference = None
     if curve is not None:
-        reference = curve["quadruple"]
+        reference = curve["larger"]
         left.plot(distances, curve["hartree_fock"], **drawing.STYLES[3], label="Hartree-Fock")
         left.plot(distances, reference, **drawing.STYLES[0], label="FCI, cc-pVQZ")
         right.axhline(0, color="0.0", label="FCI, cc-pVQZ")
-        gap = 1e3 * (curve["triple"] - reference)
+        gap = 1e3 * (curve["smaller"] - reference)
         right.plot(distances, gap, **drawing.STYLES[2], label="FCI, cc-pVTZ")
     labels = "learned wave, variational", "diffusion Monte Carlo"
     for (values, errors), marker, label in zip(numbers.values(), "os", labels, strict=True):

@@ -70,16 +70,18 @@ def _lowest_of_tridiagonal(diagonal: np.ndarray, off: np.ndarray) -> float:
     return eigh_tridiagonal(diagonal, off, select="i", select_range=(0, 0))[0][0]
 
 
-def hydrogen_molecule_curve(distances: tuple[float, ...]) -> dict[str, np.ndarray]:
+def hydrogen_molecule_curve(
+    distances: tuple[float, ...], bases: tuple[str, str] = ("cc-pvtz", "cc-pvqz")
+) -> dict[str, np.ndarray]:
     """Full configuration interaction by PySCF in two bases, and Hartree-Fock; in bohr.
 
     An energy is kept only where it lies between the exact minimum and Hartree-Fock's.
     """
     from pyscf import fci, gto, scf
 
-    found: dict[str, list[float]] = {"hartree_fock": [], "triple": [], "quadruple": []}
+    found: dict[str, list[float]] = {"hartree_fock": [], "smaller": [], "larger": []}
     for distance in distances:
-        for name, basis in (("triple", "cc-pvtz"), ("quadruple", "cc-pvqz")):
+        for name, basis in zip(("smaller", "larger"), bases, strict=True):
             molecule = gto.M(
                 atom=f"H 0 0 {-distance / 2}; H 0 0 {distance / 2}",
                 basis=basis,
