@@ -17,6 +17,7 @@ In the order in which they build on each other:
 - ``data``: arrays and image data sets
 - ``training``: Jarzynski's weights, contrastive divergence, likelihood, both divergences and
   all their gradients, learned transport; ``fit``
+- ``quantum``: Hamiltonians, and their ground states learned and projected
 - ``interop``: other libraries' samplers as kernels, models as densities; imported by itself
 - ``app``: the command line, ``jarzynski-jax --help``; by itself, with the extra ``cli``
 
@@ -38,6 +39,7 @@ from jarzynski_jax import (
     interruption,
     kernels,
     progress,
+    quantum,
     resampling,
     targets,
     training,
@@ -62,6 +64,7 @@ __all__ = [
     "interruption",
     "kernels",
     "progress",
+    "quantum",
     "resampling",
     "targets",
     "training",

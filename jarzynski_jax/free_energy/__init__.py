@@ -40,6 +40,12 @@ from jarzynski_jax.free_energy.importance import (
     thermodynamics,
 )
 from jarzynski_jax.free_energy.macrostates import Macrostate, Macrostates, macrostates
+from jarzynski_jax.free_energy.time_series import (
+    blocked_mean,
+    blocking_errors,
+    past_log_weights,
+    weighted_ratio,
+)
 from jarzynski_jax.free_energy.work_values import (
     Estimate,
 )
@@ -58,6 +64,8 @@ __all__ = [
     "ThermodynamicEstimates",
     "autocorrelation",
     "bennett_acceptance_ratio",
+    "blocked_mean",
+    "blocking_errors",
     "bracket",
     "crooks_crossing",
     "cumulant_expansion",
@@ -71,6 +79,8 @@ __all__ = [
     "macrostates",
     "observable",
     "overlap",
+    "past_log_weights",
     "thermodynamics",
     "two_sided_bounds",
+    "weighted_ratio",
 ]

@@ -3,9 +3,11 @@
 from jarzynski_jax.kernels import (
     bijection,
     escorted,
+    feynman_kac,
     flip,
     generalized_hmc,
     gibbs,
+    guides,
     heat_bath,
     independence,
     invariant,
@@ -23,9 +25,11 @@ from jarzynski_jax.kernels import (
 __all__ = [
     "bijection",
     "escorted",
+    "feynman_kac",
     "flip",
     "generalized_hmc",
     "gibbs",
+    "guides",
     "heat_bath",
     "independence",
     "invariant",
