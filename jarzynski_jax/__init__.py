@@ -16,6 +16,7 @@ In the order in which they build on each other:
 - ``data``: arrays and image data sets
 - ``training``: Jarzynski's weights, contrastive divergence, likelihood, reverse KL; ``fit``
 - ``nonequilibrium``: entropy production, work and heat, time reversal in magnetic fields
+- ``latent``: models with latent variables
 - ``interop``: other libraries' samplers as kernels, models as densities; imported by itself
 - ``app``: the command line, ``jarzynski-jax --help``; by itself, with the extra ``cli``
 
@@ -35,6 +36,7 @@ from jarzynski_jax import (
     interpolants,
     interruption,
     kernels,
+    latent,
     nonequilibrium,
     progress,
     resampling,
@@ -59,6 +61,7 @@ __all__ = [
     "interpolants",
     "interruption",
     "kernels",
+    "latent",
     "nonequilibrium",
     "progress",
     "resampling",

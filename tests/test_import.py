@@ -17,7 +17,7 @@ APART = {"__main__", "app", "interop"}
 ORDER = (
     *("types", "checks", "compiling", "formatting", "interruption", "progress", "weights"),
     *("density", "kernels", "resampling", "walkers", "free_energy", "annealing", "targets"),
-    *("energies", "interpolants", "data", "training", "nonequilibrium"),
+    *("energies", "interpolants", "data", "training", "nonequilibrium", "latent"),
     *("interop", "app", "__main__"),
 )
 PACKAGE = Path(jarzynski_jax.__file__).parent

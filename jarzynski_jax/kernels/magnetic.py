@@ -157,7 +157,7 @@ def flow(
         charges, force = carry
         half = charges.velocity + step_size / 2 * force
         position, half = _drift(Charges(charges.position, half), field, step_size)
-        _, force = _force(logdensity_fn, position)
+        force = _force(logdensity_fn, position)[1]
         return (Charges(position, half + step_size / 2 * force), force), None
 
     def bijection(charges: Charges) -> tuple[Charges, Array]:

@@ -79,7 +79,7 @@ def flow(
 
         def one(carry: tuple, _: None) -> tuple[tuple, None]:
             point, gradient, heat = carry
-            point, _, gradient, of_step = thermostatted_step(
+            point, _value, gradient, of_step = thermostatted_step(
                 point, gradient, logdensity_fn, step_size, weights, freedom
             )
             return (point, gradient, heat + of_step), None

@@ -27,6 +27,7 @@ from jarzynski_jax.training.refresh import (
     refresh_from_base,
     refresh_state,
 )
+from jarzynski_jax.training.replicas import ReplicaState, replicate
 from jarzynski_jax.training.reverse_kl import ReverseKLMetrics, reverse_kl
 from jarzynski_jax.training.score_matching import score_matching
 from jarzynski_jax.training.step_quality import StepQuality, step_quality
@@ -43,6 +44,7 @@ __all__ = [
     "Monitor",
     "Objective",
     "Refresh",
+    "ReplicaState",
     "ReverseKLMetrics",
     "StepQuality",
     "TrainingDiverged",
@@ -63,6 +65,7 @@ __all__ = [
     "refresh_along_path",
     "refresh_from_base",
     "refresh_state",
+    "replicate",
     "reverse_kl",
     "score_matching",
     "step_quality",
