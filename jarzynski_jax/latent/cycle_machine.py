@@ -35,8 +35,8 @@ __all__ = [
     "check_hidden",
     "enumerate_machine",
     "hidden_mean",
-    "hidden_transition_matrix",
     "log_emission",
+    "log_hidden_transitions",
     "log_likelihood",
     "reversible_rival",
     "run",
@@ -176,16 +176,17 @@ def run(
     return Trajectory(visible, hidden, last)
 
 
-def hidden_transition_matrix(rng_key: PRNGKey, machine: Machine, num_samples: int) -> Array:
-    r"""Estimate :math:`M_{zz'} = E_{x \sim A_z}[\bar A_{xz'}]` of one-hot units, ``(L, L)``.
+def log_hidden_transitions(rng_key: PRNGKey, machine: Machine, num_samples: int) -> Array:
+    r"""Estimate :math:`M_{zz'} = E_{x \sim A_z}[\bar A_{xz'}]` of one-hot units; its log.
 
-    From so many samples of x for each z: unbiased, of rows that sum to one, and positive
-    everywhere, so that no entropy production comes out infinite, as it may from counts.
+    From so many samples of x for each z, shape ``(L, L)``. M is unbiased, of rows that sum to
+    one, and positive everywhere, however small: no entropy production comes out infinite, as
+    it may from counts. (Of what no sample shows the logarithm is a guess all the same.)
 
     Examples
     --------
     >>> machine = Machine(jnp.zeros((3, 2)), jnp.zeros(3), jnp.zeros((2, 3)), jnp.zeros(2))
-    >>> hidden_transition_matrix(jax.random.key(0), machine, 10).tolist()
+    >>> jnp.exp(log_hidden_transitions(jax.random.key(0), machine, 10)).round(3).tolist()
     [[0.5, 0.5], [0.5, 0.5]]
     """
     num_hidden = machine.encoder_bias.shape[0]
@@ -194,30 +195,31 @@ def hidden_transition_matrix(rng_key: PRNGKey, machine: Machine, num_samples: in
         probability = jax.nn.sigmoid(visible_logits(machine, hidden))
         shape = (num_samples, *probability.shape)
         visible = jax.random.bernoulli(key, probability, shape).astype(probability.dtype)
-        return jnp.mean(hidden_mean(machine, visible, "one-hot"), axis=0)
+        logits = visible @ machine.encoder_weights.T + machine.encoder_bias
+        return jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0) - jnp.log(num_samples)
 
     unit = jnp.eye(num_hidden, dtype=machine.encoder_bias.dtype)
     return jax.vmap(row)(jax.random.split(rng_key, num_hidden), unit)
 
 
-def log_likelihood(machine: Machine, law: Array, data: Array) -> Array:
+def log_likelihood(machine: Machine, log_law: Array, data: Array) -> Array:
     r"""Mean of :math:`\log\sum_z \bar p_z A_{zx}` of data, one-hot z, in nats a datum.
 
-    ``law`` is :math:`\bar p`, shape ``(L,)``. ValueError if data are not 0 or 1.
+    ``log_law`` is :math:`\log\bar p`, shape ``(L,)``. ValueError if data are not 0 or 1.
     """
     data = check_binary(data)
     hidden = jnp.eye(machine.encoder_bias.shape[0], dtype=data.dtype)
-    logs = log_emission(machine, hidden, data) + jnp.log(law)
+    logs = log_emission(machine, hidden, data) + log_law
     return jnp.mean(jax.nn.logsumexp(logs, axis=1))
 
 
-def reversible_rival(machine: Machine, law: Array) -> Machine:
+def reversible_rival(machine: Machine, log_law: Array) -> Machine:
     r"""The one-hot machine that draws z from :math:`\bar p` afresh: as likely, and reversible.
 
     :math:`\bar w = 0`, :math:`\bar a = \log\bar p`: every row of M is :math:`\bar p`.
     """
     return machine._replace(
-        encoder_weights=jnp.zeros_like(machine.encoder_weights), encoder_bias=jnp.log(law)
+        encoder_weights=jnp.zeros_like(machine.encoder_weights), encoder_bias=log_law
     )
 
 

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 
 from jarzynski_jax.latent.cycle_machine import (
     Machine,
-    hidden_transition_matrix,
+    log_hidden_transitions,
     log_likelihood,
 )
-from jarzynski_jax.nonequilibrium import markov_chains
+from jarzynski_jax.nonequilibrium import rare_transitions
+from jarzynski_jax.nonequilibrium.markov_chains import relaxation_time_of
 from jarzynski_jax.types import Array, PRNGKey
 
 __all__ = ["CycleReport", "class_divergence", "class_shares", "report"]
@@ -19,8 +20,8 @@ __all__ = ["CycleReport", "class_divergence", "class_shares", "report"]
 class CycleReport(NamedTuple):
     r"""A one-hot machine; entropy production and time are those of double steps.
 
-    law
-        :math:`\bar p`, shape ``(L,)``.
+    log_law
+        :math:`\log\bar p`, shape ``(L,)``.
     entropy_production
         Of the hidden chain M, in nats: a lower bound of the machine's own, in which the visible
         states count too.
@@ -34,7 +35,7 @@ class CycleReport(NamedTuple):
         M, shape ``(L, L)``, rows from.
     """
 
-    law: Array
+    log_law: Array
     entropy_production: Array
     relaxation_time: Array
     persistence: Array
@@ -56,14 +57,15 @@ def report(rng_key: PRNGKey, machine: Machine, data: Array, num_samples: int) ->
     >>> bool(found.persistence > 0.8), bool(found.entropy_production < 0.01)
     (True, True)
     """
-    matrix = hidden_transition_matrix(rng_key, machine, num_samples)
-    law = markov_chains.stationary_distribution(matrix)
+    logs = log_hidden_transitions(rng_key, machine, num_samples)
+    log_law = rare_transitions.log_stationary_distribution(logs)
+    matrix = jnp.exp(logs)
     return CycleReport(
-        law=law,
-        entropy_production=markov_chains.entropy_production(matrix),
-        relaxation_time=markov_chains.relaxation_time(matrix),
+        log_law=log_law,
+        entropy_production=rare_transitions.entropy_production(logs),
+        relaxation_time=relaxation_time_of(matrix),
         persistence=jnp.trace(matrix) / matrix.shape[0],
-        log_likelihood=log_likelihood(machine, law, data),
+        log_likelihood=log_likelihood(machine, log_law, data),
         transition_matrix=matrix,
     )
 

@@ -11,6 +11,7 @@ from jarzynski_jax.nonequilibrium import (
     markov_chains,
     pauli,
     polynomial_fields,
+    rare_transitions,
     time_reversal,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "markov_chains",
     "pauli",
     "polynomial_fields",
+    "rare_transitions",
     "time_reversal",
 ]

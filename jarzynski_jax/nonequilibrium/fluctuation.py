@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jarzynski_jax.annealing import Work
-from jarzynski_jax.nonequilibrium.markov_chains import check_transition_matrix
+from jarzynski_jax.nonequilibrium.markov_chains import check_stochastic
 from jarzynski_jax.types import Array, PRNGKey
 
 __all__ = ["path_entropy_production", "sample_entropy_production", "sample_paths"]
@@ -152,8 +152,7 @@ def _check(law: Array, matrices: Array) -> tuple[Array, Array]:
             f"wanted; got shapes {law.shape} and {matrices.shape}"
         )
     if not isinstance(matrices, jax.core.Tracer):
-        for matrix in matrices:
-            check_transition_matrix(matrix, is_irreducible=False)
+        check_stochastic(np.asarray(matrices, np.float64), matrices.dtype)
     if not isinstance(law, jax.core.Tracer):
         values = np.asarray(law, np.float64)
         if not (np.all(values >= 0) and abs(values.sum() - 1) < 1e-4):

@@ -25,6 +25,7 @@ from jarzynski_jax.types import Array
 
 __all__ = [
     "affinities",
+    "check_stochastic",
     "check_transition_matrix",
     "coarse_grain",
     "currents",
@@ -63,22 +64,28 @@ def check_transition_matrix(matrix: Array, is_irreducible: bool = True) -> Array
     if isinstance(matrix, jax.core.Tracer):
         return matrix
     values = np.asarray(matrix, np.float64)
+    check_stochastic(values, matrix.dtype)
+    if is_irreducible:
+        _check_irreducible(values)
+    return matrix
+
+
+def check_stochastic(values: np.ndarray, dtype: jnp.dtype) -> None:
+    """Check that matrices ``(..., m, m)`` are of probabilities, in rows that sum to 1."""
     if not np.all(np.isfinite(values)) or np.any(values < 0):
         raise ValueError(
             "entries of a transition matrix must be finite and not negative; got values from "
             f"{values.min()} to {values.max()}"
         )
-    gap = np.abs(values.sum(axis=1) - 1)
-    if gap.max() > 10 * len(values) * float(jnp.finfo(matrix.dtype).eps):
+    sums = values.sum(axis=-1).reshape(-1)
+    gap = np.abs(sums - 1)
+    if gap.max() > 10 * values.shape[-1] * float(jnp.finfo(dtype).eps):
         row = int(gap.argmax())
         raise ValueError(
-            f"rows of a transition matrix must sum to 1; row {row} sums to "
-            f"{values[row].sum():.9g}. (Rows are where a step starts; of counts take "
-            "transition_matrix)"
+            f"rows of a transition matrix must sum to 1; row {row % values.shape[-1]} sums to "
+            f"{sums[row]:.9g}. (Rows are where a step starts; of counts take "
+            "counts.transition_matrix)"
         )
-    if is_irreducible:
-        _check_irreducible(values)
-    return matrix
 
 
 def _check_irreducible(values: np.ndarray) -> None:
@@ -208,7 +215,11 @@ def relaxation_time(matrix: Array) -> Array:
     >>> round(float(relaxation_time(ring)), 4)
     1.7077
     """
-    matrix = check_transition_matrix(matrix)
+    return relaxation_time_of(check_transition_matrix(matrix))
+
+
+def relaxation_time_of(matrix: Array) -> Array:
+    """Relaxation time of a matrix that was checked, or need not be: irreducible but for 0s."""
     second = jnp.sort(jnp.abs(jnp.linalg.eigvals(matrix)))[-2]
     eps = matrix.shape[0] * jnp.finfo(matrix.dtype).eps
     return jnp.where(second > 1 - eps, jnp.inf, -1 / jnp.log(jnp.minimum(second, 1 - eps)))
