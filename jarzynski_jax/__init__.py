@@ -17,7 +17,9 @@ In the order in which they build on each other:
 - ``data``: arrays and image data sets
 - ``training``: Jarzynski's weights, contrastive divergence, likelihood, both divergences and
   all their gradients, learned transport; ``fit``
+- ``latent``: models with latent variables
 - ``quantum``: Hamiltonians, and their ground states learned and projected
+- ``nonequilibrium``: entropy production, work and heat, time reversal in magnetic fields
 - ``interop``: other libraries' samplers as kernels, models as densities; imported by itself
 - ``app``: the command line, ``jarzynski-jax --help``; by itself, with the extra ``cli``
 
@@ -38,6 +40,8 @@ from jarzynski_jax import (
     interpolants,
     interruption,
     kernels,
+    latent,
+    nonequilibrium,
     progress,
     quantum,
     resampling,
@@ -63,6 +67,8 @@ __all__ = [
     "interpolants",
     "interruption",
     "kernels",
+    "latent",
+    "nonequilibrium",
     "progress",
     "quantum",
     "resampling",

@@ -17,7 +17,8 @@ APART = {"__main__", "app", "interop"}
 ORDER = (
     *("types", "checks", "compiling", "formatting", "interruption", "progress", "weights"),
     *("density", "kernels", "resampling", "walkers", "free_energy", "annealing", "targets"),
-    *("energies", "generators", "interpolants", "data", "training", "quantum"),
+    *("energies", "generators", "interpolants", "data", "training", "latent", "quantum"),
+    "nonequilibrium",
     *("interop", "app", "__main__"),
 )
 PACKAGE = Path(jarzynski_jax.__file__).parent

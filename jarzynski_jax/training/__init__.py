@@ -42,6 +42,7 @@ from jarzynski_jax.training.refresh import (
     refresh_state,
 )
 from jarzynski_jax.training.reinforce import ReinforceMetrics, reinforce
+from jarzynski_jax.training.replicas import ReplicaState, replicate
 from jarzynski_jax.training.reverse_kl import ReverseKLMetrics, reverse_kl
 from jarzynski_jax.training.score_gradient import score_gradient
 from jarzynski_jax.training.score_matching import score_matching
@@ -67,6 +68,7 @@ __all__ = [
     "PipelineState",
     "Refresh",
     "ReinforceMetrics",
+    "ReplicaState",
     "ReverseKLMetrics",
     "StepQuality",
     "TrainingDiverged",
@@ -97,6 +99,7 @@ __all__ = [
     "refresh_from_base",
     "refresh_state",
     "reinforce",
+    "replicate",
     "reverse_kl",
     "score_gradient",
     "score_matching",
