@@ -15,6 +15,7 @@ In the order in which they build on each other:
 - ``interpolants``: stochastic interpolants and score-based models
 - ``data``: arrays and image data sets
 - ``training``: Jarzynski's weights, contrastive divergence, likelihood, reverse KL; ``fit``
+- ``latent``: autoencoders and diffusions, their likelihood bracketed, compression by them
 - ``interop``: other libraries' samplers as kernels, models as densities; imported by itself
 - ``app``: the command line, ``jarzynski-jax --help``; by itself, with the extra ``cli``
 
@@ -34,6 +35,7 @@ from jarzynski_jax import (
     interpolants,
     interruption,
     kernels,
+    latent,
     progress,
     resampling,
     targets,
@@ -57,6 +59,7 @@ __all__ = [
     "interpolants",
     "interruption",
     "kernels",
+    "latent",
     "progress",
     "resampling",
     "targets",

@@ -19,7 +19,7 @@ _RESERVE = 32
 
 
 class OutOfBits(ValueError):
-    """More was popped than the stack held: what came out is no sample, and gives no bits back."""
+    """More was popped than the stack held: what came out is no sample of the odds given."""
 
 
 class BitStack:

@@ -1,14 +1,14 @@
 r"""A model with latent variables, as a mean weight over standard normal noise.
 
-All models here have one form. Of an observation x and noise :math:`\varepsilon \sim N(0, 1)` the
-encoder makes a latent, a vector or a whole path, and
+All models here have one form. Of an observation x and noise :math:`\varepsilon \sim N(0, 1)`
+the encoder makes a latent, a vector or a whole path, and
 
 .. math:: A(x, \varepsilon) = \log\frac{p(x, z)}{q(z|x)}, \quad z = z(x, \varepsilon),
    \qquad p(x) = E_\varepsilon[e^{A}]
 
 so that -A is work, its mean is the negative evidence lower bound, and e^A is an unbiased
-estimate of p(x). What else is known of a likelihood follows from A alone: the importance-weighted
-bound here, brackets in :mod:`jarzynski_jax.latent.likelihood`, learning in
+estimate of p(x). What else is known of a likelihood follows from A alone: the
+importance-weighted bound here, brackets in :mod:`jarzynski_jax.latent.likelihood`, learning in
 :mod:`jarzynski_jax.latent.variational`.
 
 References: Kingma and Welling, *Auto-encoding variational Bayes*, 2014; Burda, Grosse and
@@ -49,8 +49,8 @@ class LatentModel(NamedTuple):
         ``(rng_key, params) -> (x, noise)``: an observation of the model, and with it noise that
         is an exact sample of the posterior, :math:`\propto N(\varepsilon)\,e^{A}`.
     averaged
-        ``(params, x, noise) -> scalar`` of the same mean as A, part of which was taken in closed
-        form; None where there is no such.
+        ``(params, x, noise) -> scalar`` of the same mean as A, part of which was taken in
+        closed form; None where there is no such.
     """
 
     log_weight: Callable[[Params, Array, Array], Array]
@@ -63,7 +63,7 @@ class LatentModel(NamedTuple):
 def draw_log_weights(
     rng_key: PRNGKey, model: LatentModel, params: Params, data: Array, num_samples: int
 ) -> Array:
-    """Draw A of each observation, shape ``(n, K)``; the mean of e^A over K is unbiased for p(x).
+    """Draw A of each observation, shape ``(n, K)``; a mean of e^A is unbiased for p(x).
 
     ValueError if ``num_samples`` is not positive, or the data are none of the model.
     """

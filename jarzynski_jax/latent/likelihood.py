@@ -5,10 +5,10 @@ are annealed along
 
 .. math:: \ell_t(\varepsilon) = \log N(\varepsilon) + t\,A(x, \varepsilon)
 
-to the posterior, whose log Z is :math:`\log p(x)`: forward a lower bound on average, backward an
-upper one. The upper one is a bound if its walkers start from samples of the posterior. Of data
-that the model simulated one such is known exactly (bidirectional Monte Carlo); of other data the
-forward run's end points are taken, and the two ways cross where a mode was missed.
+to the posterior, whose log Z is :math:`\log p(x)`: forward a lower bound on average, backward
+an upper one. The upper one is a bound if its walkers start from samples of the posterior. Of
+data that the model simulated one such is known exactly (bidirectional Monte Carlo); of other
+data the forward run's end points are taken, and the two ways cross where a mode was missed.
 
 References: Grosse, Ghahramani and Adams, 2015; Wu, Burda, Salakhutdinov and Grosse, *On the
 quantitative analysis of decoder-based generative models*, 2017.

@@ -1,4 +1,4 @@
-"""Encoder and decoder as Flax modules: multilayer perceptrons, or linear without hidden layers."""
+"""Encoder and decoder as Flax modules: perceptrons, linear without hidden layers."""
 
 import itertools
 import math

@@ -247,7 +247,8 @@ def check_observations(output: Output, shape: tuple[int, ...], data: Any) -> Non
     values = np.asarray(data)
     if not np.all(np.isfinite(values)):
         raise ValueError(
-            f"data must be finite; {np.sum(~np.isfinite(values))} of {values.size} values are not"
+            f"data must be finite; {np.sum(~np.isfinite(values))} of {values.size} values are "
+            "not"
         )
     if output.num_levels is None:
         return

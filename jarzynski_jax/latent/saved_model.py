@@ -76,7 +76,7 @@ def save_autoencoder(path: Path, architecture: Architecture, params: Params) -> 
     True
     """
     # Before the file is opened, so that nothing is written of what cannot be.
-    arrays = _by_name(params)
+    arrays: dict[str, Any] = _by_name(params)
     with path.open("wb") as file:
         np.savez(file, architecture=json.dumps(architecture._asdict()), **arrays)
 
@@ -104,17 +104,20 @@ def load_autoencoder(path: Path) -> tuple[Architecture, Autoencoder, Params]:
 
 def _by_name(params: Params) -> dict[str, np.ndarray]:
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf)
-        for path, leaf in leaves
-    }
+    return {_name(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
 def _filled(template: Params, arrays: dict[str, np.ndarray]) -> Params:
     def leaf(path: Any, like: jax.Array) -> jax.Array:
-        found = arrays[jax.tree_util.keystr(path, simple=True, separator=".")]
+        found = arrays[_name(path)]
         if found.shape != like.shape:
-            raise ValueError(f"{path} has the shape {found.shape} in place of {like.shape}")
+            raise ValueError(
+                f"{_name(path)} has the shape {found.shape} in place of {like.shape}"
+            )
         return jnp.asarray(found)
 
     return jax.tree_util.tree_map_with_path(leaf, template)

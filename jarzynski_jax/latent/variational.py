@@ -5,8 +5,8 @@ r"""Training on a variational bound, for every model with latents of this room.
           -\frac1B \sum_b E\left[\log\frac1K \sum_k e^{A_\theta(x_b, \varepsilon_k)}\right]
 
 Both are above the cross entropy. The noise does not depend on the parameters, so the gradient
-of the sampled value is unbiased for that of its mean (reparameterisation). One sample a datum is
-enough.
+of the sampled value is unbiased for that of its mean (reparameterisation). One sample a datum
+is enough.
 
 References: Kingma and Welling, 2014; Burda, Grosse and Salakhutdinov, 2016.
 """
