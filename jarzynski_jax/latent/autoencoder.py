@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jarzynski_jax.compiling import compiled_once
-from jarzynski_jax.energies import functional
+from jarzynski_jax.energies.functional import functional
 from jarzynski_jax.latent.latent_model import LatentModel
 from jarzynski_jax.latent.networks import Decoder, GaussianEncoder
 from jarzynski_jax.latent.outputs import Output, check_observations

@@ -30,6 +30,7 @@ __all__ = [
     "draw_log_weights",
     "evidence_lower_bound",
     "importance_weighted_bound",
+    "noise_dtype",
 ]
 
 #: So many observations at once; more would not fit the cache.
@@ -77,13 +78,24 @@ def draw_log_weights(
 def _draw_log_weights(
     rng_key: PRNGKey, model: LatentModel, params: Params, data: Array, num_samples: int
 ) -> Array:
+    dtype = noise_dtype(params, data)
+
     def of_one(inputs: tuple[PRNGKey, Array]) -> Array:
         key, x = inputs
-        noise = jax.random.normal(key, (num_samples, *model.noise_shape))
+        noise = jax.random.normal(key, (num_samples, *model.noise_shape), dtype)
         return jax.vmap(model.log_weight, (None, None, 0))(params, x, noise)
 
     keys = jax.random.split(rng_key, data.shape[0])
     return jax.lax.map(of_one, (keys, data), batch_size=_BLOCK)
+
+
+def noise_dtype(params: Params, data: Array) -> jnp.dtype:
+    """The widest of what parameters and data are, float32 at least."""
+    leaves = [
+        leaf for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
+    is_real = jnp.issubdtype(jnp.result_type(data), jnp.floating)
+    return jnp.result_type(jnp.float32, *leaves, *([data] if is_real else []))
 
 
 def evidence_lower_bound(

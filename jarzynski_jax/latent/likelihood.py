@@ -27,7 +27,7 @@ from jarzynski_jax.checks import check_known
 from jarzynski_jax.compiling import compiled_once
 from jarzynski_jax.free_energy import Bracket, log_partition_bracket
 from jarzynski_jax.free_energy.annealing_runs import AnnealingInfo, LogPartitionBounds
-from jarzynski_jax.latent.latent_model import LatentModel
+from jarzynski_jax.latent.latent_model import LatentModel, noise_dtype
 from jarzynski_jax.types import Array, Params, PRNGKey
 from jarzynski_jax.walkers import Dynamics, check_dynamics, kinetic_langevin
 
@@ -128,7 +128,7 @@ def _likelihood_bounds(
     counts: tuple[int, int],
     exact: Array | None,
 ) -> LogPartitionBounds:
-    dtype = jax.tree.leaves(params)[0].dtype
+    dtype = noise_dtype(params, data)
 
     def of_one(inputs: tuple[PRNGKey, Array, Array | None]) -> LogPartitionBounds:
         key, x, exact = inputs

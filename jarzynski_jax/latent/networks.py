@@ -10,7 +10,7 @@ from flax import nnx
 from jarzynski_jax.latent.outputs import Output
 from jarzynski_jax.types import Array
 
-__all__ = ["Decoder", "GaussianEncoder"]
+__all__ = ["Decoder", "GaussianEncoder", "NoisePredictor"]
 
 #: No standard deviation of an encoder is beyond e to the ± this, as part of the model.
 _LARGEST_LOG_SCALE = 10.0
@@ -137,3 +137,51 @@ def _check_sizes(shape: Sequence[int], latent_dim: int, hidden: Sequence[int]) -
         )
     if any(width < 1 for width in hidden):
         raise ValueError(f"hidden layers must have at least one unit; got {tuple(hidden)}")
+
+
+class NoisePredictor(nnx.Module):
+    """From a step t and a noisy observation to the noise in it, for a diffusion.
+
+    A multilayer perceptron that sees sine and cosine of t at several frequencies.
+
+    Parameters
+    ----------
+    num_steps
+        T.
+    hidden
+        Widths of the hidden layers.
+
+    Examples
+    --------
+    >>> predictor = NoisePredictor((8, 8), 100, (32,), rngs=nnx.Rngs(0))
+    >>> predictor(jnp.array(1), jnp.zeros((8, 8))).shape
+    (8, 8)
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        num_steps: int,
+        hidden: Sequence[int],
+        *,
+        num_frequencies: int = 16,
+        activation: Callable[[Array], Array] = nnx.silu,
+        rngs: nnx.Rngs,
+    ) -> None:
+        _check_sizes(shape, 1, hidden)
+        self.shape, self.num_steps = tuple(shape), num_steps
+        self.num_frequencies = num_frequencies
+        widths = [math.prod(shape) + 2 * num_frequencies, *hidden]
+        self.trunk = _Trunk(widths, activation, rngs)
+        self.noise = nnx.Linear(
+            widths[-1], math.prod(shape), kernel_init=nnx.initializers.zeros, rngs=rngs
+        )
+
+    def __call__(self, t: Array, x: Array) -> Array:
+        """The noise, in the shape of the observation."""
+        # Half a period at the lowest frequency, a period in four steps at the highest.
+        exponents = jnp.linspace(0, 1, self.num_frequencies, dtype=x.dtype)
+        frequencies = jnp.pi / self.num_steps * (self.num_steps / 2) ** exponents
+        angles = jnp.asarray(t, x.dtype) * frequencies
+        seen = jnp.concatenate([jnp.reshape(x, (-1,)), jnp.sin(angles), jnp.cos(angles)])
+        return self.noise(self.trunk(seen)).reshape(self.shape)
