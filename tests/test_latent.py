@@ -7,6 +7,7 @@ weights W = U (L - s2)^(1/2) R and the encoder N(M^-1 W^T x, s2/M_ii), M = W^T W
 
 import itertools
 import math
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from sklearn.decomposition import PCA
 from zscore import assert_biased, assert_unbiased, replicate, test_key
 
 from jarzynski_jax import latent, training
+from jarzynski_jax.compiling import compiled_once
 from jarzynski_jax.latent import autoencoder, networks, outputs, variational
 from jarzynski_jax.walkers import kinetic_langevin
 
@@ -36,18 +38,23 @@ class Known(NamedTuple):
     s2: float
 
 
+@cache  # one model, so that what was compiled for it is found again
 def linear(num_features, latent_dim):
     return latent.make_autoencoder(
         (num_features,), latent_dim, (), outputs.gaussian(), rngs=nnx.Rngs(0)
     )
 
 
-def principal_components(eigenvalues, latent_dim, angle=0.0, dtype=np.float64):
-    """The closed form, in axes along the eigenvectors, its latents turned by an angle."""
-    dimension = len(eigenvalues)
+def principal_components(eigenvalues, num_kept=2, angle=0.0):
+    """The closed form, in axes along the eigenvectors, its latents turned by an angle.
+
+    There are two latents; the second is switched off if one is kept.
+    """
+    dimension, latent_dim, dtype = len(eigenvalues), 2, np.float32
     vae, template = linear(dimension, latent_dim)
-    s2 = float(np.mean(eigenvalues[latent_dim:]))
-    weights = np.eye(dimension, latent_dim) * np.sqrt(np.asarray(eigenvalues[:latent_dim]) - s2)
+    s2 = float(np.mean(eigenvalues[num_kept:]))
+    kept = np.where(np.arange(latent_dim) < num_kept, eigenvalues[:latent_dim], s2)
+    weights = np.eye(dimension, latent_dim) * np.sqrt(kept - s2)
     if angle:
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         weights = weights @ turn
@@ -79,9 +86,14 @@ def gauss_hermite(latent_dim):
 
 def exact_bound(known, x, params=None, of="log_weight"):
     """Mean of A over the noise, and over the data."""
-    model = latent.as_latent_model(known.vae)
-    nodes, probabilities = gauss_hermite(known.vae.latent_dim)
-    fn, params = getattr(model, of), known.params if params is None else params
+    params = known.params if params is None else params
+    return _exact_bound(known.vae, of, params, jnp.asarray(x, jnp.float32))
+
+
+@compiled_once
+def _exact_bound(vae, of, params, x):
+    nodes, probabilities = gauss_hermite(vae.latent_dim)
+    fn = getattr(latent.as_latent_model(vae), of)
     each = jax.vmap(jax.vmap(fn, (None, None, 0)), (None, 0, None))(params, x, nodes)
     return jnp.mean(each @ probabilities)
 
@@ -90,45 +102,42 @@ def exact_bound(known, x, params=None, of="log_weight"):
 
 
 @pytest.mark.parametrize(
-    ("eigenvalues", "latent_dim", "bound", "rate", "variances"),
+    ("eigenvalues", "num_kept", "bound", "rate", "variances"),
     [
-        ((5, 2, 1), 1, 5.466999663939, 0.601986402163, [0.3]),
+        ((5, 2, 1), 1, 5.466999663939, 0.601986402163, [0.3, 1]),
         ((5, 2, 1), 2, 5.408108146111, 1.151292546497, [0.2, 0.5]),
         ((4, 3, 1, 0.5, 0.5), 2, 7.728948328755, 1.647918433022, [1 / 6, 2 / 9]),
     ],
 )
-def test_the_bound_of_principal_components(
-    x64, eigenvalues, latent_dim, bound, rate, variances
-):
-    known, x = principal_components(eigenvalues, latent_dim), data_of(eigenvalues)
+def test_the_bound_of_principal_components(eigenvalues, num_kept, bound, rate, variances):
+    known, x = principal_components(eigenvalues, num_kept), data_of(eigenvalues)
     for of in ("log_weight", "averaged"):
-        assert abs(-exact_bound(known, x, of=of) - bound) < 1e-9
-    rates = jax.vmap(lambda x: autoencoder.rate(known.vae, known.params, x))(x)
-    assert abs(jnp.mean(rates) - rate) < 1e-9
+        assert abs(-exact_bound(known, x, of=of) - bound) < 1e-5
+    rates = jax.jit(jax.vmap(lambda x: autoencoder.rate(known.vae, known.params, x)))(x)
+    assert abs(jnp.mean(rates) - rate) < 1e-5
     _, scale = known.vae.encode(known.params, jnp.asarray(x[0]))
-    assert np.allclose(np.square(scale), variances, atol=1e-9)
+    assert np.allclose(np.square(scale), variances, atol=1e-6)
 
 
-def test_a_diagonal_encoder_pays_for_rotated_latents(x64):
+def test_a_diagonal_encoder_pays_for_rotated_latents():
     known = principal_components(EIGENVALUES, 2, ROTATION)
     gap = -exact_bound(known, data_of(EIGENVALUES)) - 5.408108146111
-    assert abs(gap - 0.054779072453) < 1e-9
+    assert abs(gap - 0.054779072453) < 1e-5
 
 
-def test_scikit_learn_gives_the_same_likelihood(x64):
+def test_scikit_learn_gives_the_same_likelihood():
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(200, 4)) @ rng.normal(size=(4, 4))
+    x = rng.normal(size=(6, 3)) @ rng.normal(size=(3, 3))
     x = x - x.mean(axis=0)
     pca = PCA(2).fit(x)
-    # Its covariance has the denominator n - 1; these are not the best parameters, but its own.
-    eigenvalues = (*pca.explained_variance_, pca.noise_variance_, pca.noise_variance_)
+    # Its covariance has the denominator n - 1.
+    known = principal_components((*pca.explained_variance_, pca.noise_variance_))
     basis = np.linalg.svd(np.cov(x.T))[0]
-    known = principal_components(eigenvalues, 2)
-    assert abs(exact_bound(known, x @ basis) - pca.score(x)) < 1e-6
+    assert abs(exact_bound(known, x @ basis) - pca.score(x)) < 1e-4
 
 
 def test_with_the_exact_posterior_no_weight_has_spread():
-    known = principal_components(EIGENVALUES, 2, dtype=np.float32)
+    known = principal_components(EIGENVALUES, 2)
     x = data_of(EIGENVALUES).astype(np.float32)
     model, key = latent.as_latent_model(known.vae), test_key("spread")
     log_weights = latent.draw_log_weights(key, model, known.params, x, 200)
@@ -141,9 +150,11 @@ def test_with_the_exact_posterior_no_weight_has_spread():
 # ---------------------------------------------------------------- learning
 
 
-def learn(first, data, optimizer, num_steps, **options):
-    vae, params = first
-    objective = variational.variational(latent.as_latent_model(vae), optimizer, **options)
+def learn(first, optimizer, num_steps, **options):
+    (vae, params), data = first, jnp.asarray(data_of(EIGENVALUES), jnp.float32)
+    objective = variational.variational(
+        latent.as_latent_model(vae), optimizer, num_samples=300, **options
+    )
     state = objective.init(test_key("init"), params, data)
 
     @jax.jit
@@ -157,39 +168,37 @@ def learn(first, data, optimizer, num_steps, **options):
 @pytest.fixture(scope="module")
 def learned():
     """A linear autoencoder that was trained on data of exactly known covariance."""
-    data = jnp.asarray(np.tile(data_of(EIGENVALUES), (20, 1)), jnp.float32)
     optimizer = optax.adam(optax.cosine_decay_schedule(0.03, 4000))
-    return learn(linear(3, 2), data, optimizer, 4000)
+    return learn(linear(3, 2), optimizer, 4000)
 
 
-def test_a_linear_autoencoder_learns_the_principal_components(learned, x64):
+def test_a_linear_autoencoder_learns_the_principal_components(learned):
     vae, _ = linear(3, 2)
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), learned)
-    known = Known(vae, params, None, None)
+    known = Known(vae, learned, None, None)
     assert abs(-exact_bound(known, data_of(EIGENVALUES)) - 5.408108146111) < 1e-3
     weights = np.asarray(learned["decoder"]["channels"]["kernel"])  # (H, D)
     order = np.argsort(-np.sum(weights**2, axis=1))
     assert np.allclose(np.sum(weights**2, axis=1)[order], [4, 1], atol=4e-3)
     # Along principal axes, with signs and order free: the diagonal encoder turns them there.
     assert np.allclose(np.abs(weights[order]), [[2, 0, 0], [0, 1, 0]], atol=5e-3)
-    scale = vae.encode(params, jnp.zeros(3))[1]
+    scale = vae.encode(learned, jnp.zeros(3))[1]
     assert np.allclose(np.square(scale)[order], [0.2, 0.5], atol=1e-3)
     assert abs(np.exp(2 * learned["decoder"]["shared"][0]) - 1) < 1e-3
 
 
 def test_a_latent_is_switched_off_below_the_noise():
-    data = jnp.asarray(np.tile(data_of(EIGENVALUES), (20, 1)), jnp.float32)
     vae, params = linear(3, 2)
+    params = jax.tree.map(jnp.asarray, params)
     params["decoder"]["shared"] = jnp.full(1, math.log(3) / 2)  # l_1 > s2 = 3 > l_2
     fixed = jax.tree_util.tree_map_with_path(
         lambda path, _: "fixed" if "shared" in str(path) else "free", params
     )
     adam = optax.adam(optax.cosine_decay_schedule(0.03, 2000))
     optimizer = optax.multi_transform({"free": adam, "fixed": optax.set_to_zero()}, fixed)
-    found = learn((vae, params), data, optimizer, 2000, bound="closed_form")
+    found = learn((vae, params), optimizer, 2000, bound="closed_form")
     strength = np.sort(np.sum(np.square(found["decoder"]["channels"]["kernel"]), axis=1))
     assert np.allclose(strength, [0, 2], atol=1e-2)
-    means, scales = jax.vmap(lambda x: vae.encode(found, x))(data)
+    means, scales = jax.vmap(lambda x: vae.encode(found, x))(data_of(EIGENVALUES))
     off = np.argmin(np.std(means, axis=0))
     assert np.allclose(scales[:, off], 1, atol=1e-2)
     assert np.allclose(means[:, off], 0, atol=1e-2)
@@ -198,7 +207,7 @@ def test_a_latent_is_switched_off_below_the_noise():
 @pytest.fixture(scope="module")
 def gradients():
     """Reparameterised gradients, right, and with the mean of the encoder held; and exact."""
-    known = principal_components(EIGENVALUES, 2, ROTATION, np.float32)
+    known = principal_components(EIGENVALUES, 2, ROTATION)
     params = jax.tree.map(lambda leaf: leaf + 0.1, known.params)
     x = jnp.array([[1.0, -2.0, 0.5], [0.3, 0.2, 1.0]])
     vae = known.vae
@@ -312,59 +321,61 @@ def test_a_narrow_logistic_has_no_infinity():
 
 class Run(NamedTuple):
     bracket: object
-    exact: float
+    truth: np.ndarray
     bounds: object
 
 
-TIMES = jnp.linspace(0, 1, 301)[1:] ** 2
-FAST = {"dynamics": kinetic_langevin(0.5, friction=1.0), "num_walkers": 32}
+TIMES = jnp.linspace(0, 1, 601)[1:] ** 2
+DYNAMICS = kinetic_langevin(0.25, friction=1.0)
 
 
 @pytest.fixture(scope="module")
 def runs():
-    """Brackets of simulated data, from an encoder whose latents are turned, and the prior."""
-    known = principal_components(EIGENVALUES, 2, ROTATION, np.float32)
-    found = {}
-    for name, of in (("encoder", latent.as_latent_model), ("prior", latent.from_prior)):
-        model = of(known.vae)
-        x, exact = latent.simulate(test_key("simulate"), model, known.params, 50)
+    """Brackets of simulated data, of an encoder whose latents are turned, and of the prior.
+
+    The prior is the encoder whose parameters are all zero: one program does for both.
+    """
+    known = principal_components(EIGENVALUES, 2, ROTATION)
+    blind = {**known.params, "encoder": jax.tree.map(jnp.zeros_like, known.params["encoder"])}
+    model = latent.as_latent_model(known.vae)
+
+    def run(name, params, shift=0.0):
+        x, exact = latent.simulate(test_key("simulate"), model, params, 24)
         bounds = latent.likelihood_bounds(
-            test_key(name), model, known.params, x, TIMES, exact=exact, **FAST
+            *(test_key(name), model, params, x, TIMES),
+            exact=exact + shift,
+            dynamics=DYNAMICS,
+            num_walkers=64,
         )
-        truth = multivariate_normal(cov=known.covariance).logpdf(x).mean()
-        found[name] = Run(latent.likelihood_bracket(bounds), truth, bounds)
-    return found
+        truth = multivariate_normal(cov=known.covariance).logpdf(x)
+        return Run(latent.likelihood_bracket(bounds), truth, bounds)
+
+    return {
+        "encoder": run("encoder", known.params),
+        "prior": run("prior", blind),
+        "wrong": run("wrong", blind, 10.0),
+    }
 
 
 @pytest.mark.parametrize("start", ["encoder", "prior"])
 def test_the_bracket_contains_the_exact_likelihood(runs, start):
-    run = runs[start]
-    bracket, error = run.bracket, 4.5 * max(run.bracket.lower_error, run.bracket.upper_error)
+    bracket, exact = runs[start].bracket, runs[start].truth.mean()
+    error = 4.5 * max(bracket.lower_error, bracket.upper_error)
     assert bracket.doubts == ()
-    assert bracket.lower - 1e-3 - error < run.exact < bracket.upper + 1e-3 + error
+    assert bracket.lower - 1e-3 - error < exact < bracket.upper + 1e-3 + error
     assert abs(bracket.upper - bracket.lower) < 0.01
 
 
-def test_the_bracket_of_each_observation_holds(runs):
-    """Lower bounds are below in the mean, and each observation's run is near the truth."""
-    known = principal_components(EIGENVALUES, 2, ROTATION, np.float32)
-    model = latent.as_latent_model(known.vae)
-    x, _ = latent.simulate(test_key("simulate"), model, known.params, 50)
-    truth = multivariate_normal(cov=known.covariance).logpdf(x)
-    bounds = runs["encoder"].bounds
-    assert bounds.forward.shape == (50, 2)
-    assert np.max(np.abs(np.asarray(bounds.forward).mean(axis=1) - truth)) < 0.1
-    assert np.max(np.abs(np.asarray(bounds.backward).mean(axis=1) - truth)) < 0.1
+def test_the_bounds_of_each_observation(runs):
+    _, truth, bounds = runs["encoder"]
+    assert bounds.forward.shape == (24, 2)
+    for of in (bounds.forward, bounds.backward, bounds.backward_from_relaxed):
+        assert np.max(np.abs(np.asarray(of).mean(axis=1) - truth)) < 0.1
 
 
-def test_canary_wrong_posterior_samples_are_doubted():
-    known = principal_components(EIGENVALUES, 2, ROTATION, np.float32)
-    model = latent.as_latent_model(known.vae)
-    x, exact = latent.simulate(test_key("simulate"), model, known.params, 50)
-    bounds = latent.likelihood_bounds(
-        test_key("wrong"), model, known.params, x, TIMES[::10], exact=exact + 4, **FAST
-    )
-    assert latent.likelihood_bracket(bounds).doubts != ()
+def test_canary_wrong_posterior_samples_are_doubted(runs):
+    (doubt,) = runs["wrong"].bracket.doubts
+    assert "these are not samples of the model" in doubt
 
 
 # ---------------------------------------------------------------- bad input

@@ -178,11 +178,11 @@ def beta_binomial(num_levels: int) -> Output:
         return ways + betaln(x + alpha, count - x + beta) - betaln(alpha, beta)
 
     def sample(rng_key: PRNGKey, channels: Array) -> Array:
-        key_bias, key_count = jax.random.split(rng_key)
-        bias = jax.random.beta(key_bias, *concentrations(channels))
-        return jax.random.binomial(key_count, float(count), bias, dtype=bias.dtype)
+        drawn = jax.random.categorical(rng_key, log_probabilities(law, channels))
+        return drawn.astype(channels.dtype)
 
-    return Output("beta_binomial", 2, 0, num_levels, log_prob, sample)
+    law = Output("beta_binomial", 2, 0, num_levels, log_prob, sample)
+    return law
 
 
 def make_output(name: OutputName, num_levels: int | None = None) -> Output:

@@ -85,9 +85,7 @@ def variational(
     if bound not in get_args(Bound):
         raise ValueError(f"bound must be one of {get_args(Bound)}; got {bound!r}")
     if bound == "closed_form" and model.averaged is None:
-        raise ValueError(
-            "this model has no bound that is partly in closed form: take 'sampled'"
-        )
+        raise ValueError("this model has no bound partly in closed form: take 'sampled'")
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1; got {num_samples}")
     value_fn = model.averaged if bound == "closed_form" else model.log_weight
