@@ -178,9 +178,9 @@ def test_a_linear_autoencoder_learns_the_principal_components(learned):
     assert abs(-exact_bound(known, data_of(EIGENVALUES)) - 5.408108146111) < 1e-3
     weights = np.asarray(learned["decoder"]["channels"]["kernel"])  # (H, D)
     order = np.argsort(-np.sum(weights**2, axis=1))
-    assert np.allclose(np.sum(weights**2, axis=1)[order], [4, 1], atol=4e-3)
+    assert np.allclose(np.sum(weights**2, axis=1)[order], [4, 1], atol=2e-3)
     # Along principal axes, with signs and order free: the diagonal encoder turns them there.
-    assert np.allclose(np.abs(weights[order]), [[2, 0, 0], [0, 1, 0]], atol=5e-3)
+    assert np.allclose(np.abs(weights[order]), [[2, 0, 0], [0, 1, 0]], atol=2e-3)
     scale = vae.encode(learned, jnp.zeros(3))[1]
     assert np.allclose(np.square(scale)[order], [0.2, 0.5], atol=1e-3)
     assert abs(np.exp(2 * learned["decoder"]["shared"][0]) - 1) < 1e-3
