@@ -11,6 +11,11 @@ z_K` with q and one of their numbers, j, with odds :math:`w_i = p(x, z_i)/q(z_i|
 others with q, x with p(x|z_j), z_j with the prior, and j, at log K. The stack grows by
 :math:`-\log\frac1K\sum_i w_i`. It needs K times the seed words. With K = 1 it is the above.
 
+What is popped is a sample of q only if the bits on the stack are uniform, and they are what was
+pushed before. If the encoder's latents, over all images, are far from the prior, they are not,
+and the rate is off the bound, by a tenth for an encoder that was never trained; with a trained
+one by less than chance. The images come back in any case.
+
 A latent is one of :math:`2^b` intervals of equal mass under the prior, so that z costs b bits
 exactly; the decoder is given the median of the interval.
 

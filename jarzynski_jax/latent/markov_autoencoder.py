@@ -141,9 +141,10 @@ def log_weight(model: MarkovAutoencoder, params: Params, path: Array, x: Array) 
         return forward - model.backward.log_prob(params, time, new, z)
 
     _, log_z = check_exact(model.prior)
-    on_the_way = jax.vmap(ratio)(times[:-1], path[:-1], path[1:])
-    last = ratio(times[-1], path[-1], x)
-    return model.prior.logdensity_fn(path[0]) - log_z + jnp.sum(on_the_way) + last
+    found = model.prior.logdensity_fn(path[0]) - log_z + ratio(times[-1], path[-1], x)
+    if model.num_steps == 1:  # there is no step between latents, which may be none of x's shape
+        return found
+    return found + jnp.sum(jax.vmap(ratio)(times[:-1], path[:-1], path[1:]))
 
 
 def infer(rng_key: PRNGKey, model: MarkovAutoencoder, params: Params, x: Array) -> Array:
@@ -169,9 +170,11 @@ def generate(rng_key: PRNGKey, model: MarkovAutoencoder, params: Params) -> tupl
         return model.forward.sample(key, params, time, z), z
 
     keys, times = jax.random.split(key_path, model.num_steps), jnp.arange(model.num_steps)
-    before_last, path = jax.lax.scan(step, first, (keys[:-1], times[:-1]))
-    path = jnp.concatenate([path, before_last[None]])
-    return path, model.forward.sample(keys[-1], params, times[-1], before_last)
+    last, path = first, first[None]
+    if model.num_steps > 1:
+        last, before = jax.lax.scan(step, first, (keys[:-1], times[:-1]))
+        path = jnp.concatenate([before, last[None]])
+    return path, model.forward.sample(keys[-1], params, times[-1], last)
 
 
 def as_latent_model(model: MarkovAutoencoder) -> LatentModel:
@@ -208,8 +211,11 @@ def as_latent_model(model: MarkovAutoencoder) -> LatentModel:
             mean, scale = moments(params, time, new)
             return (z - mean) / scale
 
-        noise = jax.vmap(standardized)(times[:-1], path[:-1], path[1:])
-        return x, jnp.concatenate([noise, standardized(times[-1], path[-1], x)[None]])
+        noise = standardized(times[-1], path[-1], x)[None]
+        if model.num_steps > 1:
+            before = jax.vmap(standardized)(times[:-1], path[:-1], path[1:])
+            noise = jnp.concatenate([before, noise])
+        return x, noise
 
     shape = (model.num_steps, *model.latent_shape)
     return LatentModel(of_noise, shape, model.check, simulate)
@@ -218,6 +224,8 @@ def as_latent_model(model: MarkovAutoencoder) -> LatentModel:
 def _backward(step: Callable, x: Array, inputs: tuple[Array, Array]) -> Array:
     """Scan from the last time to the first; x may be of another shape than the latents."""
     z, _ = step(x, tuple(leaf[-1] for leaf in inputs))
+    if inputs[0].shape[0] == 1:
+        return z[None]
     _, path = jax.lax.scan(step, z, tuple(leaf[:-1] for leaf in inputs), reverse=True)
     return jnp.concatenate([path, z[None]])
 

@@ -132,7 +132,7 @@ def _flow(clean: np.ndarray, noisy: np.ndarray, settings: Settings) -> np.ndarra
 def _bracketed(
     model: LatentModel,
     params: Any,
-    x: np.ndarray,
+    x: jax.Array,
     settings: Settings,
     num_walkers: int,
     h: float,
