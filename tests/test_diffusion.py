@@ -110,7 +110,7 @@ def test_the_mean_weight_of_inferred_paths_is_the_likelihood(finite):
     log_weights = jax.vmap(weigh, (0, None))(keys, jnp.array(2))
     found = exponential_average(-log_weights)
     assert abs(-found.value - np.log(law[2])) < 4.5 * found.standard_error
-    assert found.standard_error < 0.02
+    assert found.standard_error < 0.05
 
 
 def test_generated_observations_have_the_law_of_the_matrices(finite):

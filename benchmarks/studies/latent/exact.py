@@ -21,11 +21,11 @@ SPREADS = (0.1, 0.5, 1.0, 2.0)
 
 
 def names() -> list[str]:
-    return ["linear", "normal", "mixture"]
+    return ["linear", "normal", "mixture_code"]
 
 
 def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
-    fits = {"linear": _linear, "normal": _normal, "mixture": _mixture}
+    fits = {"linear": _linear, "normal": _normal, "mixture_code": _mixture_code}
     return {field: np.asarray(value) for field, value in fits[name](settings).items()}
 
 
@@ -113,7 +113,7 @@ def _normal(settings: Settings) -> dict[str, Any]:
     return {**found, "spreads": SPREADS}
 
 
-def _mixture(settings: Settings) -> dict[str, Any]:
+def _mixture_code(settings: Settings) -> dict[str, Any]:
     """Bits back with the exact posterior of a mixture of four products of coins."""
     del settings
     rng = np.random.default_rng(0)
