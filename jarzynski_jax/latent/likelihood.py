@@ -155,7 +155,8 @@ def likelihood_bracket(bounds: LogPartitionBounds, tolerance: float = 0.5) -> Br
     The upper bound is that from exact samples alone if there are some, else that from the
     forward runs' end points. Its doubts are those of
     :func:`jarzynski_jax.free_energy.log_partition_bracket`, of the mean over observations;
-    ``test_error`` is the standard error of that mean over them.
+    ``test_error`` is the standard error of that mean over them; the errors of the bounds are
+    those of their runs and, from exact samples, of which sample each observation has.
 
     Parameters
     ----------
@@ -181,8 +182,29 @@ def likelihood_bracket(bounds: LogPartitionBounds, tolerance: float = 0.5) -> Br
         backward_info=_by_majority(pooled.backward_info),
     )
     found = log_partition_bracket(pooled, tolerance)
-    error = np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.inf
-    return found._replace(test_error=float(error))
+    upper_error = _error_of_replicates(bounds.backward)
+    if bounds.backward_from_relaxed is not None:
+        # Replicates share their start, so that only observations tell how these differ.
+        upper_error = _error_of_mean(np.asarray(bounds.backward_from_relaxed).mean(1) - values)
+    return found._replace(
+        lower_error=_error_of_replicates(bounds.forward),
+        upper_error=upper_error,
+        test_error=_error_of_mean(values),
+    )
+
+
+def _error_of_mean(values: np.ndarray) -> float:
+    if len(values) == 1:
+        return math.inf
+    return float(np.std(values, ddof=1) / math.sqrt(len(values)))
+
+
+def _error_of_replicates(estimates: Array) -> float:
+    """Of the mean over n observations and R replicates; n (R - 1) degrees of freedom."""
+    values = np.asarray(estimates, np.float64)
+    if values.shape[1] == 1:
+        return math.inf
+    return float(np.sqrt(np.mean(np.var(values, axis=1, ddof=1)) / values.size))
 
 
 def _by_majority(info: AnnealingInfo | None) -> Any:

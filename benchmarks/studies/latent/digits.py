@@ -96,7 +96,7 @@ def _flow(clean: np.ndarray, noisy: np.ndarray, settings: Settings) -> np.ndarra
     flow = masked_autoregressive_flow(
         jax.random.key(0),
         base_dist=Normal(jnp.zeros(clean.shape[1])),
-        flow_layers=4,
+        flow_layers=2,
         nn_width=2 * clean.shape[1],
         nn_depth=1,
         invert=True,

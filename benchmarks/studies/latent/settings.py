@@ -37,20 +37,20 @@ FULL = Settings()
 QUICK = Settings(
     hidden=(64,),
     latent_dim=10,
-    num_updates=2000,
+    num_updates=1500,
     num_test=200,
     num_bound_samples=50,
     annealing_steps=100,
     annealing_walkers=8,
-    latent_bits=(2, 4, 8),
-    num_samples=(1, 4, 16),
+    latent_bits=(4, 8),
+    num_samples=(1, 16),
     num_swept=100,
-    num_digit_updates=2000,
+    num_digit_updates=1000,
     num_diffusion_steps=20,
     num_bracketed=50,
     num_diffusion_bracketed=8,
     with_energy=False,
-    num_linear_updates=2000,
+    num_linear_updates=4000,
 )
 #: For a test of the code.
 TINY = QUICK._replace(

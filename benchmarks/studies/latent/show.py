@@ -128,9 +128,7 @@ def write_table(results: Results, settings: Settings, folder: Path) -> None:
     parts = [
         machine("jax", "constriction", "flowjax"),
         describe(settings, "data"),
-        "Cross entropy of the digits with noise, nats (standard errors of the bounds; the test "
-        f"data add {float(results['mixture']['test_error']):.2f}, common to all rows that are of "
-        "all of them):",
+        _above_the_digits(float(results["mixture"]["test_error"])),
         markdown(["model", "lower", "upper", "-ELBO", "doubts"], rows),
         f"Binary images, {len(images['negative_elbo'])} of {num_pixels} pixels, bits a pixel:",
         markdown(
@@ -139,3 +137,10 @@ def write_table(results: Results, settings: Settings, folder: Path) -> None:
         ),
     ]
     (folder / "table.md").write_text("\n\n".join(parts) + "\n")
+
+
+def _above_the_digits(test_error: float) -> str:
+    return (
+        "Cross entropy of the digits with noise, nats (standard errors of the bounds; the test "
+        f"data add {test_error:.2f}, common to all rows that are of all of them):"
+    )
