@@ -17,9 +17,9 @@ In the order in which they build on each other:
 - ``data``: arrays and image data sets
 - ``training``: Jarzynski's weights, contrastive divergence, likelihood, both divergences and
   all their gradients, learned transport; ``fit``
-- ``latent``: models with latent variables
-- ``quantum``: Hamiltonians, and their ground states learned and projected
 - ``nonequilibrium``: entropy production, work and heat, time reversal in magnetic fields
+- ``latent``: autoencoders, diffusions and latent cycles; their likelihood, compression by them
+- ``quantum``: Hamiltonians, and their ground states learned and projected
 - ``interop``: other libraries' samplers as kernels, models as densities; imported by itself
 - ``app``: the command line, ``jarzynski-jax --help``; by itself, with the extra ``cli``
 
