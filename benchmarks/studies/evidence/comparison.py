@@ -43,7 +43,8 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
     rows: dict[str, list[dict[str, Any]]] = {method: [] for method in runs}
     for seed in range(settings.num_seeds):
         for method, run_once in runs.items():
-            if sum(row["cpu_seconds"] for row in rows[method]) >= settings.seconds:
+            behind_the_first = [row["cpu_seconds"] for row in rows[method][1:]]
+            if sum(behind_the_first) >= settings.seconds:
                 continue
             clock = _Clock()
             sum_up = run_once(seed)

@@ -15,8 +15,8 @@ The first two move in the unit cube and in float64, as they ask for; BlackJAX on
 unconstrained space on which our walkers move, in float32 as they do.
 """
 
-import importlib.util
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import blackjax
@@ -42,9 +42,14 @@ _SHARE_DELETED = 10
 _LOG_REMAINDER = -3.0
 
 
-def _import(name: str) -> None:
-    if importlib.util.find_spec(name) is None:
-        raise LeftOut(f"{name} is not installed: pip install {name}")
+def _require(name: str, wanted: str) -> None:
+    """Interfaces have changed between versions: what is older is not tried."""
+    try:
+        installed = version(name)
+    except PackageNotFoundError:
+        raise LeftOut(f"{name} is not installed: pip install {name}") from None
+    if [int(part) for part in installed.split(".")[:2]] < [int(p) for p in wanted.split(".")]:
+        raise LeftOut(f"{name} {wanted} is wanted; {installed} is installed")
 
 
 def _result(log_evidence: Any, error: Any, num_calls: Any) -> Result:
@@ -55,7 +60,7 @@ def _result(log_evidence: Any, error: Any, num_calls: Any) -> Result:
 
 def dynesty_static(model: Model, settings: Settings) -> Run:
     """One compiled likelihood, called from Python point by point."""
-    _import("dynesty")
+    _require("dynesty", "3.1")
     import dynesty
 
     with jax.enable_x64(True):
@@ -85,7 +90,7 @@ def dynesty_static(model: Model, settings: Settings) -> Run:
 
 def jaxns_default(model: Model, settings: Settings) -> Run:
     """Jaxns switches 64 bits on for all when it is imported: they are switched off again."""
-    _import("jaxns")
+    _require("jaxns", "3.0")
     was_enabled = jax.config.read("jax_enable_x64")
     try:
         from jaxns.core import NestedSampler

@@ -12,7 +12,7 @@ class Settings(NamedTuple):
     num_gradients: int
     #: Of each method on each model, at most.
     num_seeds: int
-    #: CPU seconds on a model after which a method gets no further seed.
+    #: CPU seconds on a model, behind the first run, after which a method gets no further seed.
     seconds: float
     #: Live points of dynesty and BlackJAX.
     num_live: int = 500
@@ -44,6 +44,6 @@ QUICK = STANDARD._replace(
     models=("schools",),
     methods=("ours_with_nuts", "dynesty", "blackjax"),
     num_gradients=200_000,
-    num_seeds=3,
-    seconds=6.0,
+    num_seeds=4,
+    seconds=4.0,
 )
