@@ -65,7 +65,7 @@ _ROOMS = {
     "app": "The command line",
 }
 _BENEATH = ("types", "checks", "compiling", "formatting", "interruption", "progress")
-_STUDIES = ("gaussian_mixture", "mnist", "log_partition", "speed")
+_STUDIES = ("gaussian_mixture", "mnist", "log_partition", "evidence", "speed")
 
 
 def _modules(room: str) -> list[str]:

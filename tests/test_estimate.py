@@ -127,7 +127,7 @@ CUBE = Density(
 
 
 def spike(y):
-    """Skilling's: most of the mass is where no step of a path leads, a first-order transition."""
+    """Skilling's: most of the mass is where no step of a path leads, of first order."""
     x = jax.nn.sigmoid(y) - 0.5
     wide, narrow = (
         jnp.sum(jax.scipy.stats.norm.logpdf(x, 0.0, width)) for width in (0.1, 0.01)
