@@ -126,7 +126,7 @@ def _sum_up(found: annealing.LogPartitionEstimate, more_gradients: int) -> SumUp
 
 METHODS: dict[str, Method] = {
     "ours": Method("annealing.estimate", ours),
-    "ours_with_nuts": Method("the same, with NUTS", ours_with_nuts),
+    "ours_with_nuts": Method("annealing.estimate, NUTS", ours_with_nuts),
     "dynesty": Method("dynesty", dynesty_static),
     "jaxns": Method("jaxns", jaxns_default),
     "blackjax": Method("BlackJAX NSS", blackjax_nss),

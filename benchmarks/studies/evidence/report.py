@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.ticker import NullFormatter
 
 from benchmarks.harness import claims, drawing
 from benchmarks.harness.claims import Claim
@@ -19,6 +20,8 @@ _OURS = ("ours", "ours_with_nuts")
 #: Where forward runs alone are known to be wrong, without a doubt.
 _SPIKE = "spike"
 _EQUAL: dict[str, Any] = {"color": "0.75", "linewidth": 1}
+#: What panels show, so that they can be compared.
+_SECONDS, _ERRORS = (0.08, 500.0), (0.003, 10.0)
 #: A claim on time is made from so many dimensions on.
 _MIN_DIMENSION = 10
 
@@ -202,15 +205,21 @@ def _cells(arrays: dict[str, np.ndarray], method: str) -> tuple[str, ...]:
 
 def draw(results: Results, settings: Settings, folder: Path) -> None:
     """Draw errors against time, a panel a model, with lines of equal time at equal error."""
-    num_columns = min(len(settings.models) + 1, 4)
+    num_columns = min(len(settings.models) + 1, 5)
     num_rows = -(-(len(settings.models) + 1) // num_columns)
-    figure, axes = drawing.panels(num_columns, num_rows, squeeze=False)
+    figure, axes = drawing.panels(
+        num_columns, num_rows, squeeze=False, sharex=True, sharey=True
+    )
+    axes[0, 0].set(xscale="log", yscale="log")
     for axis in axes.flat[len(settings.models) :]:
         axis.set_axis_off()
     handles: dict[str, Any] = {}
     for axis, model in zip(axes.flat, settings.models, strict=False):
         handles |= _draw_model(axis, results[model], settings)
         axis.set(title=LABELS[model], xlabel="CPU seconds a run, without compilation")
+        axis.tick_params(labelbottom=True)
+        for ticks in (axis.xaxis, axis.yaxis):
+            ticks.set_minor_formatter(NullFormatter())
         axis.title.set_fontsize(10)
     for axis in axes[:, 0]:
         axis.set(ylabel="RMS error of log Z (nats)")
@@ -221,7 +230,6 @@ def draw(results: Results, settings: Settings, folder: Path) -> None:
 def _draw_model(axis: Any, arrays: dict[str, np.ndarray], settings: Settings) -> dict[str, Any]:
     """Hollow are nested samplers; a line is of equal time at equal error, through ours."""
     handles: dict[str, Any] = {}
-    axis.set(xscale="log", yscale="log")
     for (name, method), marker in zip(METHODS.items(), drawing.MARKERS, strict=False):
         found = summary(arrays, name)
         if name not in settings.methods or found is None:
@@ -237,7 +245,8 @@ def _draw_model(axis: Any, arrays: dict[str, np.ndarray], settings: Settings) ->
             markeredgewidth=1.5,
             zorder=3,
         )
-    x = np.array(axis.get_xlim())
+    x = np.array([1e-2, 1e3])
     ours = next(found for name in _OURS if (found := summary(arrays, name)) is not None)
     axis.plot(x, np.sqrt(ours.seconds_at_equal_error / x), **_EQUAL)
+    axis.set(xlim=_SECONDS, ylim=_ERRORS)
     return handles
