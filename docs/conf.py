@@ -66,7 +66,11 @@ _ROOMS = {
     "app": "The command line",
 }
 _BENEATH = ("types", "checks", "compiling", "formatting", "interruption", "progress")
+<<<<<<< HEAD
 _STUDIES = ("gaussian_mixture", "mnist", "log_partition", "lattice", "speed")
+=======
+_STUDIES = ("gaussian_mixture", "mnist", "log_partition", "evidence", "speed")
+>>>>>>> h-evidence
 
 
 def _modules(room: str) -> list[str]:
