@@ -66,11 +66,10 @@ _ROOMS = {
     "app": "The command line",
 }
 _BENEATH = ("types", "checks", "compiling", "formatting", "interruption", "progress")
-<<<<<<< HEAD
-_STUDIES = ("gaussian_mixture", "mnist", "log_partition", "lattice", "speed")
-=======
-_STUDIES = ("gaussian_mixture", "mnist", "log_partition", "evidence", "speed")
->>>>>>> h-evidence
+_STUDIES = (
+    *("gaussian_mixture", "mnist", "log_partition", "evidence", "lattice", "flows"),
+    *("quantum", "nonequilibrium", "latent", "speed"),
+)
 
 
 def _modules(room: str) -> list[str]:
