@@ -62,6 +62,9 @@ _ROOMS = {
     "interpolants": "Interpolants",
     "data": "Data",
     "training": "Training",
+    "nonequilibrium": "Nonequilibrium",
+    "latent": "Models with latents",
+    "quantum": "Ground states",
     "interop": "Other libraries",
     "app": "The command line",
 }

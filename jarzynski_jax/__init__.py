@@ -12,7 +12,7 @@ In the order in which they build on each other:
 - ``free_energy``: differences from work, brackets of log Z, with errors and doubts
 - ``targets``: densities with a known log Z
 - ``energies``: networks, mixtures and Boltzmann machines, and the Gaussian under them
-- ``generators``: flows, continuous and stochastic flows, learned drifts, autoregressive networks
+- ``generators``: flows, continuous and stochastic ones, learned drifts, networks of spins
 - ``interpolants``: stochastic interpolants and score-based models
 - ``data``: arrays and image data sets
 - ``training``: Jarzynski's weights, contrastive divergence, likelihood, both divergences and

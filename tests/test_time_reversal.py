@@ -316,7 +316,7 @@ def test_entropy_is_produced_or_not_as_the_reversal_is_chosen():
     assert linear_langevin.entropy_production(trap, 0.3, plain) > 0.1
     with pytest.raises(ValueError, match="negative real"):
         linear_langevin.covariance(trap._replace(drift=-trap.drift))
-    with pytest.raises(ValueError, match="friction=-1.0"):
+    with pytest.raises(ValueError, match=r"friction=-1\.0"):
         linear_langevin.trapped_charge(np.eye(2), 1.0, -1.0)
     with pytest.raises(ValueError, match="symmetric matrix"):
         linear_langevin.trapped_charge(np.ones(2), 1.0, 1.0)
