@@ -44,7 +44,6 @@ from jarzynski_jax.training.refresh import (
 from jarzynski_jax.training.reinforce import ReinforceMetrics, reinforce
 from jarzynski_jax.training.replicas import ReplicaState, replicate
 from jarzynski_jax.training.reverse_kl import ReverseKLMetrics, reverse_kl
-from jarzynski_jax.training.score_gradient import score_gradient
 from jarzynski_jax.training.score_matching import score_matching
 from jarzynski_jax.training.step_quality import StepQuality, step_quality
 from jarzynski_jax.training.stop_rules import TrainingDiverged, Trouble
@@ -101,7 +100,6 @@ __all__ = [
     "reinforce",
     "replicate",
     "reverse_kl",
-    "score_gradient",
     "score_matching",
     "step_quality",
     "unweighted",
