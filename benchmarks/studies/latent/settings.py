@@ -26,6 +26,7 @@ class Settings(NamedTuple):
     num_digit_updates: int = 20000
     num_diffusion_steps: int = 100
     num_bracketed: int = 270
+    #: Costly, for their latents are paths; only bounded if none.
     num_diffusion_bracketed: int = 32
     with_energy: bool = True
     # Closed forms.
@@ -46,26 +47,9 @@ QUICK = Settings(
     num_samples=(1, 16),
     num_swept=100,
     num_digit_updates=1000,
-    num_diffusion_steps=20,
+    num_diffusion_steps=50,
     num_bracketed=50,
-    num_diffusion_bracketed=8,
+    num_diffusion_bracketed=0,
     with_energy=False,
     num_linear_updates=4000,
-)
-#: For a test of the code.
-TINY = QUICK._replace(
-    hidden=(16,),
-    latent_dim=4,
-    num_updates=100,
-    num_test=20,
-    num_bound_samples=10,
-    annealing_steps=10,
-    latent_bits=(2, 8),
-    num_samples=(1, 4),
-    num_swept=20,
-    num_digit_updates=100,
-    num_diffusion_steps=4,
-    num_bracketed=10,
-    num_diffusion_bracketed=4,
-    num_linear_updates=200,
 )
