@@ -69,10 +69,7 @@ _ROOMS = {
     "app": "The command line",
 }
 _BENEATH = ("types", "checks", "compiling", "formatting", "interruption", "progress")
-_STUDIES = (
-    *("gaussian_mixture", "mnist", "log_partition", "evidence", "lattice", "flows"),
-    *("quantum", "nonequilibrium", "latent", "speed"),
-)
+_STUDIES = ("gaussian_mixture", "mnist", "log_partition", "evidence", "lattice", "speed")
 
 
 def _modules(room: str) -> list[str]:

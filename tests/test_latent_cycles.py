@@ -192,6 +192,15 @@ def test_the_reversible_rival_is_as_likely_and_produces_nothing(x64):
     np.testing.assert_allclose(
         log_likelihood(rival, "one-hot"), log_likelihood(machine, "one-hot"), atol=1e-13
     )
+    # Compiled as a whole, many at once.
+    report = jax.jit(
+        lambda key, m, law: cycle_report.report(
+            key, cycle_machine.reversible_rival(m, law), DATA, 300
+        )
+    )
+    found = report(test_key("rival"), machine, jnp.log(hidden))
+    assert abs(float(found.entropy_production)) < 1e-14
+    np.testing.assert_allclose(found.persistence, 1 / L, atol=1e-14)
 
 
 # ---------------------------------------------------------------- training

@@ -273,7 +273,7 @@ def as_top_level_api(
 
 
 def difference_of_squares(left: ArrayTree, right: ArrayTree, dtype: jnp.dtype) -> Array:
-    """|a|² - |b|² as (a - b)·(a + b): no cancellation of large numbers."""
+    """Difference of the squares of two norms as (a - b)·(a + b): nothing large cancels."""
     difference = jax.tree.map(jnp.subtract, left, right)
     return scalar_product(difference, jax.tree.map(jnp.add, left, right), dtype)
 

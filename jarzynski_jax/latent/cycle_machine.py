@@ -218,9 +218,9 @@ def reversible_rival(machine: Machine, log_law: Array) -> Machine:
 
     :math:`\bar w = 0`, :math:`\bar a = \log\bar p`: every row of M is :math:`\bar p`.
     """
-    return machine._replace(
-        encoder_weights=jnp.zeros_like(machine.encoder_weights), encoder_bias=log_law
-    )
+    # As a product: of a batch times a matrix that is known to be 0 when it is compiled, and
+    # reduced at once, XLA (jaxlib 0.10.2, on the CPU) reads memory that was never written.
+    return machine._replace(encoder_weights=0 * machine.encoder_weights, encoder_bias=log_law)
 
 
 def all_states(num_units: int) -> Array:
