@@ -55,7 +55,7 @@ def _energy(state):
 def growth():
     """``growth(strength, fault)``: energy of an oscillator in two dimensions, and its error."""
     hamiltonian = quantum.harmonic(2)
-    x = jax.random.normal(jax.random.key(0), (6, 500, 2))
+    x = jax.random.normal(jax.random.key(0), (8, 500, 2))
     resampler = adaptive(systematic, 0.5)
 
     def run(strength, fault):
@@ -67,7 +67,7 @@ def growth():
             hamiltonian.rate,
             Dynamics(move, resampler=resampler),
             _energy,
-            num_windows=18,
+            num_windows=24,
             blocks_per_window=5,
             steps_per_block=10,
         )
@@ -78,7 +78,7 @@ def growth():
 
 @pytest.mark.parametrize("strength", [0.6, 1.0, 1.4])
 def test_growth_energy_is_that_of_the_propagator_for_any_drift(growth, strength):
-    """arcosh(1 + h²/2)/h, by 6 populations, within 4 of their own errors."""
+    """arcosh(1 + h²/2)/h, by 8 populations, within 4 of their own errors."""
     value, error = growth(strength, RIGHT)
     assert error < 2e-3
     assert abs(value - quantum.trotter_energy(STEP, 2)) < 4 * error

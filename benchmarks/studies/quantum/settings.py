@@ -33,7 +33,7 @@ class Settings(NamedTuple):
     double_well: bool = False
 
 
-QUICK = Settings(4, 400, 120, 40, (0.01, 0.02), 0)
+QUICK = Settings(4, 400, 200, 50, (0.01, 0.02), 0)
 STANDARD = Settings(
     populations=4,
     walkers=500,

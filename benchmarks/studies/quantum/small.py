@@ -106,7 +106,9 @@ def _energy_and_side(state: Any) -> tuple[Array, Array]:
 def _double_well(settings: Settings) -> Found:
     """Energy by diffusion Monte Carlo, and the gap from walkers that all begin on the right.
 
-    The mean of x decays as exp(-(E_1 - E_0) t), for the first excited state is odd.
+    The mean of x decays as exp(-(E_1 - E_0) t), for the first excited state is odd. Without a
+    guide: the step's error is then of second order, 3e-4 of the gap of the propagator at this
+    step, where with the wave it would be 0.04.
     """
     wells = quantum.quartic(-4.0)
     found = three_numbers(
@@ -114,12 +116,12 @@ def _double_well(settings: Settings) -> Found:
     )
     populations = 32
     x = jnp.full((populations, settings.walkers, 1), 1.3)
-    windows, block_time = 20, 10 * WELLS_STEP / 2
+    windows, block_time = 12, 10 * WELLS_STEP
     run = quantum.run_populations(
         jax.random.key(3),
         x,
         wells.rate,
-        Dynamics(feynman_kac.as_move(guides.wave_guide(_two_bumps), WELLS_STEP / 2)),
+        Dynamics(feynman_kac.as_move(guides.FREE, WELLS_STEP)),
         _energy_and_side,
         num_windows=windows,
         blocks_per_window=5,
