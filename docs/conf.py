@@ -69,7 +69,15 @@ _ROOMS = {
     "app": "The command line",
 }
 _BENEATH = ("types", "checks", "compiling", "formatting", "interruption", "progress")
-_STUDIES = ("gaussian_mixture", "mnist", "log_partition", "evidence", "lattice", "speed")
+_STUDIES = (
+    "gaussian_mixture",
+    "mnist",
+    "log_partition",
+    "evidence",
+    "lattice",
+    "quantum",
+    "speed",
+)
 
 
 def _modules(room: str) -> list[str]:

@@ -104,21 +104,7 @@ def _draw_excess(results: Results, folder: Path) -> None:
 
 
 def write_table(results: Results, settings: Settings, folder: Path) -> None:
-    rows = [
-        [
-            LABELS[name],
-            *(
-                format_with_error(*results[name]["bounds"][2 * side : 2 * side + 2])
-                for side in (0, 1)
-            ),
-            format_with_error(float(results[name]["negative_elbo"]), 0.0)
-            if "negative_elbo" in results[name]
-            else "",
-            "; ".join(results[name].get("doubts", ())),
-        ]
-        for name in LABELS
-        if name in results
-    ]
+    rows = [_row(name, results[name]) for name in LABELS if name in results]
     images = results["images"]
     num_pixels = images["data"][0].size
     codes = {
@@ -137,6 +123,18 @@ def write_table(results: Results, settings: Settings, folder: Path) -> None:
         ),
     ]
     (folder / "table.md").write_text("\n\n".join(parts) + "\n")
+
+
+def _row(name: str, found: dict[str, np.ndarray]) -> list[str]:
+    lower, lower_error, upper, upper_error = found["bounds"]
+    bound = found.get("negative_elbo")
+    return [
+        LABELS[name],
+        "" if np.isnan(lower) else format_with_error(lower, lower_error),
+        format_with_error(upper, upper_error),
+        "" if bound is None else f"{float(bound):.2f}",
+        "; ".join(found.get("doubts", ())),
+    ]
 
 
 def _above_the_digits(test_error: float) -> str:

@@ -148,6 +148,7 @@ def _of_digits(results: Results) -> list[Claim]:
             limit,
         )
         for name, limit in [("vae", 1.0), ("diffusion", 2.0)]
+        if not np.isnan(values[name][0])
     ]
     listed.append(
         claims.above(
