@@ -188,6 +188,38 @@ def test_corrected_moves_are_exact_along_a_path(name):
     assert_biased(*common(replicate("surrogate", run, True), EXPECTED))
 
 
+def annealed_on(key, is_faulty):
+    """Z of spins in fields, by walkers from a model of independent spins in other fields."""
+    odds = jnp.linspace(-0.6, 0.4, 8).reshape(SHAPE)
+
+    def model(x):
+        return jnp.sum(jax.nn.log_sigmoid(odds * x))
+
+    key_start, *keys = jax.random.split(key, 5)
+    is_up = jax.random.uniform(key_start, (4000, *SHAPE)) < jax.nn.sigmoid(odds)
+    start = jnp.where(is_up, 1, -1).astype(jnp.int32)
+    path = geometric_path(model, REFERENCE)
+    kernel = surrogate.build_kernel(MOVES["heat bath"], REFERENCE)
+    ensemble = walkers.init(start, path(0.0), surrogate.init)
+    for time, number in zip((0.25, 0.5, 0.75, 1.0), keys, strict=True):
+        moved, _ = walkers.move(number, ensemble, path(time), kernel)
+        blind, _ = walkers.move(number, ensemble, REFERENCE, MOVES["heat bath"].kernel)
+        position = jnp.where(is_faulty, blind.position, moved.position)
+        state = jax.vmap(lambda x, time=time: surrogate.init(x, path(time)))(position)
+        ensemble = moved._replace(state=state)
+    shares = jnp.exp(ensemble.log_weights - logsumexp(-0.3 * energies(SHAPE)))
+    bonds = jax.vmap(lattice.bond_sum)(ensemble.position.astype(jnp.float32))
+    return jnp.stack([shares.mean(), (shares * bonds).mean() / 8])
+
+
+def test_annealing_on_from_a_model_is_exact():
+    """Z, and the mean energy times Z, with the target as the reference of the moves."""
+    shares = np.exp(-0.3 * energies(SHAPE) - logsumexp(-0.3 * energies(SHAPE)))
+    expected = np.array([1.0, -np.sum(shares * energies(SHAPE)) / 8])
+    assert_unbiased(replicate("annealed on", annealed_on, False), expected)
+    assert_biased(replicate("annealed on", annealed_on, True), expected)
+
+
 def test_moves_that_cannot_be_corrected():
     with pytest.raises(ValueError, match="have a reverse"):
         surrogate.as_move(ula.as_move(0.1), REFERENCE)

@@ -71,12 +71,15 @@ def _fields(results: Results, settings: Settings, folder: Path) -> None:
     for shape, style, marker in zip(shapes, _STYLES[::2], _MARKERS, strict=False):
         found = results[f"field_{shape}"]
         volume = np.prod([int(of) for of in shape.split("x")])
+        log_z = found["log_z_0"] + np.cumsum(np.append(0, found["bar_steps"][0]))
+        left.plot(found["kappas"], -log_z / volume, **style, label=f"{shape}, chain with BAR")
         left.plot(
             found["ends"],
             -found["brackets"][:, 4] / volume,
-            **style,
+            color=style["color"],
+            linestyle="none",
             marker=marker,
-            label=shape,
+            label=f"{shape}, annealed",
         )
         mean = found["abs_m"]
         middle.errorbar(
