@@ -36,7 +36,7 @@ def test_the_exact_values_are_those_that_are_known():
 # ---------------------------------------------------------------- the well, by mixtures
 
 
-def draw(key, num, share, width, is_left_only=False):
+def draw(key, num, share, width):
     """Samples of a model with a known density, a mixture about both minima."""
     key_side, key_x = jax.random.split(key)
     is_right = jax.random.uniform(key_side, (num,)) < share
@@ -141,7 +141,7 @@ def test_a_model_that_does_not_reach_a_region_is_doubted():
     right = found.regions["right"]
     assert "0 of the model's samples are in the region" in right.doubts[0]
     assert np.isinf(right.free_energy.value)
-    assert "do not believe it: 0 of the model's" in str(found) or "0 of the model" in str(found)
+    assert "0 of the model's samples are in the region" in str(found)
 
 
 def test_a_model_that_reaches_the_edge_of_a_region_alone_is_doubted():
@@ -167,9 +167,6 @@ def test_a_model_that_reaches_the_edge_of_a_region_alone_is_doubted():
 def test_two_gaussians_are_cut_by_their_tails_too():
     """F_R - F_L is that of the cut, -1.098528, not that of the modes, -log 3."""
     two = targets.two_modes(1, 8.0, 0.25)
-    share = 0.25 * norm.cdf(0.0, -4.0) + 0.75 * norm.cdf(0.0, 4.0)
-    exact = -float(jnp.log1p(-share) - jnp.log(share))
-    assert exact == pytest.approx(-1.098527833806, abs=1e-5) or True
     x = 5 * jax.random.normal(test_key("two"), (20_000, 1))
     log_weights = jax.vmap(two.logdensity_fn)(x) - norm.logpdf(x[:, 0], 0.0, 5.0)
     regions = {"left": x[:, 0] < 0, "right": x[:, 0] >= 0}

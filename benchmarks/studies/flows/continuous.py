@@ -226,7 +226,9 @@ def claims(results: Results, settings: Settings) -> list[Claim]:
 
 def draw(results: Results, folder: Path) -> None:
     """ESS against training time, for each length, with the levels of plain annealing."""
-    lengths = sorted({int(name.split("-")[1]) for name in results if "continuous" in name})
+    lengths = sorted(
+        {int(name.split("-")[1]) for name in results if name.startswith("continuous-")}
+    )
     figure, axes = drawing.panels(len(lengths), squeeze=False)
     for axis, length in zip(axes[0], lengths, strict=True):
         for style, kind in zip(drawing.STYLES, GRADIENTS, strict=False):
