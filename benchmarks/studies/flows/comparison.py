@@ -25,7 +25,7 @@ LABELS = {
     "craft": "CRAFT",
     "nets": "NETS",
     "annealing": "annealing",
-    "annealing_all": "annealing, and training's",
+    "annealing_all": "annealing, whole budget",
 }
 
 
@@ -89,7 +89,8 @@ def _learned(
     }
 
 
-_NUM_WALKERS = 256
+#: So many are a walker's: some hundred and fifty steps, and the pilot and the runs back.
+_NUM_EACH = 256
 
 
 def _annealed(key: PRNGKey, method: str, task: Task, budget: Budget) -> dict[str, np.ndarray]:
@@ -97,6 +98,8 @@ def _annealed(key: PRNGKey, method: str, task: Task, budget: Budget) -> dict[str
     num_gradients = budget.num_sampling
     if method == "annealing_all":
         num_gradients += budget.num_training
+    # A multiple of 32, as eight replicates need, of one walker in four that goes back.
+    num_walkers = max(num_gradients // _NUM_EACH // 32, 1) * 32
     # Once: of another function the runs would be compiled anew.
     base = task.problem.base
     log_z, shares, spent = [], [], []
@@ -106,7 +109,7 @@ def _annealed(key: PRNGKey, method: str, task: Task, budget: Budget) -> dict[str
             base,
             task.problem.target,
             num_gradients=num_gradients,
-            num_walkers=_NUM_WALKERS,
+            num_walkers=num_walkers,
         )
         log_z.append(found.log_partition_function)
         indicators = jax.vmap(task.regions)(found.samples)
@@ -115,7 +118,7 @@ def _annealed(key: PRNGKey, method: str, task: Task, budget: Budget) -> dict[str
     return {
         "log_z": np.array(log_z),
         "shares": np.array(shares),
-        "num_walkers": np.array(_NUM_WALKERS),
+        "num_walkers": np.array(num_walkers),
         "num_sampling": np.array(np.mean(spent)),
         "num_training": np.array(0),
         "losses": np.zeros(0),
