@@ -61,11 +61,12 @@ _ROOMS = {
     "interpolants": "Interpolants",
     "data": "Data",
     "training": "Training",
+    "quantum": "Ground states",
     "interop": "Other libraries",
     "app": "The command line",
 }
 _BENEATH = ("types", "checks", "compiling", "formatting", "interruption", "progress")
-_STUDIES = ("gaussian_mixture", "mnist", "log_partition", "speed")
+_STUDIES = ("gaussian_mixture", "mnist", "log_partition", "quantum", "speed")
 
 
 def _modules(room: str) -> list[str]:
