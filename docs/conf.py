@@ -75,6 +75,7 @@ _STUDIES = (
     "log_partition",
     "evidence",
     "lattice",
+    "flows",
     "quantum",
     "speed",
 )
