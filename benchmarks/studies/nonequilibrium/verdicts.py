@@ -165,8 +165,8 @@ def _verdicts(of: dict[str, np.ndarray]) -> dict[str, str]:
             f"σ < {SMALL:g}"
         ),
         "high likelihood only far from equilibrium": (
-            f"{int(near)} machines within 5 nats of the best have σ < {SMALL:g}; the reversible "
-            "rival has the same likelihood and σ = 0"
+            f"{int(near)} machines within 5 nats of the best have σ < {SMALL:g}; the "
+            "reversible rival has the same likelihood and σ = 0"
         ),
         "even shares of digits (KL < 0.05) only for large σ": (
             f"{int(is_even.sum())} have them, {int(np.sum(is_even & is_small))} of these with "
