@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.studies import boltzmann
 from benchmarks.studies.mnist import (
+    claims,
     classifier,
     moves,
     problem,
@@ -94,6 +95,27 @@ def test_annealed_and_relaxed_walkers_are_compared():
     error = np.sqrt(0.01 + 0.01) / 2
     np.testing.assert_allclose(show.distance_of_shares(arrays), [0.1, error])
     np.testing.assert_allclose(show.distance_from_data(arrays), 0.1)
+
+
+def test_claims_of_the_weighted_model():
+    """Better than the mixtures by 2 nats and worse than PCD by 1, and its bracket is open."""
+    chosen = settings.quick("folder")._replace(algorithms=("jarzynski", "pcd"), num_seeds=1)
+    values = np.linspace(0.0, 1.0, 11)
+    model = {
+        "lower": np.array([4.0, 0.3]),
+        "upper": np.array([6.0, 0.4]),
+        "doubts": np.array(""),
+        "values": values,
+    }
+    others = {name: {"values": values + 2} for name in ("mixture", "factors")}
+    results = {"jarzynski_0": model, "pcd_0": {"values": values - 1}, **others}
+    width, believed, mixture, pcd = claims.find(results, chosen)
+    assert not width.holds
+    assert (width.value, width.error) == (2.0, pytest.approx(0.5))
+    assert believed.holds
+    assert mixture.holds
+    assert not pcd.holds
+    assert (mixture.value, pcd.value) == (pytest.approx(2), pytest.approx(-1))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from benchmarks.studies.log_partition.problems import LABELS, PROBLEMS
 from benchmarks.studies.log_partition.settings import QUICK
 from jarzynski_jax.density import Density
 
-NUM_WALKERS = 20
+NUM_WALKERS = 32
 
 
 class Counter:
@@ -40,11 +40,13 @@ def test_gradients_are_counted_as_they_are_taken(name):
     counter = Counter(PROBLEMS["two_modes"].target)
     problem = PROBLEMS["two_modes"]._replace(target=counter.target)
     if methods.METHODS[name].is_ours:
-        estimate = methods.build_ours(name, problem, NUM_WALKERS, 60, 5)
+        estimate = methods.build_ours(problem, NUM_WALKERS, 100)
     else:
-        length = 5 if name == "blackjax_hmc" else 1
-        estimate = methods.build_blackjax(name, problem, NUM_WALKERS, 2, length, 100)
-    found = jax.jit(estimate)(jax.random.key(0), jnp.array(0.5), jnp.array(0.5))
+        option = methods.METHODS[name].options[0]
+        size = 4 if option.num_chain else 2
+        build = methods.build_blackjax(name, problem, NUM_WALKERS, size, option, 100)
+        estimate = jax.jit(build)
+    found = estimate(jax.random.key(0), jnp.array(0.5), jnp.array(0.5))
     jax.effects_barrier()
     assert counter.count > 100
     assert float(found.num_gradients) * NUM_WALKERS == pytest.approx(counter.count)
@@ -67,15 +69,15 @@ def test_base_is_normalised_and_sampled(name):
 
 
 def test_one_problem_is_compared():
-    settings = QUICK._replace(num_walkers=50, budgets=(64,))
-    found = comparison.run("double_well_64", settings)
+    settings = QUICK._replace(num_walkers=32, budgets=(100,), multiples=(0.5,))
+    found = comparison.run("double_well_100", settings)
     compared = [name for name in methods.METHODS if f"{name}_error" in found]
-    assert set(compared) >= {"ula", "kinetic", "hmc", "blackjax_mala"}
+    assert set(compared) >= {"estimate", "blackjax_mala"}
     for name in compared:
         assert found[f"{name}_error"].shape == (settings.num_seeds,)
         if methods.METHODS[name].is_ours:  # how many temperatures BlackJAX takes varies
-            assert np.all(found[f"{name}_num_gradients"] <= 64)
-    results = {f"{problem}_64": found for problem in LABELS}
+            assert np.all(found[f"{name}_num_gradients"] <= 100)
+    results = {f"{problem}_100": found for problem in LABELS}
     verdict = show.verdicts(results, settings)[0]
     assert verdict.low <= verdict.ratio <= verdict.high
 
@@ -94,4 +96,12 @@ def test_a_failure_is_an_infinite_error():
     ],
 )
 def test_verdict(low, high, text):
-    assert show.Verdict("funnel", 64, "ula", "blackjax_hmc", 1.0, low, high).text == text
+    assert show.Verdict("funnel", 64, "estimate", "blackjax_hmc", 1.0, low, high).text == text
+
+
+@pytest.mark.parametrize("option", [methods.Option(0.9, 5), methods.Option(0.5, 5, 8)])
+def test_what_the_budget_leaves_is_spent(option):
+    size = methods.size_for(option, 512, 40.0)
+    num_particles = size * option.num_chain or 512
+    spent = methods.gradients_each(option, size) * num_particles / 512
+    assert 30 < spent <= 40

@@ -240,7 +240,7 @@ def _send_pilot(
         key_walk,
         sample(key_start, pilots),
         path,
-        of_pilot // pilots,
+        (of_pilot * cost // pilots - 1) // cost,  # one gradient is taken before it moves
         num_steps,
         manner.evaluation,
     )

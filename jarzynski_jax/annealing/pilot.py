@@ -154,7 +154,7 @@ def find_choices(
         jnp.exp(spread(log_step_sizes)),
         jnp.exp(jax.vmap(spread, in_axes=1, out_axes=1)(log_variances)),
         end.time >= 1,
-        end.num_stops * num_walkers * (NUM_MOVES + evaluation.cost_again),
+        num_walkers * (1 + end.num_stops * (NUM_MOVES + evaluation.cost_again)),
     )
 
 

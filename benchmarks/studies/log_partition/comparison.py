@@ -15,6 +15,7 @@ from benchmarks.studies.log_partition.methods import (
     Option,
     build_blackjax,
     build_ours,
+    size_for,
 )
 from benchmarks.studies.log_partition.problems import PROBLEMS, Problem
 from benchmarks.studies.log_partition.settings import Settings
@@ -93,29 +94,27 @@ def _choices(
 ) -> Iterator[Choice]:
     """All that is tried; what differs in numbers alone is compiled once."""
     num_walkers = settings.num_walkers
+    if METHODS[method].is_ours:
+        yield Choice(build_ours(problem, num_walkers, budget), np.nan, Option())
+        return
 
     @cache
-    def ours(num_leapfrog: int) -> Estimator:
-        return jax.jit(build_ours(method, problem, num_walkers, budget, num_leapfrog))
-
-    @cache
-    def theirs(num_moves: int, num_leapfrog: int) -> Estimator:
-        arguments = method, problem, num_walkers, num_moves, num_leapfrog
+    def theirs(size: int, option: Option) -> Estimator:
+        arguments = method, problem, num_walkers, size, option
         return jax.jit(build_blackjax(*arguments, _MAX_TEMPERATURES))
 
+    # With the particles' spread as the unit of length, a step is a multiple of one.
+    unit = 1.0 if method == "blackjax_tuned" else problem.step_size
     for option in METHODS[method].options[: settings.num_options]:
+        kind = option._replace(value=0.0)
+        scout_size = num_walkers // option.num_chain if option.num_chain else 1
         for multiple in settings.multiples:
-            step_size = multiple * problem.step_size
-            if METHODS[method].is_ours:
-                yield Choice(ours(option.num_leapfrog), step_size, option)
-                continue
             # The effective sample size sets the number of temperatures; what the budget leaves
-            # for each of them goes into moves.
-            scout = Choice(theirs(1, option.num_leapfrog), step_size, option)
+            # for each of them goes into moves, or into chains.
+            scout = Choice(theirs(scout_size, kind), multiple * unit, option)
             found = scout.estimate(jax.random.key(0), *_arguments(scout))
-            gradients_each = budget / int(found.num_temperatures)
-            num_moves = max(int((gradients_each - 1) / option.num_leapfrog), 1)
-            yield Choice(theirs(num_moves, option.num_leapfrog), step_size, option)
+            size = size_for(option, num_walkers, budget / int(found.num_temperatures))
+            yield Choice(theirs(size, kind), multiple * unit, option)
 
 
 def _arguments(choice: Choice) -> tuple[jax.Array, jax.Array]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 class Settings(NamedTuple):
     """Walkers, budgets and seeds; all methods have as many walkers."""
 
-    num_walkers: int = 500
+    num_walkers: int = 512
     #: Gradients a walker.
     budgets: tuple[int, ...] = (128, 512, 2048)
     #: Step sizes tried, in units of the problem's.
@@ -20,7 +20,7 @@ class Settings(NamedTuple):
 
 STANDARD = Settings()
 QUICK = Settings(
-    num_walkers=100,
+    num_walkers=64,
     budgets=(128,),
     multiples=(0.25, 1.0),
     num_options=1,

@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 import tyro
 
+from benchmarks.harness import claims as harness_claims
 from benchmarks.harness import command_line, jobs
 from benchmarks.harness.jobs import Job
 from benchmarks.harness.tables import describe, machine
-from benchmarks.studies.mnist import problem, references, run, settings, show
+from benchmarks.studies.mnist import claims, problem, references, run, settings, show
 
 
 def main(
@@ -31,8 +32,8 @@ def main(
     data
         Folder with MNIST's IDX files, gzipped or not.
     out
-        Folder for tables, figures and data. An experiment that was interrupted goes on with the
-        runs that were not finished.
+        Folder for tables, figures, claims.json and data. An experiment that was interrupted
+        goes on with the runs that were not finished.
     quick
         14x14, one seed, fewer walkers and updates.
     shrink
@@ -85,6 +86,7 @@ def main(
     show.draw(results, chosen, loaded.test, out)
     print((out / "table.md").read_text())
     print(f"{out}, in {time.perf_counter() - start:.0f} s")
+    harness_claims.conclude(claims.find(results, chosen), out)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ ENSEMBLES = {
     "annealed": "annealed afresh",
     "relaxed": "relaxed from data",
 }
-_MIXTURES = ("mixture", "factors")
+MIXTURES = ("mixture", "factors")
 _NUM_TEST_SHOWN = 64
 # A cross entropy of one batch is too noisy to be compared.
 _NUM_LAST_UPDATES = 100
@@ -198,7 +198,7 @@ def _listed(values: np.ndarray) -> str:
 
 def _model_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    mixture = min((results[name]["values"] for name in _MIXTURES), key=np.mean)
+    mixture = min((results[name]["values"] for name in MIXTURES), key=np.mean)
     for algorithm in settings.algorithms:
         for seed, arrays in enumerate(_of(results, algorithm, settings)):
             paired = mixture - arrays["values"]
