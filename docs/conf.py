@@ -77,6 +77,8 @@ _STUDIES = (
     "lattice",
     "flows",
     "quantum",
+    "nonequilibrium",
+    "latent",
     "speed",
 )
 
