@@ -41,8 +41,9 @@ from jarzynski_jax.training.refresh import (
     refresh_from_base,
     refresh_state,
 )
+from jarzynski_jax.training.reinforce import ReinforceMetrics, reinforce
+from jarzynski_jax.training.replicas import ReplicaState, replicate
 from jarzynski_jax.training.reverse_kl import ReverseKLMetrics, reverse_kl
-from jarzynski_jax.training.score_gradient import score_gradient
 from jarzynski_jax.training.score_matching import score_matching
 from jarzynski_jax.training.step_quality import StepQuality, step_quality
 from jarzynski_jax.training.stop_rules import TrainingDiverged, Trouble
@@ -65,6 +66,8 @@ __all__ = [
     "PipelineMetrics",
     "PipelineState",
     "Refresh",
+    "ReinforceMetrics",
+    "ReplicaState",
     "ReverseKLMetrics",
     "StepQuality",
     "TrainingDiverged",
@@ -94,8 +97,9 @@ __all__ = [
     "refresh_along_path",
     "refresh_from_base",
     "refresh_state",
+    "reinforce",
+    "replicate",
     "reverse_kl",
-    "score_gradient",
     "score_matching",
     "step_quality",
     "unweighted",
