@@ -32,7 +32,11 @@ def _gaussian(strength, x):
 def path_integral():
     """Learning of an oscillator's drift from twice its strength."""
     objective = quantum.path_integral_cost(
-        OSCILLATOR, _linear_drift, optax.adam(0.03), step_size=0.1, num_steps=16
+        OSCILLATOR,
+        _linear_drift,
+        optax.adam(optax.exponential_decay(0.05, 40, 0.5)),
+        step_size=0.1,
+        num_steps=16,
     )
     x = jax.random.normal(jax.random.key(SEED), (512, 1)) / 2
     state = objective.init(jax.random.key(0), jnp.array(2.0), x)
@@ -42,15 +46,31 @@ def path_integral():
 
 
 def test_a_drift_learns_the_oscillator(path_integral):
-    """The cost of the Euler chain, (w² + 1)/(2 w (2 - h w)), is least near w = 0.95."""
+    """Where the corrected gradient of the Euler chain is 0, and at its cost there.
+
+    From its stationary variance 1/(w (2 - h w)) the variance of the chain follows from step to
+    step; the correction's gradient is that of half w times the last one, w held fixed.
+    """
     *_, found, _ = path_integral
-    strengths = np.linspace(0.5, 1.5, 1001)
-    costs = (strengths**2 + 1) / (2 * strengths * (2 - 0.1 * strengths))
-    learned = float(found.state.params)
-    assert learned == pytest.approx(strengths[np.argmin(costs)], abs=0.04)
+    h, num_steps = 0.1, 16
+
+    def corrected(w, fixed):
+        variance, cost = 1 / (fixed * (2 - h * fixed)), 0.0
+        for _ in range(num_steps):
+            cost += h * (w**2 + 1) / 2 * variance
+            variance = (1 - h * w) ** 2 * variance + h
+        return cost + fixed * variance / 2
+
+    slopes = [
+        (corrected(w + 1e-4, w) - corrected(w - 1e-4, w), w)
+        for w in np.linspace(0.5, 1.5, 1001)
+    ]
+    expected = min(slopes, key=lambda pair: abs(pair[0]))[1]
+    assert float(found.state.params) == pytest.approx(expected, abs=0.03)
     cost = found.metrics.loss[-50:]
     error = cost.std() / np.sqrt(50)
-    assert abs(cost.mean() - costs.min()) < 5 * error + 1e-3
+    at_rest = (expected**2 + 1) / (2 * expected * (2 - h * expected))
+    assert abs(cost.mean() - at_rest) < 5 * error + 1e-3
     assert found.metrics.num_dead.sum() == 0
 
 
