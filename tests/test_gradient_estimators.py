@@ -54,7 +54,10 @@ def path(n=1, flow=FLOW):
 
 
 def score(n=2):
-    return training.score_gradient(FLOW.sample_and_logdensity, FLOW.logdensity, TARGET, SGD, n)
+    def sample(key, params, n):
+        return FLOW.density(params).sample(key, n)
+
+    return training.reinforce(sample, FLOW.logdensity, TARGET, SGD, n)
 
 
 #: Name: objective, and the variance of its gradient; the mean is s - 1/s of all three.
@@ -294,7 +297,7 @@ def boltzmann(**options):
 
 
 REFUSED = {
-    "one sample": (lambda: score(1), "num_samples must be at least 2; got 1"),
+    "one sample": (lambda: score(1), "num_samples must be at least 2, .*; got 1"),
     "no score": (
         lambda: training.path_gradient(FLOW, TARGET, SGD, 8),
         "sample_with_score must be a function .*; got Flow",

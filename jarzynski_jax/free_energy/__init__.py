@@ -4,6 +4,10 @@ from jarzynski_jax.free_energy.acceptance_ratio import (
     bennett_acceptance_ratio,
     overlap,
 )
+from jarzynski_jax.free_energy.autocorrelation import (
+    Autocorrelation,
+    autocorrelation,
+)
 from jarzynski_jax.free_energy.bounds import (
     Bounds,
     dissipation_bounds,
@@ -36,11 +40,18 @@ from jarzynski_jax.free_energy.importance import (
     thermodynamics,
 )
 from jarzynski_jax.free_energy.macrostates import Macrostate, Macrostates, macrostates
+from jarzynski_jax.free_energy.time_series import (
+    blocked_mean,
+    blocking_errors,
+    past_log_weights,
+    weighted_ratio,
+)
 from jarzynski_jax.free_energy.work_values import (
     Estimate,
 )
 
 __all__ = [
+    "Autocorrelation",
     "Bounds",
     "Bracket",
     "Crossing",
@@ -51,7 +62,10 @@ __all__ = [
     "Macrostate",
     "Macrostates",
     "ThermodynamicEstimates",
+    "autocorrelation",
     "bennett_acceptance_ratio",
+    "blocked_mean",
+    "blocking_errors",
     "bracket",
     "crooks_crossing",
     "cumulant_expansion",
@@ -65,6 +79,8 @@ __all__ = [
     "macrostates",
     "observable",
     "overlap",
+    "past_log_weights",
     "thermodynamics",
     "two_sided_bounds",
+    "weighted_ratio",
 ]

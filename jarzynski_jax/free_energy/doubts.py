@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_CROSSING",
     "NEGLIGIBLE",
+    "doubts_of_autocorrelation",
     "doubts_of_bounds",
     "doubts_of_importance",
     "doubts_of_macrostate",
@@ -55,6 +56,9 @@ _MIN_EFFECTIVE_SAMPLE_SIZE = 0.05
 _MIN_STEP_LOSS = 0.3
 #: Share of the whole weight of a model's samples that one of them may have.
 _MAX_SHARE = 0.1
+#: Windows that a chain must be long to tell its autocorrelation time. A window is five times
+#: at least, so that is fifty of them.
+_MIN_WINDOWS = 10
 
 
 # ---------------------------------------------------------------- work
@@ -181,6 +185,25 @@ def doubts_of_importance(found: ImportanceEstimate, log_weights: np.ndarray) -> 
             f"errors from all of it: {reason}"
         )
     return doubts
+
+
+# ---------------------------------------------------------------- chains
+
+
+def doubts_of_autocorrelation(spread: float, length: int, window: int) -> list[str]:
+    """Of chains of so many values, with a window of 0 where these do not change."""
+    if not math.isfinite(spread):
+        return ["some values are NaN or infinite"]
+    if window == 0:
+        return ["the values do not change: a chain that is frozen tells nothing"]
+    if length < _MIN_WINDOWS * window:
+        too_short = (
+            f"the chains are too short: {length} steps are {length / window:.2g} windows of "
+            f"autocorrelation, of which it takes {_MIN_WINDOWS}; the time may be much longer "
+            "than it seems, and burn-in may be left in"
+        )
+        return [too_short]
+    return []
 
 
 # ---------------------------------------------------------------- regions

@@ -11,6 +11,7 @@ from jax.tree_util import Partial
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.annealing import Path, anneal, check_times
 from jarzynski_jax.generators.divergence import divergence
+from jarzynski_jax.generators.drift import Diffusion, diffusion_at
 from jarzynski_jax.interpolants.interpolant import FieldFn
 from jarzynski_jax.kernels import escorted
 from jarzynski_jax.kernels.arithmetic import check_positive
@@ -135,7 +136,7 @@ def generate_weighted(
     path: Path,
     velocity_fn: FieldFn,
     times: Array,
-    diffusion: Scalar,
+    diffusion: Diffusion,
     resampler: AdaptiveResampler,
 ) -> Walkers:
     r"""Generate by the SDE, with weights that make it exact at any step (Proposition 4.1.1).
@@ -143,8 +144,8 @@ def generate_weighted(
     The positions are exact, independent samples of ``path(times[0])``, and the score is the
     gradient of the path's log-density. Whatever b is, the walkers are properly weighted for
     ``path(times[-1])``, with log Z relative to that of ``path(times[0])``; the better b
-    transports the path, the more equal they are. ValueError if the times do not ascend in
-    [0, 1], or ε is not positive.
+    transports the path, the more equal they are. The diffusion ε may be a function of time, of
+    each step's end. ValueError if the times do not ascend in [0, 1], or ε is not positive.
 
     Examples
     --------
@@ -160,12 +161,14 @@ def generate_weighted(
     True
     """
     times = check_times(times, is_ascending=True)
-    check_positive("diffusion", diffusion)
+    if not callable(diffusion):
+        check_positive("diffusion", diffusion)
     # The path is asked for no time outside of them, where it may not make sense.
     between = Partial(_path_between, path, times[0], times[-1])
-    start_velocity = partial(velocity_fn, times[0])
+    # Times are arrays: as leaves of a Partial they are not compiled into the program.
+    start_velocity = Partial(velocity_fn, times[0])
     move = Move(
-        partial(escorted.init, velocity_fn=start_velocity),
+        Partial(escorted.init, velocity_fn=start_velocity),
         Partial(_escorted_move, velocity_fn, diffusion),
     )
     dynamics = Dynamics(move, 1, resampler)
@@ -180,7 +183,7 @@ def _path_between(path: Path, first: Array, last: Array, time: Array) -> LogDens
 
 def _escorted_move(
     velocity_fn: FieldFn,
-    diffusion: Scalar,
+    diffusion: Diffusion,
     rng_key: PRNGKey,
     state: escorted.EscortedState,
     logdensity_fn: LogDensityFn,
@@ -189,4 +192,5 @@ def _escorted_move(
 ) -> tuple[escorted.EscortedState, escorted.EscortedInfo]:
     velocity = partial(velocity_fn, time)
     kernel = escorted.build_kernel()
-    return kernel(rng_key, state, logdensity_fn, velocity, step_size, diffusion)
+    epsilon = diffusion_at(diffusion, time)
+    return kernel(rng_key, state, logdensity_fn, velocity, step_size, epsilon)

@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+from benchmarks.studies.flows import budget
+from benchmarks.studies.flows.budget import Budget
+
 
 class Settings(NamedTuple):
     """Sizes of its parts; every part also has the comparison's own budget, if it takes one."""
@@ -35,6 +38,8 @@ class Settings(NamedTuple):
     num_well_samples: int = 50_000
     # Replicates of mean weights at random parameters.
     num_replicates: int = 400
+    # Learned samplers beside annealing.
+    comparison: Budget = budget.STANDARD
 
 
 FULL = Settings()
@@ -62,4 +67,5 @@ QUICK = Settings(
     num_well_updates=300,
     num_well_samples=20_000,
     num_replicates=100,
+    comparison=budget.QUICK,
 )
