@@ -1,23 +1,39 @@
-"""The arguments of the command line: its three commands, and their options in groups."""
+"""The arguments of the command line: its commands, and their options in groups."""
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    TypeAlias,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import tyro
 
+from jarzynski_jax.app.coding_arguments import Compress, Decompress, TrainAutoencoder
+from jarzynski_jax.app.coding_arguments import argument as _arg
 from jarzynski_jax.app.config import OPTIONS, Config, GroupName
 
-__all__ = ["ANEW", "DataArguments", "Evaluate", "RunArguments", "Sample", "Train", "parse"]
+__all__ = [
+    "ANEW",
+    "Command",
+    "DataArguments",
+    "Evaluate",
+    "RunArguments",
+    "Sample",
+    "Train",
+    "parse",
+]
 
 
 #: Options that may be given anew with --resume.
 ANEW = ("annealing_steps", "checkpoint_every")
-
-
-def _arg(help: str, hint: str = "(optional)", metavar: str | None = None) -> Any:
-    return tyro.conf.arg(help=help, help_behavior_hint=hint, metavar=metavar)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +137,11 @@ class Sample:
     ] = None
 
 
-def parse(arguments: Sequence[str] | None) -> Train | Evaluate | Sample:
+#: What the command line can do.
+Command: TypeAlias = Train | Evaluate | Sample | TrainAutoencoder | Compress | Decompress
+
+
+def parse(arguments: Sequence[str] | None) -> Command:
     """Parse the command line: what follows the program's name, of the process if None.
 
     Examples
@@ -132,7 +152,8 @@ def parse(arguments: Sequence[str] | None) -> Train | Evaluate | Sample:
     command: Any = tyro.cli(
         _COMMANDS,
         prog="jarzynski-jax",
-        description="Energy-based models trained with Jarzynski-weighted walkers. "
+        description="Energy-based models trained with Jarzynski-weighted walkers; "
+        "autoencoders, and lossless compression by them. "
         "--version prints the version. Exit status: 0 if all went well, 1 if training diverged "
         "or too few walkers lived to be samples, 2 for bad input, 3 if the table of train or "
         "evaluate is not to be believed, 130 after Ctrl-C.",
@@ -143,7 +164,7 @@ def parse(arguments: Sequence[str] | None) -> Train | Evaluate | Sample:
             tyro.conf.OmitArgPrefixes,
         ),
     )
-    if isinstance(command, Evaluate | Sample):
+    if isinstance(command, Evaluate | Sample | TrainAutoencoder | Compress | Decompress):
         return command
     groups = [getattr(command, group) for group in get_args(GroupName)]
     values = {name: value for group in groups for name, value in vars(group).items()}
@@ -203,4 +224,7 @@ _COMMANDS: Any = (
     Annotated[_ParsedTrain, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
+    | Annotated[TrainAutoencoder, tyro.conf.subcommand("train-autoencoder")]
+    | Annotated[Compress, tyro.conf.subcommand("compress")]
+    | Annotated[Decompress, tyro.conf.subcommand("decompress")]
 )

@@ -1,5 +1,6 @@
 """The command line, ``jarzynski-jax``."""
 
+import math
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -17,7 +18,17 @@ except ImportError as error:  # pragma: no cover
 
 from jarzynski_jax import __version__, interruption
 from jarzynski_jax import data as data_lib
-from jarzynski_jax.app.arguments import ANEW, DataArguments, Evaluate, Sample, Train, parse
+from jarzynski_jax.app import compression
+from jarzynski_jax.app.arguments import (
+    ANEW,
+    Command,
+    DataArguments,
+    Evaluate,
+    Sample,
+    Train,
+    parse,
+)
+from jarzynski_jax.app.coding_arguments import Compress, Decompress, TrainAutoencoder
 from jarzynski_jax.app.defaults import make_config
 from jarzynski_jax.app.evaluate import evaluate, finish, settings_of
 from jarzynski_jax.app.printing import count, describe_moves, print_report
@@ -26,6 +37,7 @@ from jarzynski_jax.app.run_folder import RunFolder
 from jarzynski_jax.app.sample import WalkersDied, sample
 from jarzynski_jax.app.train import resume, start
 from jarzynski_jax.data import Source
+from jarzynski_jax.formatting import format_with_error
 from jarzynski_jax.interruption import Interruption
 from jarzynski_jax.training import TrainingDiverged
 from jarzynski_jax.walkers import make_mesh
@@ -50,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return interruption.run(lambda: _try(command), lambda left: _left_behind(command, left))
 
 
-def _try(command: Train | Evaluate | Sample) -> int:
+def _try(command: Command) -> int:
     try:
         return _run(command)
     except (TrainingDiverged, WalkersDied) as error:
@@ -61,7 +73,7 @@ def _try(command: Train | Evaluate | Sample) -> int:
         return 2
 
 
-def _left_behind(command: Train | Evaluate | Sample, left: Interruption) -> str:
+def _left_behind(command: Command, left: Interruption) -> str:
     """Say what is kept when a command is interrupted, and how to go on."""
     if isinstance(command, Train):
         return _left_of_training(command, left)
@@ -84,11 +96,15 @@ def _how_to_go_on(command: Train) -> str:
     return f"Go on with:\n  jarzynski-jax train --resume {command.folder}"
 
 
-def _run(command: Train | Evaluate | Sample) -> int:
+def _run(command: Command) -> int:
     if isinstance(command, Train):
         return _train(command)
     if isinstance(command, Evaluate):
         return _evaluate(command)
+    if isinstance(command, TrainAutoencoder):
+        return _train_autoencoder(command)
+    if isinstance(command, Compress | Decompress):
+        return _code(command)
     return _sample(command)
 
 
@@ -188,6 +204,57 @@ def _sample(command: Sample) -> int:
     if report is not None and report.updates == done.updates:
         for doubt in report.model.doubts:
             print(f"NOT TO BE BELIEVED, says {folder.report}: {doubt}.", file=sys.stderr)
+    return 0
+
+
+def _train_autoencoder(command: TrainAutoencoder) -> int:
+    images = compression.load_whole_numbers(command.source, command.data, command.levels)
+    found = compression.train_autoencoder(
+        images,
+        command.out,
+        latent_dim=command.latent_dim,
+        hidden=command.hidden,
+        output=command.output,
+        is_binary=command.binary,
+        num_steps=command.steps,
+        batch_size=command.batch_size,
+        learning_rate=command.learning_rate,
+        seed=command.seed,
+        overwrite=command.overwrite,
+    )
+    if found.is_interrupted:
+        print("\ninterrupted; nothing was written", file=sys.stderr)
+        return interruption.EXIT_STATUS
+    bits = found.negative_elbo / math.log(2) / found.num_pixels
+    print(
+        f"{found.num_test} test images: minus the evidence lower bound is "
+        f"{format_with_error(found.negative_elbo, found.error)} nats an image, {bits:.4f} bits "
+        f"a pixel.\nwrote {command.out}"
+    )
+    return 0
+
+
+def _code(command: Compress | Decompress) -> int:
+    if isinstance(command, Compress):
+        images = compression.load_to_compress(command.source, command.data, command.binary)
+        done = compression.compress(
+            command.model,
+            images,
+            command.out,
+            num_samples=command.num_samples,
+            num_latent_bits=command.latent_bits,
+            overwrite=command.overwrite,
+        )
+    else:
+        done = compression.decompress(
+            command.model, command.file, command.out, overwrite=command.overwrite
+        )
+    num_pixels = done.num_images * done.num_pixels
+    print(
+        f"{count(done.num_images, 'image')}: {done.num_bits / num_pixels:.4f} bits a pixel, "
+        f"and {8 * done.num_bytes / num_pixels:.4f} with seed words and header "
+        f"({done.num_bytes} bytes).\nwrote {command.out}"
+    )
     return 0
 
 

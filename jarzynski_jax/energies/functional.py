@@ -13,7 +13,8 @@ __all__ = ["functional", "logdensity"]
 def functional(module: nnx.Module) -> tuple[EnergyFn, Params]:
     """Split an NNX module into a pure energy and its parameters, as nested dictionaries.
 
-    The module maps one sample to a scalar energy. Its ``nnx.Param`` variables are what is
+    The module maps one sample to a scalar energy; what else it takes, such as a time before the
+    sample, the function takes too. Its ``nnx.Param`` variables are what is
     trained; all else is fixed. A Linen module needs no such help: ``module.apply`` is an energy
     and ``module.init(rng_key, x)`` are its parameters. Nor does a plain function.
 
@@ -29,10 +30,10 @@ def functional(module: nnx.Module) -> tuple[EnergyFn, Params]:
     split: Any = nnx.split(module, nnx.Param, ...)
     graphdef, param_state, fixed = split
 
-    def energy_fn(params: Params, x: Position) -> Array:
+    def energy_fn(params: Params, *inputs: Position) -> Array:
         model: Any = nnx.merge(graphdef, params, fixed, copy=True)
         before = _leaves(model)
-        energy = model(x)
+        energy = model(*inputs)
         _check_unchanged(before, _leaves(model))
         return energy
 

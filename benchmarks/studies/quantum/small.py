@@ -107,8 +107,8 @@ def _double_well(settings: Settings) -> Found:
     """Energy by diffusion Monte Carlo, and the gap from walkers that all begin on the right.
 
     The mean of x decays as exp(-(E_1 - E_0) t), for the first excited state is odd. Without a
-    guide: the error of the step is then of second order, 3e-4 at this h. With the wave as guide it
-    would be 0.04, of first order.
+    guide: the error of the step is then of second order, 3e-4 at this h. With the wave as
+    guide it would be 0.04, of first order.
     """
     wells = quantum.quartic(-4.0)
     found = three_numbers(

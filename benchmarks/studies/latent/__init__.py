@@ -1,0 +1,1 @@
+"""Models with latents: closed forms, likelihoods in brackets, compression, one table."""
