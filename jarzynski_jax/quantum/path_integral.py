@@ -80,9 +80,8 @@ def path_integral_cost(
     without it. The gradient's memory grows with K: of each step only the position is kept.
 
     The drift need not be a gradient. V itself enters, of which the mean is finite in three
-    dimensions even where it is unbounded; the Euler step makes
-    the cost wrong by O(h), and the best drift: an oscillator's strength is 0.913 for h = 0.1, T =
-    1.6.
+    dimensions even where it is unbounded; the Euler step makes the cost wrong by O(h), and the
+    best drift: an oscillator's strength is 0.913 for h = 0.1, T = 1.6.
 
     Parameters
     ----------
