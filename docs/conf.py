@@ -58,15 +58,29 @@ _ROOMS = {
     "targets": "Targets",
     "targets/lattice": "Lattice systems",
     "energies": "Energies",
+    "generators": "Generators",
     "interpolants": "Interpolants",
     "data": "Data",
     "training": "Training",
+    "nonequilibrium": "Nonequilibrium",
     "latent": "Models with latents",
+    "quantum": "Ground states",
     "interop": "Other libraries",
     "app": "The command line",
 }
 _BENEATH = ("types", "checks", "compiling", "formatting", "interruption", "progress")
-_STUDIES = ("gaussian_mixture", "mnist", "log_partition", "latent", "speed")
+_STUDIES = (
+    "gaussian_mixture",
+    "mnist",
+    "log_partition",
+    "evidence",
+    "lattice",
+    "flows",
+    "quantum",
+    "nonequilibrium",
+    "latent",
+    "speed",
+)
 
 
 def _modules(room: str) -> list[str]:

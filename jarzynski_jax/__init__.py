@@ -12,10 +12,14 @@ In the order in which they build on each other:
 - ``free_energy``: differences from work, brackets of log Z, with errors and doubts
 - ``targets``: densities with a known log Z
 - ``energies``: networks, mixtures and Boltzmann machines, and the Gaussian under them
+- ``generators``: flows, continuous and stochastic ones, learned drifts, networks of spins
 - ``interpolants``: stochastic interpolants and score-based models
 - ``data``: arrays and image data sets
-- ``training``: Jarzynski's weights, contrastive divergence, likelihood, reverse KL; ``fit``
-- ``latent``: autoencoders and diffusions, their likelihood bracketed, compression by them
+- ``training``: Jarzynski's weights, contrastive divergence, likelihood, both divergences and
+  all their gradients, learned transport; ``fit``
+- ``nonequilibrium``: entropy production, work and heat, time reversal in magnetic fields
+- ``latent``: autoencoders, diffusions and latent cycles; their likelihood, compression by them
+- ``quantum``: Hamiltonians, and their ground states learned and projected
 - ``interop``: other libraries' samplers as kernels, models as densities; imported by itself
 - ``app``: the command line, ``jarzynski-jax --help``; by itself, with the extra ``cli``
 
@@ -32,11 +36,14 @@ from jarzynski_jax import (
     energies,
     formatting,
     free_energy,
+    generators,
     interpolants,
     interruption,
     kernels,
     latent,
+    nonequilibrium,
     progress,
+    quantum,
     resampling,
     targets,
     training,
@@ -56,11 +63,14 @@ __all__ = [
     "energies",
     "formatting",
     "free_energy",
+    "generators",
     "interpolants",
     "interruption",
     "kernels",
     "latent",
+    "nonequilibrium",
     "progress",
+    "quantum",
     "resampling",
     "targets",
     "training",

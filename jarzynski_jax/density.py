@@ -3,12 +3,16 @@
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-from jarzynski_jax.types import LogDensityFn, Position, PRNGKey, Scalar
+import jax
 
-__all__ = ["Density", "check_exact"]
+from jarzynski_jax.types import Array, LogDensityFn, Position, PRNGKey, Scalar
+
+__all__ = ["Density", "check_exact", "check_sampler", "draw"]
 
 #: ``(rng_key, num_samples) -> positions``, exact and independent, on a leading axis.
 Sample: TypeAlias = Callable[[PRNGKey, int], Position]
+#: The same, and the log-density at each, shape ``(num_samples,)``.
+SampleWithLogDensity: TypeAlias = Callable[[PRNGKey, int], tuple[Position, Array]]
 
 
 class Density(NamedTuple):
@@ -24,12 +28,16 @@ class Density(NamedTuple):
         where no way is known.
     dimension
         d, where a position is a vector of shape ``(d,)``; else None.
+    sample_with_logdensity
+        ``(rng_key, num_samples) -> (positions, log-densities)``, where drawing tells the
+        log-densities too; else None, and :func:`draw` evaluates them.
     """
 
     logdensity_fn: LogDensityFn
     log_partition_function: Scalar | None = None
     sample: Sample | None = None
     dimension: int | None = None
+    sample_with_logdensity: SampleWithLogDensity | None = None
 
 
 def check_exact(density: Density) -> tuple[Sample, Scalar]:
@@ -42,3 +50,43 @@ def check_exact(density: Density) -> tuple[Sample, Scalar]:
             f"got one whose {missing} is None"
         )
     return sample, log_z
+
+
+def check_sampler(what: str, density: Density) -> Sample:
+    """Take a density's sampler; ValueError without, or if it is no density.
+
+    Examples
+    --------
+    >>> check_sampler("a proposal", Density(lambda x: -(x**2)))
+    Traceback (most recent call last):
+        ...
+    ValueError: a proposal must be a Density that can be sampled; got one whose sample is None
+    """
+    if not isinstance(density, Density):
+        raise ValueError(
+            f"{what} must be a Density that can be sampled; got {type(density).__name__}"
+        )
+    if density.sample is None:
+        raise ValueError(
+            f"{what} must be a Density that can be sampled; got one whose sample is None"
+        )
+    return density.sample
+
+
+def draw(rng_key: PRNGKey, density: Density, num_samples: int) -> tuple[Position, Array]:
+    """Draw samples of a density, with the log-density at each, shape ``(num_samples,)``.
+
+    In one pass where the density can; ValueError unless it can be sampled.
+
+    Examples
+    --------
+    >>> normal = lambda rng_key, n: jax.random.normal(rng_key, (n,))
+    >>> gaussian = Density(lambda x: -(x**2) / 2, sample=normal)
+    >>> [of.shape for of in draw(jax.random.key(0), gaussian, 2)]
+    [(2,), (2,)]
+    """
+    sample = check_sampler("what is drawn from", density)
+    if density.sample_with_logdensity is not None:
+        return density.sample_with_logdensity(rng_key, num_samples)
+    positions = sample(rng_key, num_samples)
+    return positions, jax.vmap(density.logdensity_fn)(positions)

@@ -7,7 +7,7 @@ import pytest
 from zscore import BASE_SEED
 
 from jarzynski_jax import targets
-from jarzynski_jax.annealing import estimate, geometric_path
+from jarzynski_jax.annealing import estimate, geometric_path, tempering_path
 from jarzynski_jax.density import Density
 
 NUM_GRADIENTS = 64_000
@@ -78,9 +78,20 @@ def test_choices_can_be_handed_in(found):
     assert np.all((ratio > 0.4) & (ratio < 2.5))
 
 
-def test_a_path_in_place_of_a_target():
-    linear = geometric_path(BASE.logdensity_fn, TARGET.logdensity_fn)
-    found = run(0, None, path=lambda t: linear(t))
+def test_a_path_in_place_of_a_target_and_a_warm_start_in_place_of_a_wide_one():
+    """From whatever normalised base: log Z is that of the target."""
+    warm = Density(
+        lambda x: jnp.sum(jax.scipy.stats.norm.logpdf(x, 0.8, 0.7)),
+        0.0,
+        lambda key, n: 0.8 + 0.7 * jax.random.normal(key, (n, 2)),
+    )
+    linear = geometric_path(warm.logdensity_fn, TARGET.logdensity_fn)
+    found = estimate(
+        jax.random.key(BASE_SEED),
+        warm,
+        path=lambda t: linear(t),
+        num_gradients=NUM_GRADIENTS,
+    )
     assert abs(found.log_partition_function - LOG_Z) < 4 * found.standard_error + 0.01
     assert found.standard_error < 0.1
     assert 0.85 * NUM_GRADIENTS < found.num_gradients <= NUM_GRADIENTS
@@ -106,30 +117,34 @@ def test_a_density_that_cannot_be_reached_is_doubted():
     assert run(0, narrow, num_gradients=20_000).doubts
 
 
-NUM_DIMENSIONS = 10
+NUM_DIMENSIONS = 20
+#: The cube of [-1/2, 1/2], each coordinate by its logit.
+CUBE = Density(
+    lambda y: jnp.sum(jax.nn.log_sigmoid(y) + jax.nn.log_sigmoid(-y)),
+    0.0,
+    lambda key, n: jax.random.logistic(key, (n, NUM_DIMENSIONS)),
+)
 
 
-def spike(x):
-    """Most of the mass is where no step of a path leads to: a transition of first order."""
+def spike(y):
+    """Skilling's: most of the mass is where no step of a path leads, of first order."""
+    x = jax.nn.sigmoid(y) - 0.5
     wide, narrow = (
-        -jnp.sum(jnp.square(x / width)) / 2
-        - NUM_DIMENSIONS * jnp.log(width * jnp.sqrt(2 * jnp.pi))
-        for width in (0.3, 0.01)
+        jnp.sum(jax.scipy.stats.norm.logpdf(x, 0.0, width)) for width in (0.1, 0.01)
     )
     return jnp.logaddexp(wide, jnp.log(100.0) + narrow)
 
 
 def test_a_spike_is_seen_from_samples_found_otherwise_and_by_nobody_without():
     """Log Z is log 101; forward runs find the wide part alone, log Z = 0, and agree on it."""
-    base = targets.gaussian([1.0] * NUM_DIMENSIONS)
-    samples = 0.01 * jax.random.normal(jax.random.key(1), (128, NUM_DIMENSIONS))
-    options = {"num_gradients": 200_000, "num_walkers": 128}
+    noise = 0.01 * jax.random.normal(jax.random.key(1), (128, NUM_DIMENSIONS))
+    path = tempering_path(CUBE.logdensity_fn, spike)
+    options = {"path": path, "num_gradients": 200_000, "num_walkers": 128}
 
     def find(relaxed):
-        key = jax.random.key(BASE_SEED)
-        return estimate(key, base, Density(spike), relaxed=relaxed, **options)
+        return estimate(jax.random.key(BASE_SEED), CUBE, relaxed=relaxed, **options)
 
-    alone, beside = find(None), find(samples)
+    alone, beside = find(None), find(jax.scipy.special.logit(0.5 + noise))
     assert abs(alone.log_partition_function) < 1
     assert alone.doubts == ()
     assert any("nats apart" in doubt for doubt in beside.doubts)

@@ -10,14 +10,17 @@ import pytest
 
 import jarzynski_jax
 
-FORBIDDEN = ["blackjax", "constriction", "matplotlib", "orbax", "sklearn", "tyro"]
+FORBIDDEN = [
+    *("bijx", "blackjax", "constriction", "flowjax", "matplotlib", "orbax", "sklearn", "tyro"),
+]
 # One imports other libraries, the others are the command line.
 APART = {"__main__", "app", "interop"}
 # A room imports rooms above it alone.
 ORDER = (
     *("types", "checks", "compiling", "formatting", "interruption", "progress", "weights"),
     *("density", "kernels", "resampling", "walkers", "free_energy", "annealing", "targets"),
-    *("energies", "interpolants", "data", "training", "latent", "interop", "app", "__main__"),
+    *("energies", "generators", "interpolants", "data", "training", "nonequilibrium"),
+    *("latent", "quantum", "interop", "app", "__main__"),
 )
 PACKAGE = Path(jarzynski_jax.__file__).parent
 

@@ -30,6 +30,27 @@ def test_kaufman_is_enumeration(shape, beta):
     assert found.heat_capacity == pytest.approx(beta**2 * variance, rel=1e-9, abs=1e-11)
 
 
+@pytest.mark.parametrize("length", [2, 3, 8])
+@pytest.mark.parametrize("beta", [0.0, 1e-3, 0.44, 3.0])
+def test_a_ring_is_enumeration(length, beta):
+    """Each bond once, in one direction; on two sites there are two."""
+    spins = states((1, length))[:, 0].astype(int)
+    energy = -np.sum(spins * np.roll(spins, -1, 1), axis=1)
+    shares = np.exp(-beta * energy)
+    log_z, shares = np.log(shares.sum()), shares / shares.sum()
+    mean = np.sum(shares * energy)
+    variance = np.sum(shares * (energy - mean) ** 2)
+    found = lattice.ising_thermodynamics((length,), beta)
+    assert found.log_partition_function == pytest.approx(log_z, rel=1e-13)
+    assert found.energy == pytest.approx(mean, rel=1e-11, abs=1e-11)
+    assert found.entropy == pytest.approx(log_z + beta * mean, rel=1e-9)
+    assert found.heat_capacity == pytest.approx(beta**2 * variance, rel=1e-9, abs=1e-11)
+    model = lattice.ising((length,), beta)
+    assert float(model.logdensity_fn(jnp.ones(length, jnp.int32))) == pytest.approx(
+        length * beta
+    )
+
+
 def test_canary_bonds_counted_once_where_a_length_is_two():
     """Z of 2x2 with four bonds in place of eight."""
     once = np.log(np.sum(np.exp(-BETA_C * energies((2, 2)) / 2)))
@@ -157,7 +178,7 @@ def test_what_is_no_spin_has_no_density():
     ("shape", "beta", "message"),
     [
         ((1, 4), 0.4, "lengths of at least 2"),
-        ((4,), 0.4, "must have 2 axes"),
+        ((), 0.4, "lengths of at least 2"),
         ((4, 4, 4), 0.4, "must have 2 axes"),
         ([4, 4], 0.4, "lengths of at least 2"),
         ((4, 4.0), 0.4, "lengths of at least 2"),

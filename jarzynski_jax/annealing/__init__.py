@@ -13,6 +13,10 @@ from jarzynski_jax.annealing.estimate import (
     LogPartitionEstimate,
     estimate,
 )
+from jarzynski_jax.annealing.multistage import (
+    MultistageEstimate,
+    multistage,
+)
 from jarzynski_jax.annealing.paths import (
     LinearPath,
     Path,
@@ -49,6 +53,7 @@ __all__ = [
     "LinearPath",
     "LogPartitionBounds",
     "LogPartitionEstimate",
+    "MultistageEstimate",
     "Path",
     "TunedStepSize",
     "Work",
@@ -61,6 +66,7 @@ __all__ = [
     "find_step_size",
     "geometric_path",
     "log_partition_bounds",
+    "multistage",
     "part_of",
     "refine",
     "relax",

@@ -206,7 +206,7 @@ def _log_partition_bounds(
         )
         is_alive = jnp.any(jnp.isfinite(end.log_weights))
         end_points = jax.tree.map(
-            lambda leaf: jnp.where(is_alive, leaf[ancestors], jnp.nan), end.position
+            lambda leaf: _nan_unless(is_alive, leaf[ancestors]), end.position
         )
         return walkers_lib.log_partition_function(end), end_points, info
 
@@ -244,6 +244,13 @@ def _log_partition_bounds(
         relaxed_info,
         left,
     )
+
+
+def _nan_unless(is_alive: Array, leaf: Array) -> Array:
+    """Positions, NaN where no walker came; integers stay integers, and have no NaN."""
+    if not jnp.issubdtype(leaf.dtype, jnp.floating):
+        return leaf
+    return jnp.where(is_alive, leaf, jnp.nan)
 
 
 def _left_by_a_step(

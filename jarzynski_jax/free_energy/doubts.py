@@ -19,12 +19,15 @@ from jarzynski_jax.free_energy.work_values import Estimate
 if TYPE_CHECKING:
     from jarzynski_jax.free_energy.estimators import FreeEnergy
     from jarzynski_jax.free_energy.importance import ImportanceEstimate
+    from jarzynski_jax.free_energy.macrostates import Macrostate
 
 __all__ = [
     "MAX_CROSSING",
     "NEGLIGIBLE",
+    "doubts_of_autocorrelation",
     "doubts_of_bounds",
     "doubts_of_importance",
+    "doubts_of_macrostate",
     "doubts_of_work",
     "precision",
 ]
@@ -53,6 +56,9 @@ _MIN_EFFECTIVE_SAMPLE_SIZE = 0.05
 _MIN_STEP_LOSS = 0.3
 #: Share of the whole weight of a model's samples that one of them may have.
 _MAX_SHARE = 0.1
+#: Windows that a chain must be long to tell its autocorrelation time. A window is five times
+#: at least, so that is fifty of them.
+_MIN_WINDOWS = 10
 
 
 # ---------------------------------------------------------------- work
@@ -179,6 +185,47 @@ def doubts_of_importance(found: ImportanceEstimate, log_weights: np.ndarray) -> 
             f"errors from all of it: {reason}"
         )
     return doubts
+
+
+# ---------------------------------------------------------------- chains
+
+
+def doubts_of_autocorrelation(spread: float, length: int, window: int) -> list[str]:
+    """Of chains of so many values, with a window of 0 where these do not change."""
+    if not math.isfinite(spread):
+        return ["some values are NaN or infinite"]
+    if window == 0:
+        return ["the values do not change: a chain that is frozen tells nothing"]
+    if length < _MIN_WINDOWS * window:
+        too_short = (
+            f"the chains are too short: {length} steps are {length / window:.2g} windows of "
+            f"autocorrelation, of which it takes {_MIN_WINDOWS}; the time may be much longer "
+            "than it seems, and burn-in may be left in"
+        )
+        return [too_short]
+    return []
+
+
+# ---------------------------------------------------------------- regions
+
+
+def doubts_of_macrostate(found: Macrostate) -> list[str]:
+    """Of one region, by a model's samples and, if there are some, its target's."""
+    if found.num_samples < 2 or found.importance is None:
+        doubt = (
+            f"{found.num_samples} of the model's samples are in the region: the model does not "
+            "reach it, and nothing is known of its free energy"
+        )
+        return [doubt]
+    doubts = []
+    # Samples of the target tell of what the model's do not reach, so few of these may do.
+    if found.num_samples < _MIN_WALKERS and found.work is None:
+        doubts.append(
+            f"only {found.num_samples} of the model's samples are in the region: it may reach "
+            "the edge of it alone, and the free energy is then too high"
+        )
+    doubts += found.importance.doubts
+    return doubts + list(found.work.doubts if found.work is not None else ())
 
 
 def _combined(first: Estimate, second: Estimate, rounding: float) -> float:

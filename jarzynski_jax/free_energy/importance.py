@@ -150,9 +150,11 @@ def importance_estimate(
             log_z.value - upper.value, jnp.hypot(log_z.standard_error, upper.standard_error)
         )
         forward = forward_effective_sample_size(of_target)
-    values = [
-        np.asarray(of) for of in (model_log_weights, target_log_weights) if of is not None
-    ]
+    # Where a sample of the target has no density under the model its weight is infinite, and
+    # right; a sample of the target that has no density under the target is no such sample.
+    values = [np.asarray(model_log_weights)]
+    if target_log_weights is not None:
+        values.append(-np.asarray(target_log_weights))
     found = ImportanceEstimate(
         log_z, upper, coverage, effective_sample_size(weights), forward, jnp.max(shares), ()
     )

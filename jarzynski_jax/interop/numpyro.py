@@ -39,6 +39,10 @@ except ImportError as error:
 __all__ = ["Problem", "from_model", "posterior_draws"]
 
 
+#: Draws of the prior that are made at once.
+_BLOCK = 512
+
+
 class Problem(NamedTuple):
     """A model with its data; positions are dicts of unconstrained latent sites, by name.
 
@@ -142,7 +146,11 @@ def from_model(model: Callable, *args: Any, **kwargs: Any) -> Problem:
     draws = jax.jit(jax.vmap(draw))
 
     def sample(rng_key: PRNGKey, num_samples: int) -> Position:
-        return draws(jax.random.split(rng_key, num_samples))
+        """In blocks of one size: samplers of gamma variables take seconds to compile."""
+        num_blocks = -(-num_samples // _BLOCK)
+        keys = jax.random.split(rng_key, (num_blocks, _BLOCK))
+        blocks = [draws(keys[block]) for block in range(num_blocks)]
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:num_samples], *blocks)
 
     checks.check_values(sample, log_probs)
     return Problem(

@@ -4,6 +4,7 @@ from jarzynski_jax.interpolants.generation import (
     generate_by_ode,
     generate_by_sde,
     generate_weighted,
+    transport_by_ode,
 )
 from jarzynski_jax.interpolants.interpolant import (
     Draw,
@@ -29,6 +30,7 @@ __all__ = [
     "generate_weighted",
     "linear_interpolant",
     "score_loss",
+    "transport_by_ode",
     "variance_preserving_interpolant",
     "velocity_from_score",
     "velocity_loss",

@@ -1,6 +1,8 @@
 """Samples from a velocity: by an ODE, by an SDE, or weighted, without an error of the step."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,8 @@ from jax.tree_util import Partial
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.annealing import Path, anneal, check_times
+from jarzynski_jax.generators.divergence import divergence
+from jarzynski_jax.generators.drift import Diffusion, diffusion_at
 from jarzynski_jax.interpolants.interpolant import FieldFn
 from jarzynski_jax.kernels import escorted
 from jarzynski_jax.kernels.arithmetic import check_positive
@@ -20,6 +24,7 @@ __all__ = [
     "generate_by_ode",
     "generate_by_sde",
     "generate_weighted",
+    "transport_by_ode",
 ]
 
 
@@ -38,14 +43,54 @@ def generate_by_ode(positions: Array, velocity_fn: FieldFn, times: Array) -> Arr
     """
     times = check_times(times)
     velocities = jax.vmap(velocity_fn, (None, 0))
+    return _integrate(velocities, positions, times)
 
-    def step(x: Array, interval: tuple[Array, Array]) -> tuple[Array, None]:
+
+def transport_by_ode(
+    positions: Array, logdensities: Array, velocity_fn: FieldFn, times: Array
+) -> tuple[Array, Array]:
+    r"""The same of samples with their log-density, :math:`\dot{\log\rho} = -\nabla\cdot b`.
+
+    From the base it is the log-density of what is generated. From data back to the base, with
+    log-densities of 0, the log-likelihood of the data is the base's log-density at the first of
+    what is returned, less the second. The divergence is exact, of d derivatives a step and
+    sample; log-densities, shape ``(n,)``, carry the error of the steps, as positions do.
+    ValueError if shapes do not fit, or as of :func:`generate_by_ode`.
+
+    Examples
+    --------
+    >>> x, logdensity = transport_by_ode(
+    ...     jnp.ones((1, 2)), jnp.zeros(1), lambda t, x: -x, jnp.linspace(0, 1, 101)
+    ... )
+    >>> round(float(logdensity[0]), 3)  # shrinks by e in each of two directions
+    2.0
+    """
+    times = check_times(times)
+    if positions.ndim < 1 or logdensities.shape != positions.shape[:1]:
+        raise ValueError(
+            f"logdensities must have shape {positions.shape[:1]}, one a sample; got "
+            f"{logdensities.shape}"
+        )
+
+    def rates(t: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        velocity, of_velocity = divergence(partial(velocity_fn, t), state[0])
+        return velocity, -of_velocity
+
+    return _integrate(jax.vmap(rates, (None, 0)), (positions, logdensities), times)
+
+
+def _integrate(rates: Callable[[Array, Any], Any], state: Any, times: Array) -> Any:
+    """Heun's method."""
+
+    def step(state: Any, interval: tuple[Array, Array]) -> tuple[Any, None]:
         start, end = interval
-        first = velocities(start, x)
-        second = velocities(end, x + (end - start) * first)
-        return x + (end - start) * (first + second) / 2, None
+        h = end - start
+        first = rates(start, state)
+        second = rates(end, jax.tree.map(lambda y, a: y + h * a, state, first))
+        moved = jax.tree.map(lambda y, a, b: y + h * (a + b) / 2, state, first, second)
+        return moved, None
 
-    return jax.lax.scan(step, positions, (times[:-1], times[1:]))[0]
+    return jax.lax.scan(step, state, (times[:-1], times[1:]))[0]
 
 
 def generate_by_sde(
@@ -91,7 +136,7 @@ def generate_weighted(
     path: Path,
     velocity_fn: FieldFn,
     times: Array,
-    diffusion: Scalar,
+    diffusion: Diffusion,
     resampler: AdaptiveResampler,
 ) -> Walkers:
     r"""Generate by the SDE, with weights that make it exact at any step (Proposition 4.1.1).
@@ -99,8 +144,8 @@ def generate_weighted(
     The positions are exact, independent samples of ``path(times[0])``, and the score is the
     gradient of the path's log-density. Whatever b is, the walkers are properly weighted for
     ``path(times[-1])``, with log Z relative to that of ``path(times[0])``; the better b
-    transports the path, the more equal they are. ValueError if the times do not ascend in
-    [0, 1], or ε is not positive.
+    transports the path, the more equal they are. The diffusion ε may be a function of time, of
+    each step's end. ValueError if the times do not ascend in [0, 1], or ε is not positive.
 
     Examples
     --------
@@ -116,12 +161,14 @@ def generate_weighted(
     True
     """
     times = check_times(times, is_ascending=True)
-    check_positive("diffusion", diffusion)
+    if not callable(diffusion):
+        check_positive("diffusion", diffusion)
     # The path is asked for no time outside of them, where it may not make sense.
     between = Partial(_path_between, path, times[0], times[-1])
-    start_velocity = partial(velocity_fn, times[0])
+    # Times are arrays: as leaves of a Partial they are not compiled into the program.
+    start_velocity = Partial(velocity_fn, times[0])
     move = Move(
-        partial(escorted.init, velocity_fn=start_velocity),
+        Partial(escorted.init, velocity_fn=start_velocity),
         Partial(_escorted_move, velocity_fn, diffusion),
     )
     dynamics = Dynamics(move, 1, resampler)
@@ -136,7 +183,7 @@ def _path_between(path: Path, first: Array, last: Array, time: Array) -> LogDens
 
 def _escorted_move(
     velocity_fn: FieldFn,
-    diffusion: Scalar,
+    diffusion: Diffusion,
     rng_key: PRNGKey,
     state: escorted.EscortedState,
     logdensity_fn: LogDensityFn,
@@ -145,4 +192,5 @@ def _escorted_move(
 ) -> tuple[escorted.EscortedState, escorted.EscortedInfo]:
     velocity = partial(velocity_fn, time)
     kernel = escorted.build_kernel()
-    return kernel(rng_key, state, logdensity_fn, velocity, step_size, diffusion)
+    epsilon = diffusion_at(diffusion, time)
+    return kernel(rng_key, state, logdensity_fn, velocity, step_size, epsilon)

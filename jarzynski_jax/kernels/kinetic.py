@@ -27,6 +27,7 @@ References: Bussi and Parrinello, *Phys. Rev. E* 75 (2007) 056707; Sivak, Choder
 *Phys. Rev. X* 3 (2013) 011007; thesis, Remark 4.1.2.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -72,7 +73,10 @@ __all__ = [
     "as_top_level_api",
     "build_init",
     "build_kernel",
+    "difference_of_squares",
     "init",
+    "split_step",
+    "step",
 ]
 
 
@@ -172,46 +176,78 @@ def _kernel_by(evaluation: Evaluation) -> Kernel:
         friction: Scalar,
         preconditioner: Preconditioner | None = None,
     ) -> tuple[KineticState, KineticInfo]:
-        check_step_size(step_size)
-        check_friction(friction)
-        # The O at the end of the last step and the one at the start of this are one. A velocity
-        # that was never drawn must not be kept: all of it is drawn now.
-        damping = jnp.exp(-jnp.asarray(friction) * step_size)
-        damping = jnp.where(state.is_at_rest, 0, damping)
-        before = _refresh(rng_key, state.velocity, damping)
+        def drift(position: Position, velocity: ArrayTree) -> tuple[Position, ArrayTree]:
+            displacement = apply_factor(preconditioner, velocity)
+            return step(position, displacement, step_size), velocity
 
-        gradient = drop_non_finite(state.logdensity_grad)
-        half = _step(before, apply_transposed_factor(preconditioner, gradient), step_size / 2)
-        displacement = apply_factor(preconditioner, half)
-        proposed = lower(_step(lift(state.position), displacement, step_size), state.position)
-        position = keep_finite(proposed, state.position)
-        logdensity, grad, terms = evaluation.at(logdensity_fn, position)
-        force = apply_transposed_factor(preconditioner, grad)
-        after = _step(half, force, step_size / 2)
-
-        dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
-        increment = (
-            logdensity.astype(dtype)
-            - state.logdensity.astype(dtype)
-            - _difference_of_squares(after, before, dtype) / 2
+        return split_step(
+            rng_key,
+            state,
+            logdensity_fn,
+            step_size,
+            friction,
+            drift,
+            preconditioner,
+            evaluation,
         )
-        is_finite = jnp.isfinite(increment) & all_finite(proposed)
-        log_endpoint = -jnp.square(jnp.asarray(step_size, dtype)) / 8
-        log_endpoint = log_endpoint * scalar_product(force, force, dtype)
-        velocity = keep_finite(after, before)
-        new_state = KineticState(
-            position,
-            velocity,
-            jnp.array(False),
-            logdensity,
-            grad,
-            jnp.where(is_finite, bound_endpoint(log_endpoint, position), 0),
-            terms,
-        )
-        increment = jnp.where(is_finite, increment, -jnp.inf)
-        return new_state, KineticInfo(increment, is_finite, before)
 
     return kernel
+
+
+def split_step(
+    rng_key: PRNGKey,
+    state: KineticState,
+    logdensity_fn: LogDensityFn,
+    step_size: Scalar,
+    friction: Scalar,
+    drift: Callable[[Any, Any], tuple[Any, Any]],
+    preconditioner: Preconditioner | None = None,
+    evaluation: Evaluation = WHOLE,
+) -> tuple[KineticState, KineticInfo]:
+    """Make a step of the splitting with any drift between the two kicks.
+
+    ``drift`` is ``(position, velocity) -> (position, velocity)``; it must preserve volume and
+    kinetic energy, and be undone by itself when velocities (and fields) are reversed: then the
+    weight is that of the text at the top.
+    """
+    check_step_size(step_size)
+    check_friction(friction)
+    # The O at the end of the last step and the one at the start of this are one. A velocity
+    # that was never drawn must not be kept: all of it is drawn now.
+    damping = jnp.exp(-jnp.asarray(friction) * step_size)
+    damping = jnp.where(state.is_at_rest, 0, damping)
+    before = _refresh(rng_key, state.velocity, damping)
+
+    gradient = drop_non_finite(state.logdensity_grad)
+    half = step(before, apply_transposed_factor(preconditioner, gradient), step_size / 2)
+    moved, half = drift(lift(state.position), half)
+    proposed = lower(moved, state.position)
+    position = keep_finite(proposed, state.position)
+    logdensity, grad, terms = evaluation.at(logdensity_fn, position)
+    force = apply_transposed_factor(preconditioner, grad)
+    after = step(half, force, step_size / 2)
+
+    dtype = jnp.promote_types(logdensity.dtype, jnp.float32)
+    increment = (
+        logdensity.astype(dtype)
+        - state.logdensity.astype(dtype)
+        - difference_of_squares(after, before, dtype) / 2
+    )
+    is_finite = jnp.isfinite(increment) & all_finite(proposed)
+    log_endpoint = -jnp.square(jnp.asarray(step_size, dtype)) / 8
+    log_endpoint = log_endpoint * scalar_product(force, force, dtype)
+    velocity = keep_finite(after, before)
+    new_state = KineticState(
+        position,
+        velocity,
+        jnp.array(False),
+        logdensity,
+        grad,
+        jnp.where(is_finite, bound_endpoint(log_endpoint, position), 0),
+        terms,
+    )
+    increment = jnp.where(is_finite, increment, -jnp.inf)
+    return new_state, KineticInfo(increment, is_finite, before)
 
 
 def as_move(*args: Any, evaluation: Evaluation = WHOLE) -> Move:
@@ -236,13 +272,14 @@ def as_top_level_api(
     return bind(init, build_kernel(), logdensity_fn, *args)
 
 
-def _difference_of_squares(left: ArrayTree, right: ArrayTree, dtype: jnp.dtype) -> Array:
-    """|a|² - |b|² as (a - b)·(a + b): no cancellation of large numbers."""
+def difference_of_squares(left: ArrayTree, right: ArrayTree, dtype: jnp.dtype) -> Array:
+    """Difference of the squares of two norms as (a - b)·(a + b): nothing large cancels."""
     difference = jax.tree.map(jnp.subtract, left, right)
     return scalar_product(difference, jax.tree.map(jnp.add, left, right), dtype)
 
 
-def _step(x: ArrayTree, rate: ArrayTree, step_size: Scalar) -> ArrayTree:
+def step(x: ArrayTree, rate: ArrayTree, step_size: Scalar) -> ArrayTree:
+    """Take x + h times a rate, leaf by leaf."""
     return jax.tree.map(
         lambda x, rate: x + jnp.asarray(step_size, jnp.result_type(x)) * rate, x, rate
     )

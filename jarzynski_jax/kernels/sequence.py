@@ -146,12 +146,14 @@ def as_move(stages: Sequence[Move]) -> Move:
     """Make a move of a sequence.
 
     That of more than one stage has no reverse: its target changes in the first stage, so that
-    backwards it would have to change in the last, and a kernel is never told its old target.
+    backwards it would have to change in the last, and a kernel is never told its old target. It
+    leaves its target invariant if all stages do.
     """
     stages = tuple(stages)
     alone = stages[0].reverse if len(stages) == 1 else None
     reverse = None if alone is None else lambda move: as_move([alone(stages[0])])
-    return Move(build_init(stages), build_kernel(stages), (), reverse)
+    is_invariant = all(stage.is_invariant for stage in stages)
+    return Move(build_init(stages), build_kernel(stages), (), reverse, None, is_invariant)
 
 
 def as_top_level_api(logdensity_fn: LogDensityFn, stages: Sequence[Move]) -> SamplingAlgorithm:

@@ -1,6 +1,16 @@
-"""Models with latent variables, and brackets of their likelihood."""
+"""Models with latent variables, brackets of their likelihood, and cycles that are driven."""
 
-from jarzynski_jax.latent import autoencoder, likelihood, networks, outputs, variational
+from jarzynski_jax.latent import (
+    autoencoder,
+    bernoulli_mixture,
+    cycle_machine,
+    cycle_report,
+    latent_cycles,
+    likelihood,
+    networks,
+    outputs,
+    variational,
+)
 from jarzynski_jax.latent.autoencoder import (
     Autoencoder,
     as_latent_model,
@@ -21,11 +31,15 @@ __all__ = [
     "LatentModel",
     "as_latent_model",
     "autoencoder",
+    "bernoulli_mixture",
+    "cycle_machine",
+    "cycle_report",
     "draw_log_weights",
     "evidence_lower_bound",
     "from_modules",
     "from_prior",
     "importance_weighted_bound",
+    "latent_cycles",
     "likelihood",
     "likelihood_bounds",
     "likelihood_bracket",

@@ -9,6 +9,7 @@ more than the log of the mass that is left, and neither loss nor weights tell.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -21,7 +22,15 @@ from jarzynski_jax.training.gradient_descent import DescentState, descend, start
 from jarzynski_jax.training.objective import Objective
 from jarzynski_jax.types import Array, Params, Position, PRNGKey
 
-__all__ = ["ReverseKLMetrics", "SampleWithLogDensity", "reverse_kl"]
+__all__ = [
+    "ReverseKLMetrics",
+    "SampleWithLogDensity",
+    "check_sampler",
+    "log_weights_at",
+    "objective_of_samples",
+    "reverse_kl",
+    "with_gradient_of",
+]
 
 #: ``(rng_key, params) -> (x, log q(x))``, one sample of the model and its normalised
 #: log-density there, differentiable in the parameters through the sample.
@@ -112,11 +121,53 @@ def reverse_kl(
     >>> round(float(result.metrics.log_partition_function[-1]), 1)
     2.0
     """
+    check_sampler(sample_and_logdensity)
+
+    def loss_fn(rng_key: PRNGKey, params: Params) -> tuple[Array, Array]:
+        keys = jax.random.split(rng_key, num_samples)
+        x, log_q = jax.vmap(sample_and_logdensity, (0, None))(keys, params)
+        log_weights = log_weights_at(target, x, log_q)
+        return -jnp.mean(log_weights), log_weights
+
+    return objective_of_samples(loss_fn, target, optimizer, num_samples)
+
+
+def check_sampler(sample_and_logdensity: Any) -> None:
+    """Check that this is a function; else a ValueError."""
     if not callable(sample_and_logdensity):
         raise ValueError(
             "sample_and_logdensity must be a function (rng_key, params) -> (x, log q(x)); got "
             f"{type(sample_and_logdensity).__name__}"
         )
+
+
+def log_weights_at(target: Density, x: Position, log_q: Array) -> Array:
+    r"""Log-weights :math:`\ell - \log q` of samples whose log q is known."""
+    log_p = jax.vmap(target.logdensity_fn)(x)
+    if not log_p.shape == log_q.shape == log_q.shape[:1]:
+        raise ValueError(
+            "log-densities of one sample must be scalars; the model's has shape "
+            f"{log_q.shape[1:]}, the target's {log_p.shape[1:]}"
+        )
+    return log_p - log_q
+
+
+def with_gradient_of(value: Array, surrogate: Array) -> Array:
+    """Return a number that has the gradient of another one."""
+    return jax.lax.stop_gradient(value - surrogate) + surrogate
+
+
+def objective_of_samples(
+    loss_fn: Callable[[PRNGKey, Params], tuple[Array, Array]],
+    target: Density,
+    optimizer: optax.GradientTransformation,
+    num_samples: int,
+) -> Objective:
+    """Descend a loss of fresh samples of the model, ``(loss, log_weights)`` of a key.
+
+    What all estimators of the gradient of the reverse divergence share: the loss differs by its
+    gradient alone.
+    """
     if not isinstance(target, Density):
         raise ValueError(
             f"the target must be a Density; got {type(target).__name__}: write "
@@ -134,20 +185,7 @@ def reverse_kl(
     ) -> tuple[DescentState, ReverseKLMetrics]:
         if batch is not None:
             raise ValueError("the reverse KL divergence takes no data; got a batch")
-        keys = jax.random.split(rng_key, num_samples)
-
-        def loss_fn(params: Params) -> tuple[Array, Array]:
-            x, log_q = jax.vmap(sample_and_logdensity, (0, None))(keys, params)
-            log_p = jax.vmap(target.logdensity_fn)(x)
-            if not log_p.shape == log_q.shape == (num_samples,):
-                raise ValueError(
-                    "log-densities of one sample must be scalars; the model's has shape "
-                    f"{log_q.shape[1:]}, the target's {log_p.shape[1:]}"
-                )
-            log_weights = log_p - log_q
-            return -jnp.mean(log_weights), log_weights
-
-        state, seen, log_weights = descend(state, loss_fn, optimizer)
+        state, seen, log_weights = descend(state, partial(loss_fn, rng_key), optimizer)
         return state, ReverseKLMetrics(
             loss=seen.loss,
             gradient_norm=seen.gradient_norm,

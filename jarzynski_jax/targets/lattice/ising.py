@@ -1,4 +1,4 @@
-r"""The Ising model on a torus, its log Z by Kaufman's solution."""
+r"""The Ising model on a torus or a ring, its log Z by Kaufman's or Ising's solution."""
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +17,15 @@ __all__ = ["ising"]
 
 
 def ising(shape: tuple[int, ...], inverse_temperature: float) -> Density:
-    r"""Ising spins on a periodic square lattice, :math:`\ell(s) = \beta\sum_{ij} s_i s_j`.
+    r"""Ising spins on a periodic lattice, :math:`\ell(s) = \beta\sum_{ij} s_i s_j`.
+
+    Square, of two axes, or a ring of one.
 
     A position is of the lattice's shape, spins 1 and -1, integers or of floating point; of
     other values the density is zero. Each bond is counted once, along an axis of length 2 each
     pair twice. Log Z is Kaufman's, a sum over the :math:`2^N` states; there are samples, int32,
     at :math:`\beta = 0` alone. Spins have no gradients to move by: see
-    :mod:`jarzynski_jax.kernels.heat_bath`. ValueError unless both lengths are at least 2 and
+    :mod:`jarzynski_jax.kernels.heat_bath`. ValueError unless all lengths are at least 2 and
     β is finite and not negative; the log-density raises one for other shapes, booleans and
     complex numbers.
 
@@ -35,7 +37,7 @@ def ising(shape: tuple[int, ...], inverse_temperature: float) -> Density:
     >>> round(float(model.logdensity_fn(jnp.ones((16, 16), jnp.int32))), 2)  # 512 bonds
     225.28
     """
-    shape = check_shape(shape, 2)
+    shape = check_shape(shape, 1 if len(shape) == 1 else 2)
     beta = check_finite("inverse_temperature", inverse_temperature, 0)
 
     def logdensity_fn(x: Array) -> Array:

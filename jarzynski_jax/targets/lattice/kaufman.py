@@ -27,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jarzynski_jax.targets.lattice.geometry import check_finite, check_shape
+from jarzynski_jax.targets.lattice.ring import ring_log_z
 
 __all__ = ["CRITICAL_INVERSE_TEMPERATURE", "IsingThermodynamics", "ising_thermodynamics"]
 
@@ -60,7 +61,7 @@ class IsingThermodynamics(NamedTuple):
 def ising_thermodynamics(
     shape: tuple[int, ...], inverse_temperature: float
 ) -> IsingThermodynamics:
-    r"""Exact log Z, energy, entropy and heat capacity of the Ising model on a torus.
+    r"""Exact log Z, energy, entropy and heat capacity of the Ising model on a torus or a ring.
 
     In float64; ValueError as of :func:`~jarzynski_jax.targets.lattice.ising`.
 
@@ -70,17 +71,19 @@ def ising_thermodynamics(
     >>> round(exact.log_partition_function, 6), round(exact.energy / 256, 6)
     (238.387247, -1.447743)
     """
-    shape = check_shape(shape, 2)
+    shape = check_shape(shape, 1 if len(shape) == 1 else 2)
     beta = check_finite("inverse_temperature", inverse_temperature, 0)
+    if len(shape) == 1:
+        log_z, slope, curvature = ring_log_z(shape[0], beta)
+        return IsingThermodynamics(log_z, -slope, log_z - beta * slope, beta**2 * curvature)
     if beta > _GROUND_STATES:
         num_bonds = 2.0 * shape[0] * shape[1]
         ground = float(np.log(2.0))
         return IsingThermodynamics(num_bonds * beta + ground, -num_bonds, ground, 0.0)
-    log_z, slope = _log_z_and_slope(shape, complex(beta, _COMPLEX_STEP))
-    energy, curvature = -float(slope.real), float(slope.imag) / _COMPLEX_STEP
-    return IsingThermodynamics(
-        float(log_z.real), energy, float(log_z.real) + beta * energy, beta**2 * curvature
-    )
+    of_torus, its_slope = _log_z_and_slope(shape, complex(beta, _COMPLEX_STEP))
+    log_z, energy = float(of_torus.real), -float(its_slope.real)
+    curvature = float(its_slope.imag) / _COMPLEX_STEP
+    return IsingThermodynamics(log_z, energy, log_z + beta * energy, beta**2 * curvature)
 
 
 def _log_z_and_slope(shape: tuple[int, ...], beta: complex) -> tuple[complex, complex]:

@@ -1,0 +1,46 @@
+"""``python -m benchmarks.studies.evidence --out FOLDER``: compare, draw, tabulate, claim."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from benchmarks.harness import command_line, jobs
+from benchmarks.harness.claims import conclude
+from benchmarks.harness.jobs import Job
+from benchmarks.studies.evidence import comparison, report
+from benchmarks.studies.evidence.settings import QUICK, STANDARD
+
+
+def main(
+    out: Path,
+    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    processes: int = 2,
+) -> None:
+    """Compare log evidences of NumPyro models with nested samplers of other libraries.
+
+    Parameters
+    ----------
+    out
+        Folder for evidence.png, table.md, claims.json and data. A comparison that was
+        interrupted goes on where it was.
+    quick
+        One model, and no jaxns: to see that it works.
+    processes
+        How many models are compared side by side, one core each.
+    """
+    settings = QUICK if quick else STANDARD
+    start = time.perf_counter()
+    todo = [Job(comparison.__name__, model) for model in settings.models]
+    jobs.prepare(out, settings)
+    jobs.run_all(todo, settings, out, processes)
+    results = jobs.load(todo, out)
+    report.draw(results, settings, out)
+    report.write_table(results, settings, out)
+    print(f"{out / 'table.md'}, in {time.perf_counter() - start:.0f} s")
+    conclude(report.claims_of(results, settings), out)
+
+
+if __name__ == "__main__":
+    command_line.start(main)

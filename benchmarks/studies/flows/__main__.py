@@ -1,0 +1,48 @@
+"""``python -m benchmarks.studies.flows --out FOLDER``: train, weigh, draw, claim."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from benchmarks.harness import claims, command_line, jobs
+from benchmarks.harness.jobs import Job
+from benchmarks.studies.flows import comparison, continuous, coupling, unbiased, wells
+from benchmarks.studies.flows.settings import FULL, QUICK
+
+#: Each has ``names``, ``run``, ``claims`` and ``draw``.
+PARTS: tuple[Any, ...] = (unbiased, wells, coupling, continuous, comparison)
+
+
+def main(
+    out: Path,
+    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    processes: int = 2,
+) -> None:
+    """Train flows, correct them by exact weights, and see what they claim.
+
+    Parameters
+    ----------
+    out
+        Folder for pictures, claims.json and data. A study that was interrupted goes on where
+        it was.
+    quick
+        Small sizes: about a minute on two cores, to see that it works.
+    processes
+        How many jobs run side by side, one core each.
+    """
+    settings = QUICK if quick else FULL
+    start = time.perf_counter()
+    todo = [Job(part.__name__, name) for part in PARTS for name in part.names(settings)]
+    jobs.prepare(out, settings)
+    jobs.run_all(todo, settings, out, processes)
+    results = jobs.load(todo, out)
+    for part in PARTS:
+        part.draw(results, out)
+    print(f"{out}, in {time.perf_counter() - start:.0f} s")
+    claims.conclude([claim for part in PARTS for claim in part.claims(results, settings)], out)
+
+
+if __name__ == "__main__":
+    command_line.start(main)

@@ -1,0 +1,289 @@
+"""Learned samplers beside plain annealing at equal numbers of evaluations of the density."""
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from benchmarks.harness import drawing
+from benchmarks.harness.claims import Claim, above, below, is_true, within
+from benchmarks.harness.tables import Results, markdown
+from benchmarks.studies.flows.budget import Budget
+from benchmarks.studies.flows.samplers import SAMPLERS
+from benchmarks.studies.flows.settings import Settings
+from benchmarks.studies.flows.tasks import TASKS, Task
+from jarzynski_jax import annealing
+from jarzynski_jax.density import check_exact
+from jarzynski_jax.types import Array, PRNGKey
+from jarzynski_jax.weights import log_mean_exp, weighted_mean
+
+LABELS = {
+    "reverse_kl": "reverse KL",
+    "fab": "FAB",
+    "craft": "CRAFT",
+    "nets": "NETS",
+    "annealing": "annealing",
+    "annealing_all": "annealing, whole budget",
+}
+
+
+def names(settings: Settings) -> list[str]:
+    """Of all jobs."""
+    budget = settings.comparison
+    return [
+        f"{problem}-{method}-{seed}"
+        for problem in budget.problems
+        for method in budget.methods
+        for seed in range(budget.num_seeds if method in SAMPLERS else 1)
+    ]
+
+
+def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
+    """Train, if there is something to train, and estimate many times afterwards."""
+    budget = settings.comparison
+    problem, method, seed = name.split("-")
+    task = TASKS[problem]
+    key = jax.random.fold_in(jax.random.key(int(seed)), list(LABELS).index(method))
+    key_train, key_runs = jax.random.split(key)
+    start = time.process_time()
+    found = (
+        _learned(key_train, key_runs, method, task, budget)
+        if method in SAMPLERS
+        else _annealed(key_runs, method, task, budget)
+    )
+    _, log_z = check_exact(task.problem.target)
+    draws, _ = check_exact(task.problem.target)
+    exact = jax.jit(lambda key: jax.vmap(task.regions)(draws(key, 500_000)).mean(axis=0))
+    return {
+        **found,
+        "log_z_errors": np.asarray(found["log_z"]) - float(log_z),
+        "exact_shares": np.asarray(exact(jax.random.key(7))),
+        "cpu_seconds": np.array(time.process_time() - start),
+    }
+
+
+def _learned(
+    key_train: PRNGKey, key_runs: PRNGKey, method: str, task: Task, budget: Budget
+) -> dict[str, np.ndarray]:
+    trained = SAMPLERS[method](key_train, task.problem, budget)
+
+    def estimate(key: PRNGKey) -> tuple[Array, Array]:
+        x, log_weights = trained.sample(key)
+        shares = weighted_mean(log_weights, jax.vmap(task.regions)(x))
+        return log_mean_exp(log_weights), shares
+
+    keys = jax.random.split(key_runs, budget.num_repeats)
+    log_z, shares = jax.jit(lambda keys: jax.lax.map(estimate, keys))(keys)
+    losses = trained.losses
+    stride = max(len(losses) // 200, 1)
+    whole = len(losses) // stride * stride
+    return {
+        "log_z": np.asarray(log_z),
+        "shares": np.asarray(shares),
+        "num_walkers": np.array(trained.num_walkers),
+        "num_sampling": np.array(trained.num_evaluations),
+        "num_training": np.array(trained.num_evaluations_training),
+        "losses": losses[:whole].reshape(-1, stride).mean(axis=1),
+    }
+
+
+#: So many are a walker's: some hundred and fifty steps, and the pilot and the runs back.
+_NUM_EACH = 256
+
+
+def _annealed(key: PRNGKey, method: str, task: Task, budget: Budget) -> dict[str, np.ndarray]:
+    """The one call, its pilot and its runs back included; untuned."""
+    num_gradients = budget.num_sampling
+    if method == "annealing_all":
+        num_gradients += budget.num_training
+    # A multiple of 32, as eight replicates need, of one walker in four that goes back.
+    num_walkers = max(num_gradients // _NUM_EACH // 32, 1) * 32
+    # Once: of another function the runs would be compiled anew.
+    base = task.problem.base
+    log_z, shares, spent = [], [], []
+    for repeat in jax.random.split(key, budget.num_repeats):
+        found = annealing.estimate(
+            repeat,
+            base,
+            task.problem.target,
+            num_gradients=num_gradients,
+            num_walkers=num_walkers,
+        )
+        log_z.append(found.log_partition_function)
+        indicators = jax.vmap(task.regions)(found.samples)
+        shares.append(weighted_mean(found.log_weights, indicators))
+        spent.append(found.num_gradients)
+    return {
+        "log_z": np.array(log_z),
+        "shares": np.array(shares),
+        "num_walkers": np.array(num_walkers),
+        "num_sampling": np.array(np.mean(spent)),
+        "num_training": np.array(0),
+        "losses": np.zeros(0),
+    }
+
+
+class Row(NamedTuple):
+    """What a method came to on a problem, over its seeds of training and repeats.
+
+    ``log_z`` is the root mean square error in nats, ``shares`` that of the regions' shares, the
+    mean over regions; ``ess`` is what n walkers are worth by the spread of the estimates of Z
+    alone, 1/(1 + n var Z/Z²): it does not see what all have missed.
+    """
+
+    log_z: float
+    log_z_error: float
+    shares: float
+    ess: float
+    num_training: float
+    num_sampling: float
+
+
+def row(results: Results, problem: str, method: str) -> Row:
+    """Sum up all seeds."""
+    found = [
+        value for name, value in results.items() if name.startswith(f"{problem}-{method}-")
+    ]
+    errors = np.concatenate([one["log_z_errors"] for one in found])
+    squares = errors**2
+    gaps = np.concatenate([one["shares"] - one["exact_shares"] for one in found])
+    ess = [_effective(one["log_z_errors"], float(one["num_walkers"])) for one in found]
+    rms = float(np.sqrt(np.mean(squares)))
+    spread = float(np.std(squares, ddof=1) / np.sqrt(len(squares)))
+    return Row(
+        rms,
+        spread / (2 * rms),
+        float(np.sqrt(np.mean(gaps**2))),
+        float(np.mean(ess)),
+        float(np.mean([one["num_training"] for one in found])),
+        float(np.mean([one["num_sampling"] for one in found])),
+    )
+
+
+def _effective(errors: np.ndarray, num_walkers: float) -> float:
+    weights = np.exp(errors - errors.max())
+    relative = np.var(weights, ddof=1) / np.mean(weights) ** 2
+    return float(1 / (1 + num_walkers * relative))
+
+
+def claims(results: Results, settings: Settings) -> list[Claim]:
+    """What is claimed of every problem that was run."""
+    budget, made = settings.comparison, []
+    for problem in budget.problems:
+        rows = {method: row(results, problem, method) for method in budget.methods}
+        label = TASKS[problem].label
+        whole = rows["annealing_all"]
+        learned = [method for method in budget.methods if method in SAMPLERS]
+        made.append(
+            is_true(
+                f"{label}: no method spends more evaluations than it has",
+                all(
+                    rows[method].num_training <= budget.num_training
+                    and rows[method].num_sampling <= budget.num_sampling
+                    for method in learned
+                )
+                and whole.num_sampling <= budget.num_training + budget.num_sampling,
+                "true",
+            )
+        )
+        errors = results[f"{problem}-annealing_all-0"]["log_z_errors"]
+        ratios = np.exp(errors)
+        made.append(
+            within(
+                f"{label}: annealing with all evaluations, mean of Z over the exact one",
+                ratios.mean(),
+                ratios.std(ddof=1) / np.sqrt(len(ratios)),
+                1.0,
+                4.5,
+            )
+        )
+        made += [
+            above(
+                f"{label}: error of log Z of {LABELS[method]} over that of annealing, which "
+                "spends on its estimate what training spent too",
+                rows[method].log_z / whole.log_z,
+                1.0,
+                rows[method].log_z_error / whole.log_z,
+            )
+            for method in learned
+            if method != "fab"
+        ]
+        losses = results[f"{problem}-nets-0"]["losses"]
+        made.append(
+            below(
+                f"{label}: squared residual of NETS at the end, over that at the start",
+                float(np.mean(losses[-20:]) / np.mean(losses[:5])),
+                0.5,
+            )
+        )
+    return made
+
+
+def table(results: Results) -> str:
+    """All rows, in Markdown."""
+    problems, methods = _present(results)
+    header = ["target", "method", "error of log Z", "of shares", "ESS", "training", "sampling"]
+    lines = []
+    for problem in problems:
+        for method in methods:
+            found = row(results, problem, method)
+            lines.append(
+                [
+                    TASKS[problem].label,
+                    LABELS[method],
+                    f"{found.log_z:.2g} ± {found.log_z_error:.1g}",
+                    f"{found.shares:.2g}",
+                    f"{found.ess:.2g}",
+                    f"{found.num_training:.3g}",
+                    f"{found.num_sampling:.3g}",
+                ]
+            )
+    return markdown(header, lines)
+
+
+def _present(results: Results) -> tuple[list[str], list[str]]:
+    """Problems and methods; there are results of other parts of the study, too."""
+    parts = [name.split("-") for name in results]
+    ours = [part for part in parts if part[0] in TASKS]
+    problems, methods = (list(dict.fromkeys(part[index] for part in ours)) for index in (0, 1))
+    return problems, methods
+
+
+def draw(results: Results, folder: Path) -> None:
+    """Errors of log Z and of shares, all repeats, a panel for each target; and a table."""
+    problems, methods = _present(results)
+    (folder / "comparison.md").write_text(table(results) + "\n")
+    figure, axes = drawing.panels(len(problems), 2, squeeze=False)
+    for column, problem in enumerate(problems):
+        for index, method in enumerate(methods):
+            found = [
+                one for name, one in results.items() if name.startswith(f"{problem}-{method}-")
+            ]
+            errors = np.concatenate([np.abs(one["log_z_errors"]) for one in found])
+            gaps = np.concatenate([one["shares"] - one["exact_shares"] for one in found])
+            for axis, values in (
+                (axes[0][column], errors),
+                (axes[1][column], np.sqrt(np.mean(gaps**2, axis=1))),
+            ):
+                values = np.maximum(values, 1e-5)
+                shift = np.linspace(-0.2, 0.2, len(values))
+                axis.plot(
+                    values,
+                    index + shift,
+                    drawing.MARKERS[index],
+                    color="0.55",
+                    markersize=3.5,
+                    markerfacecolor="none",
+                )
+                rms = np.sqrt(np.mean(values**2))
+                axis.plot([rms, rms], [index - 0.35, index + 0.35], color="0", linewidth=2)
+        for axis, what in ((axes[0][column], "log Z, nats"), (axes[1][column], "shares")):
+            axis.set_xscale("log")
+            labels = [LABELS[method] for method in methods] if column == 0 else []
+            axis.set_yticks(range(len(labels)), labels)
+            axis.invert_yaxis()
+            axis.set_xlabel(f"error of {what}")
+        axes[0][column].set_title(TASKS[problem].label)
+    drawing.save(figure, folder, "comparison")

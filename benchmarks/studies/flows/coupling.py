@@ -1,0 +1,185 @@
+"""A coupling flow of bijx on phi^4: log Z from both sides, and the share that it covers."""
+
+import math
+from pathlib import Path
+
+import bijx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from benchmarks.harness import drawing
+from benchmarks.harness.claims import Claim, is_true, within
+from benchmarks.harness.tables import Results
+from benchmarks.studies.flows.settings import Settings
+from jarzynski_jax import annealing, free_energy, targets, training, walkers
+from jarzynski_jax.density import Density
+from jarzynski_jax.interop.bijx import layered
+from jarzynski_jax.kernels import generalized_hmc
+from jarzynski_jax.resampling import systematic
+from jarzynski_jax.targets import lattice
+from jarzynski_jax.types import Array, PRNGKey
+from jarzynski_jax.walkers import Dynamics
+from jarzynski_jax.weights import log_mean_exp, normalize, relative_error
+
+QUARTIC = 0.022
+
+
+def names(settings: Settings) -> list[str]:
+    """One job for each coupling between neighbours."""
+    return [f"coupling-{kappa:g}" for kappa in settings.kappas]
+
+
+def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
+    """Train, draw from the flow and from the target, and weigh both."""
+    kappa = float(name.split("-")[1])
+    key_fit, key_model, key_target = jax.random.split(jax.random.key(round(100 * kappa)), 3)
+    size = math.prod(settings.lattice)
+    field = lattice.phi4(settings.lattice, kappa, QUARTIC)
+    target = Density(lambda x: field.logdensity_fn(x.reshape(settings.lattice)))
+    chain = bijx.realnvp_flow(
+        size,
+        n_coupling_layers=settings.num_coupling_layers,
+        width=settings.coupling_width,
+        depth=1,
+        rngs=nnx.Rngs(0),
+    )
+    flow, params = layered(chain, targets.gaussian([1.0] * size))
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(10.0),
+        optax.adam(optax.cosine_decay_schedule(2e-3, settings.num_coupling_updates)),
+    )
+    objective = training.path_gradient(flow.sample_with_score, target, optimizer, 64)
+    state = training.fit(
+        key_fit,
+        objective,
+        objective.init(key_fit, params),
+        num_steps=settings.num_coupling_updates,
+    ).state
+    params = state.params
+
+    @jax.jit
+    def of_model(key: PRNGKey) -> tuple[Array, Array]:
+        keys = jax.random.split(key, settings.num_coupling_samples)
+        x, log_q = jax.vmap(flow.flow.sample_and_logdensity, (0, None))(keys, params)
+        return x, jax.vmap(target.logdensity_fn)(x) - log_q
+
+    @jax.jit
+    def of_target(x: Array) -> Array:
+        log_q = jax.vmap(flow.logdensity, (None, 0))(params, x)
+        return jax.vmap(target.logdensity_fn)(x) - log_q
+
+    x, model_weights = of_model(key_model)
+    log_z, log_z_error, samples = _annealed(key_target, settings, kappa)
+    target_weights = of_target(samples.reshape(-1, size))
+    found = free_energy.importance_estimate(model_weights, target_weights)
+    # The density symmetrised by hand, (q(x) + q(-x))/2: any flow may be.
+    log_q = jax.vmap(target.logdensity_fn)(x) - model_weights
+    log_q_of_image = jax.vmap(target.logdensity_fn)(-x) - of_target(-x)
+    both = jnp.logaddexp(log_q, log_q_of_image) - math.log(2)
+    symmetrised = jax.vmap(target.logdensity_fn)(x) - both
+    share = normalize(symmetrised)
+    assert found.upper is not None
+    assert found.log_coverage is not None
+    assert found.forward_effective_sample_size is not None
+    return {
+        "mean_work": np.asarray(-jnp.mean(model_weights)),
+        "log_z_q": np.asarray(found.log_partition_function),
+        "log_z_p": np.asarray(found.upper),
+        "coverage": np.exp(np.asarray(found.log_coverage.value)),
+        "coverage_error": np.asarray(
+            jnp.exp(found.log_coverage.value) * found.log_coverage.standard_error
+        ),
+        "ess": np.asarray(found.effective_sample_size),
+        "forward_ess": np.asarray(found.forward_effective_sample_size),
+        "num_doubts": np.array(len(found.doubts)),
+        "log_z_symmetrised": np.array([log_mean_exp(symmetrised), relative_error(share)]),
+        "log_z_annealed": np.array([log_z, log_z_error]),
+        "magnetisation": np.asarray(jnp.mean(x, axis=1)),
+        "magnetisation_of_target": np.asarray(jnp.mean(samples.reshape(-1, size), axis=1)),
+    }
+
+
+def _annealed(key: PRNGKey, settings: Settings, kappa: float) -> tuple[float, float, Array]:
+    """Log Z with its error, and samples of the target: from κ = 0, with signs at random."""
+    base = lattice.phi4(settings.lattice, 0.0, QUARTIC)
+    target = lattice.phi4(settings.lattice, kappa, QUARTIC)
+    path = annealing.geometric_path(base.logdensity_fn, target.logdensity_fn)
+    dynamics = Dynamics(generalized_hmc.as_move(3, 0.2, 1.0))
+    assert base.sample is not None
+    assert base.log_partition_function is not None
+    key_start, key_path, key_resample, key_sign = jax.random.split(key, 4)
+    x = base.sample(key_start, 1024)
+    start = walkers.init(x, path(0.0), dynamics.kernel_init)
+    times = jnp.linspace(0, 1, settings.num_reference_steps + 1)[1:]
+    end, _ = annealing.anneal(key_path, start, path, times, dynamics)
+    log_z = log_mean_exp(end.log_weights) + base.log_partition_function
+    error = walkers.log_partition_function_error(end)
+    ancestors = systematic(key_resample, normalize(end.log_weights), 1024)
+    signs = jax.random.rademacher(key_sign, (1024, 1, 1), end.position.dtype)
+    return float(log_z), float(error), signs * end.position[ancestors]
+
+
+def claims(results: Results, settings: Settings) -> list[Claim]:
+    """In the symmetric phase all is covered; in the broken one a half, and it is told."""
+    found = []
+    for kappa in settings.kappas:
+        of = results[f"coupling-{kappa:g}"]
+        where = f"phi^4 {'x'.join(map(str, settings.lattice))}, kappa {kappa:g}"
+        log_z, error = of["log_z_annealed"]
+        # Fields average to the phases' value in the broken phase: far from 0 on both sides.
+        is_broken = np.median(np.abs(of["magnetisation_of_target"])) > 1
+        one_sided = np.min([np.mean(of["magnetisation"] > 0), np.mean(of["magnetisation"] < 0)])
+        covered = 0.5 if is_broken and one_sided < 0.01 else 1.0
+        found += [
+            within(
+                f"{where}: log Z by the flow's samples, symmetrised, annealing's",
+                of["log_z_symmetrised"][0],
+                math.hypot(of["log_z_symmetrised"][1], error),
+                log_z,
+                4,
+            ),
+            within(
+                f"{where}: log Z by the target's samples, annealing's",
+                of["log_z_p"][0],
+                math.hypot(of["log_z_p"][1], error),
+                log_z,
+                4,
+            ),
+            within(
+                f"{where}: share of the target that the flow covers",
+                float(of["coverage"]),
+                float(of["coverage_error"]),
+                covered,
+                4,
+            ),
+            is_true(
+                f"{where}: a doubt is told if and only if a phase is missing",
+                bool(of["num_doubts"] > 0) == (covered < 1),
+                "so",
+            ),
+        ]
+    return found
+
+
+def draw(results: Results, folder: Path) -> None:
+    """The mean of the field, by the flow and by walkers annealed from independent sites."""
+    jobs = sorted(name for name in results if name.startswith("coupling"))
+    figure, axes = drawing.panels(len(jobs), squeeze=False)
+    for axis, name in zip(axes[0], jobs, strict=True):
+        found = results[name]
+        most = 1.1 * float(np.abs(found["magnetisation"]).max())
+        bins = np.linspace(-most, most, 61)
+        options = {"bins": bins, "density": True, "histtype": "step"}
+        axis.hist(found["magnetisation_of_target"], **options, color="0.6", linewidth=3)
+        axis.hist(found["magnetisation"], **options, color="0.0")
+        share = float(found["coverage"])
+        axis.set(
+            title=f"κ = {name.split('-')[1]}: the flow covers {share:.2f}",
+            xlabel="mean of the field",
+            ylabel="density",
+        )
+    axes[0][0].legend(["annealed walkers", "flow, unweighted"], fontsize=8)
+    drawing.save(figure, folder, "coupling")

@@ -1,0 +1,1 @@
+"""Lattice systems: free energies and observables, by walkers, networks and chains."""

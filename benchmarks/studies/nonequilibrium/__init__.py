@@ -1,0 +1,1 @@
+"""Entropy production of machines that learn, and time reversal in magnetic fields."""

@@ -1,0 +1,121 @@
+"""Machines that may circulate, the reversible rival, and the ceiling by EM."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+
+from benchmarks.studies.nonequilibrium.settings import Settings
+from jarzynski_jax import data as data_lib
+from jarzynski_jax import training
+from jarzynski_jax.latent import bernoulli_mixture, cycle_machine, cycle_report, latent_cycles
+
+#: Images of each class: the first ones.
+NUM_EACH = 1000
+CLASSES = (0, 1, 2)
+
+
+class Digits(NamedTuple):
+    """Images of 0 and 1, shape ``(n, D)``, and labels."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def load(settings: Settings) -> Digits:
+    if settings.data:
+        images, labels = data_lib.load_mnist(Path(settings.data))
+        on = images.reshape(len(images), -1) > 0  # above 127 of 255
+    else:
+        images, labels = load_digits(return_X_y=True)
+        on = images > 7.5
+    chosen = np.concatenate([np.flatnonzero(labels == k)[:NUM_EACH] for k in CLASSES])
+    return Digits(on[chosen].astype(np.float32), np.asarray(labels)[chosen])
+
+
+def names(settings: Settings) -> list[str]:
+    return ["ceiling", *(f"machines_{epsilon:g}" for epsilon in settings.epsilons)]
+
+
+def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
+    digits = load(settings)
+    if name == "ceiling":
+        return _ceiling(digits, settings)
+    return _machines(digits, float(name.partition("_")[2]), settings)
+
+
+def _ceiling(digits: Digits, settings: Settings) -> dict[str, np.ndarray]:
+    images = jnp.asarray(digits.images)
+
+    def fit(key: jax.Array) -> jax.Array:
+        mixture, _ = bernoulli_mixture.expectation_maximization(
+            key, images, settings.num_hidden, settings.em_steps
+        )
+        return bernoulli_mixture.log_likelihood(mixture, images)
+
+    keys = jax.random.split(jax.random.key(0), settings.em_starts)
+    return {"log_likelihood": np.asarray(jax.jit(lambda keys: jax.lax.map(fit, keys))(keys))}
+
+
+def _machines(digits: Digits, epsilon: float, settings: Settings) -> dict[str, np.ndarray]:
+    images, number = jnp.asarray(digits.images), settings.num_replicas
+    growth = settings.last_batch - settings.first_batch
+    objective = latent_cycles.latent_cycles(
+        optax.rmsprop(settings.learning_rate, eps=epsilon),
+        settings.num_steps,
+        num_data=lambda step: settings.first_batch + step * growth // settings.num_updates,
+    )
+    many = training.replicate(objective, number)
+    keys = jax.random.split(jax.random.key(1), number)
+    machines = jax.vmap(
+        lambda key: cycle_machine.start_from_data(key, images, settings.num_hidden)
+    )(keys)
+    state = many.init(jax.random.key(2), machines, images)
+    result = training.fit(
+        jax.random.key(3),
+        many,
+        state,
+        images,
+        num_steps=settings.num_updates,
+        batch_size=settings.last_batch * number,
+    )
+    params = result.state.params
+
+    def judge(inputs: tuple) -> tuple:
+        key, machine = inputs
+        found = cycle_report.report(key, machine, images, settings.report_samples)
+        rival = cycle_machine.reversible_rival(machine, found.log_law)
+        return found, cycle_report.report(key, rival, images, settings.report_samples)
+
+    judge_all = jax.jit(lambda inputs: jax.lax.map(judge, inputs))
+    found, rival = judge_all((jax.random.split(jax.random.key(4), number), params))
+    classes = _classes(params, digits)
+    shares = jax.vmap(lambda law, of: cycle_report.class_shares(law, of, len(CLASSES)))(
+        jnp.exp(found.log_law), jnp.asarray(classes)
+    )
+    uniform = jnp.full(len(CLASSES), 1 / len(CLASSES))
+    divergence = jax.vmap(lambda share: cycle_report.class_divergence(uniform, share))(shares)
+    fields = {name: np.asarray(value) for name, value in found._asdict().items()}
+    return {
+        **fields,
+        "rival_entropy_production": np.asarray(rival.entropy_production),
+        "rival_log_likelihood": np.asarray(rival.log_likelihood),
+        "rival_persistence": np.asarray(rival.persistence),
+        "divergence": np.asarray(divergence),
+        "classes": classes,
+        "means": np.asarray(jax.nn.sigmoid(params.decoder_weights)).transpose(0, 2, 1),
+        "loss": result.metrics.loss,
+    }
+
+
+def _classes(params: cycle_machine.Machine, digits: Digits) -> np.ndarray:
+    """Which digit each hidden unit draws, by a classifier and not by eye, ``(R, L)``."""
+    classifier = LogisticRegression(max_iter=200).fit(digits.images, digits.labels)
+    means = np.asarray(jax.nn.sigmoid(params.decoder_weights)).transpose(0, 2, 1)
+    flat = means.reshape(-1, means.shape[-1])
+    return classifier.predict(flat).reshape(means.shape[:2])

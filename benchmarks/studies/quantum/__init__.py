@@ -1,0 +1,1 @@
+"""Ground states: three energies of each system, beside exact and published ones."""

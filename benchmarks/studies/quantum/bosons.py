@@ -1,0 +1,28 @@
+"""Bosons in a trap: a learned wave, and diffusion Monte Carlo."""
+
+from flax import nnx
+
+from benchmarks.studies.quantum.measuring import Found, learn, three_numbers
+from benchmarks.studies.quantum.references import DIAGONALISED, two_bosons
+from benchmarks.studies.quantum.settings import Settings
+from jarzynski_jax import quantum
+
+
+def names(settings: Settings) -> list[str]:
+    return [f"bosons_{n}_{g}" for n, g in settings.bosons]
+
+
+def run(name: str, settings: Settings) -> Found:
+    n, g = map(int, name.removeprefix("bosons_").split("_"))
+    trap = quantum.bosons_in_trap(n, float(g))
+    module = quantum.TrapWave(n, 2, rngs=nnx.Rngs(0))
+    wave, metrics = learn(10 * n + g, trap, module, 0.05, settings.updates)
+    found = three_numbers(10 * n + g, trap, settings, (0.02, 0.04), log_wave_fn=wave)
+    return {**found, "learning": metrics.loss}
+
+
+def expected(n: int, g: int) -> float | None:
+    """Free, by the radial equation, or as published; None where nobody says."""
+    if g == 0:
+        return float(n)
+    return two_bosons(float(g)) if n == 2 else DIAGONALISED.get((n, g))

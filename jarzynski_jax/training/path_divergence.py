@@ -1,0 +1,121 @@
+r"""The divergence of path measures: a stochastic flow trained by its mean work.
+
+Walkers go all the way through layers and moves, and their log-weights A are the work:
+
+.. math:: L(\theta) = -E[A] = {\rm KL}(\text{forward paths}\,\|\,\text{backward paths})
+          - \log Z_K/Z_0 \ge -\log Z_K/Z_0
+
+with the gradient through the layers, and through the noise of Langevin moves as it is drawn
+(reparametrised): unbiased. A step of Metropolis has no such gradient.
+
+Reference: Wu, Köhler and Noé, *Stochastic normalizing flows*, NeurIPS 2020.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jarzynski_jax import weights
+from jarzynski_jax.annealing import anneal
+from jarzynski_jax.density import Density
+from jarzynski_jax.generators.stochastic_flow import StochasticFlow
+from jarzynski_jax.resampling import adaptive, systematic
+from jarzynski_jax.training.craft import check_flow, check_layers
+from jarzynski_jax.training.gradient_descent import DescentState, descend, start
+from jarzynski_jax.training.objective import Objective
+from jarzynski_jax.training.pipeline import check_sizes, enter
+from jarzynski_jax.training.reverse_kl import ReverseKLMetrics
+from jarzynski_jax.types import Array, Params, PRNGKey
+
+__all__ = ["path_divergence"]
+
+
+def path_divergence(
+    flow: StochasticFlow,
+    base: Density,
+    optimizer: optax.GradientTransformation,
+    num_walkers: int,
+) -> Objective:
+    r"""Train all layers of a stochastic flow together, by the mean work of fresh walkers.
+
+    Parameters
+    ----------
+    flow
+        Layers, path and moves; its resampler is not used here. Moves must be differentiable:
+        unadjusted or kinetic Langevin.
+    base
+        The start of the path: exact samples and log Z.
+    num_walkers
+        That go all the way at each update; the memory is that of all of their steps.
+
+    Returns
+    -------
+    Objective
+        ``init(rng_key, params)``, with leading axis K on every leaf of the parameters; metrics
+        :class:`~jarzynski_jax.training.ReverseKLMetrics`, of paths; ``loss`` is relative to the
+        log Z of the base. It takes no data.
+
+    Raises
+    ------
+    ValueError
+        If the flow is none or its moves accept and reject, the base has no exact samples or
+        log Z, or there are no walkers; in ``init``, if parameters have another leading axis, or
+        are no floating-point numbers.
+
+    Examples
+    --------
+    >>> from jarzynski_jax import annealing, targets, training
+    >>> from jarzynski_jax.kernels import ula
+    >>> base, goal = targets.gaussian([1.0]), (lambda x: -jnp.sum((x - 4) ** 2) / 2)
+    >>> path = annealing.geometric_path(base.logdensity_fn, goal)
+    >>> shift = lambda params, x: (x + params, 0.0)
+    >>> flow = StochasticFlow(shift, path, jnp.linspace(0, 1, 5)[1:], ula.as_move(0.1))
+    >>> objective = path_divergence(flow, base, optax.sgd(0.2), num_walkers=64)
+    >>> state = objective.init(jax.random.key(0), jnp.zeros((4, 1)))
+    >>> result = training.fit(jax.random.key(1), objective, state, num_steps=100)
+    >>> bool(result.metrics.effective_sample_size[-1] > 0.9)
+    True
+    """
+    check_flow(flow)
+    check_sizes(num_walkers, base)
+    if flow.move.is_invariant:
+        raise ValueError(
+            "the gradient of the mean work goes through the moves, and a move that accepts and "
+            "rejects has none: take ula or kinetic, or training.craft; got a Move that leaves "
+            "its target invariant"
+        )
+    # Resampled walkers are no independent paths.
+    flow = flow._replace(resampler=adaptive(systematic, 0.0))
+    num_steps = flow.times.shape[0]
+
+    def init(rng_key: PRNGKey, params: Params) -> DescentState:
+        del rng_key
+        check_layers(params, num_steps)
+        return start(params, optimizer)
+
+    def step(
+        rng_key: PRNGKey, state: DescentState, batch: Any
+    ) -> tuple[DescentState, ReverseKLMetrics]:
+        if batch is not None:
+            raise ValueError("the divergence of paths takes no data; got a batch")
+        key_start, key_path = jax.random.split(rng_key)
+        first = flow.path(jnp.zeros_like(flow.times[0]))
+        begin = enter(key_start, base, first, flow.dynamics.kernel_init, num_walkers)
+
+        def loss_fn(params: Params) -> tuple[Array, Array]:
+            end, _ = anneal(key_path, begin, *flow.arguments(params))
+            return -jnp.mean(end.log_weights), end.log_weights
+
+        state, seen, log_weights = descend(state, loss_fn, optimizer)
+        log_z = weights.log_mean_exp(log_weights) + begin.initial_log_partition_function
+        return state, ReverseKLMetrics(
+            loss=seen.loss,
+            gradient_norm=seen.gradient_norm,
+            is_skipped=seen.is_skipped,
+            log_partition_function=log_z,
+            effective_sample_size=weights.effective_sample_size(log_weights),
+        )
+
+    return Objective(init, step, takes_data=False)

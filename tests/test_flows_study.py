@@ -1,0 +1,36 @@
+"""The study of flows at tiny sizes: one part from its jobs to its claims and picture."""
+
+import json
+
+import pytest
+
+from benchmarks.harness import claims
+from benchmarks.studies.flows import continuous, coupling, unbiased, wells
+from benchmarks.studies.flows.settings import FULL, QUICK
+
+SMALL = QUICK._replace(num_replicates=64)
+
+
+def test_mean_weights_are_right_and_those_of_known_faults_are_not(tmp_path):
+    results = {name: unbiased.run(name, SMALL) for name in unbiased.names(SMALL)}
+    found = unbiased.claims(results, SMALL)
+    assert len(found) == 8
+    claims.conclude(found, tmp_path)
+    assert all(row["holds"] for row in json.loads((tmp_path / "claims.json").read_text()))
+    unbiased.draw(results, tmp_path)
+    assert (tmp_path / "unbiased.png").stat().st_size > 10_000
+
+
+def test_the_exact_difference_of_the_wells_is_the_known_one():
+    assert wells.exact() == pytest.approx(3.379901071224, abs=1e-8)
+
+
+@pytest.mark.parametrize("settings", [QUICK, FULL])
+def test_jobs_have_names_of_their_own(settings):
+    names = [
+        name
+        for part in (unbiased, wells, coupling, continuous)
+        for name in part.names(settings)
+    ]
+    assert len(set(names)) == len(names)
+    assert len(settings.lengths) == len(settings.quartics) == len(settings.num_flow_updates)
