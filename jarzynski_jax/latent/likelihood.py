@@ -75,7 +75,8 @@ def likelihood_bounds(
     data
         Shape ``(n, ...)``.
     times
-        The path's parameter after each step forward, shape ``(K,)``, ascending to 1.
+        The path's parameter after each step forward, shape ``(K,)``, ascending to 1. With
+        ``exact`` make them dense at 1, where all walkers still stand at one point.
     dynamics
         How walkers move; lengths are in units of the encoder's standard deviations, so a step
         size for N(0, 1) does for all latents, as long as the posterior is not much narrower.
