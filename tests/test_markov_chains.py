@@ -289,7 +289,8 @@ def counted():
 
         def count(matrix, key):
             law = markov_chains.stationary_distribution(matrix)
-            paths = fluctuation.sample_paths(key, law, jnp.stack([matrix] * 10_000), 200)
+            steps = jnp.broadcast_to(matrix, (10_000, 4, 4))
+            paths = fluctuation.sample_paths(key, law, steps, 200)
             return np.asarray(jax.vmap(lambda path: counts.count_transitions(path, 4))(paths))
 
         keys = jax.random.split(jax.random.key(SEED + 3))
