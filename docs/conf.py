@@ -68,7 +68,10 @@ _ROOMS = {
     "interop": "Other libraries",
     "app": "The command line",
 }
-_BENEATH = ("types", "checks", "compiling", "formatting", "interruption", "progress")
+_BENEATH = (
+    *("types", "checks", "compiling", "compiler_faults", "formatting", "interruption"),
+    "progress",
+)
 _STUDIES = (
     "gaussian_mixture",
     "mnist",

@@ -23,13 +23,22 @@ In the order in which they build on each other:
 - ``interop``: other libraries' samplers as kernels, models as densities; imported by itself
 - ``app``: the command line, ``jarzynski-jax --help``; by itself, with the extra ``cli``
 
-Beneath them ``compiling`` (a computation compiled once for many calls), ``formatting``,
-``interruption`` and ``progress``.
+Beneath them ``compiling`` (a computation compiled once for many calls), ``compiler_faults``,
+``formatting``, ``interruption`` and ``progress``.
 """
 
-from jarzynski_jax import (
+import os
+
+from jaxlib.version import __version__ as _jaxlib_version
+
+from jarzynski_jax.compiler_faults import avoid_compiler_faults
+
+avoid_compiler_faults(os.environ, _jaxlib_version)  # before anything is computed
+
+from jarzynski_jax import (  # noqa: E402
     annealing,
     checks,
+    compiler_faults,
     compiling,
     data,
     density,
@@ -57,6 +66,7 @@ __version__ = "0.1.0"
 __all__ = [
     "annealing",
     "checks",
+    "compiler_faults",
     "compiling",
     "data",
     "density",

@@ -17,7 +17,8 @@ FORBIDDEN = [
 APART = {"__main__", "app", "interop"}
 # A room imports rooms above it alone.
 ORDER = (
-    *("types", "checks", "compiling", "formatting", "interruption", "progress", "weights"),
+    *("compiler_faults", "types", "checks", "compiling", "formatting", "interruption"),
+    *("progress", "weights"),
     *("density", "kernels", "resampling", "walkers", "free_energy", "annealing", "targets"),
     *("energies", "generators", "interpolants", "data", "training", "nonequilibrium"),
     *("latent", "quantum", "interop", "app", "__main__"),
