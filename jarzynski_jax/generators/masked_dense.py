@@ -120,8 +120,8 @@ class _Dense(nnx.Module):
         self.sees_itself = sees_itself
         shape = (num_sites, num_sites, fan_in, fan_out)
         num_seen = fan_in * np.maximum(np.arange(num_sites) + sees_itself, 1)
-        scale = np.zeros(num_sites) if is_last else 1 / np.sqrt(num_seen)
-        scale = jnp.asarray(scale, param_dtype)[:, None, None, None]
+        widths = np.zeros(num_sites) if is_last else 1 / np.sqrt(num_seen)
+        scale = jnp.asarray(widths, param_dtype)[:, None, None, None]
         self.kernel = nnx.Param(scale * rngs.params.normal(shape, param_dtype))
         self.bias = nnx.Param(jnp.zeros((num_sites, fan_out), param_dtype))
 

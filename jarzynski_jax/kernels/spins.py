@@ -32,7 +32,8 @@ def check_spins(position: Position) -> None:
         values = np.asarray(position, np.float64)
         if not np.all(np.abs(values) == 1):
             raise ValueError(
-                f"spins must be 1 or -1; got values from {values.min():g} to {values.max():g}"
+                f"spins must be 1 or -1; got values from {np.min(values):g} to "
+                f"{np.max(values):g}"
             )
 
 

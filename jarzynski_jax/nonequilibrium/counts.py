@@ -123,7 +123,7 @@ def entropy_production(counts: Array) -> CountedProduction:
     the value is too low
     """
     values = _check(counts)
-    total = values.sum()
+    total = float(np.sum(values))
     between = values - np.diag(np.diag(values))
     is_seen = (between > 0) & (between.T > 0)
     doubts = [*_one_way(between, total), *_scarce(between, is_seen), *_unvisited(values)]
@@ -141,7 +141,7 @@ def _check(counts: Array) -> np.ndarray:
     if not np.all(np.isfinite(values)) or np.any(values < 0) or values.sum() == 0:
         raise ValueError(
             "counts must be finite, not negative and not all 0; got values from "
-            f"{values.min()} to {values.max()}"
+            f"{np.min(values)} to {np.max(values)}"
         )
     return values
 

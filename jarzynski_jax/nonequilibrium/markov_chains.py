@@ -80,7 +80,7 @@ def check_stochastic(values: np.ndarray, dtype: jnp.dtype) -> None:
     sums = values.sum(axis=-1).reshape(-1)
     gap = np.abs(sums - 1)
     if gap.max() > 10 * values.shape[-1] * float(jnp.finfo(dtype).eps):
-        row = int(gap.argmax())
+        row = int(np.argmax(gap))
         raise ValueError(
             f"rows of a transition matrix must sum to 1; row {row % values.shape[-1]} sums to "
             f"{sums[row]:.9g}. (Rows are where a step starts; of counts take "

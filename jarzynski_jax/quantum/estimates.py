@@ -49,7 +49,8 @@ def growth_energy(
     by_families = np.sqrt(variances.mean() / variances.size) / blocks_per_window
     error = max(float(found.standard_error / found.value), float(by_families))
     return Estimate(
-        -(np.log(found.value) + centre) / block_time, jnp.asarray(error / block_time)
+        jnp.asarray(-(np.log(found.value) + centre) / block_time),
+        jnp.asarray(error / block_time),
     )
 
 
@@ -130,7 +131,7 @@ def extrapolate(
     covariance = np.linalg.inv(design.T @ design)
     fit = covariance @ design.T @ (values / scale)
     residuals = values / scale - design @ fit
-    deviations = np.sqrt(np.diag(covariance)) * (spread.max() > 0)
+    deviations = np.sqrt(np.diag(covariance)) * (np.max(spread) > 0)
     return Extrapolation(
         Estimate(fit[0], deviations[0]),
         Estimate(fit[1], deviations[1]),

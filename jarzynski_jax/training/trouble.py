@@ -263,7 +263,7 @@ def _worse_than_best(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | 
     # lucky or unlucky makes the difference.
     highest = np.lib.stride_tricks.sliding_window_view(values, watch.patience).max(axis=1)
     best = float(np.nanmin(highest, initial=np.inf))
-    last = float(values[-watch.patience :].min())
+    last = float(np.min(values[-watch.patience :]))
     if not last > best + _MAX_RISE:  # nor is NaN
         return None
     return Trouble(

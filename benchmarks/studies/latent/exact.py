@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from scipy.special import logsumexp
 
 from benchmarks.studies.latent.settings import Settings
 from jarzynski_jax import latent
@@ -126,7 +127,7 @@ def _mixture_code(settings: Settings) -> dict[str, Any]:
 
     def posterior(image: np.ndarray) -> np.ndarray:
         log_p = log_joint(image)
-        return np.exp(log_p - np.logaddexp.reduce(log_p))[None]
+        return np.exp(log_p - logsumexp(log_p))[None]
 
     def likelihood(symbols: np.ndarray) -> np.ndarray:
         of = odds[symbols[0]]
@@ -134,7 +135,7 @@ def _mixture_code(settings: Settings) -> dict[str, Any]:
 
     codec = bits_back.Codec(posterior, likelihood, shares[None], (30,), 1, lambda images: None)
     coded = bits_back.encode(codec, images, num_seed_words=50)
-    exact = -sum(np.logaddexp.reduce(log_joint(image)) for image in images) / math.log(2)
+    exact = -sum(logsumexp(log_joint(image)) for image in images) / math.log(2)
     # Without bits back the latent is drawn anew, and its bits are lost.
     stack = BitStack(np.arange(50, dtype=np.uint32))
     for image in images:

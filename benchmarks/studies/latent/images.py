@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from PIL import Image
+from scipy.special import logsumexp
 
 from benchmarks.studies.latent.settings import Settings
 from jarzynski_jax import data as data_lib
@@ -135,7 +136,7 @@ def _bound(log_weights: np.ndarray, num_samples: int) -> float:
     """Importance-weighted bound with K samples, nats, averaged over disjoint sets of them."""
     num_sets = log_weights.shape[1] // num_samples
     sets = log_weights[:, : num_sets * num_samples].reshape(len(log_weights), num_sets, -1)
-    return float(np.mean(np.logaddexp.reduce(sets, axis=2) - math.log(num_samples)))
+    return float(np.mean(logsumexp(sets, axis=2) - math.log(num_samples)))
 
 
 def generic_coders(images: np.ndarray) -> dict[str, np.ndarray]:

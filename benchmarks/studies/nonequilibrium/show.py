@@ -32,7 +32,7 @@ def _draw_machines(results: Results, settings: Settings, out: Path) -> None:
         axes[1].plot(sigma, np.clip(of["relaxation_time"], 0.1, 1e5), **style, markersize=5)
         axes[2].plot(sigma, np.clip(of["divergence"], 1e-5, 10), **style, markersize=5)
     leader = results[f"machines_{settings.epsilons[0]:g}"]
-    top = int(leader["log_likelihood"].argmax())
+    top = int(np.argmax(leader["log_likelihood"]))
     rival = {"color": "0.0", "marker": "*", "linestyle": "none", "markersize": 13}
     axes[0].plot(
         1e-3, leader["rival_log_likelihood"][top], **rival, label="its reversible rival"
