@@ -10,7 +10,7 @@ from benchmarks.studies.flows.settings import FULL, QUICK
 pytest.importorskip(
     "bijx", reason="bijx 1.3 does not import with jax 0.12", exc_type=ImportError
 )
-from benchmarks.studies.flows import continuous, coupling, unbiased, wells  # noqa: E402
+from benchmarks.studies.flows import continuous, coupling, unbiased, wells
 
 SMALL = QUICK._replace(num_replicates=64)
 

@@ -25,8 +25,8 @@ try:
     from bijx.bijections.scalar import ScalarBijection
 except ImportError as error:
     raise ImportError(
-        f"jarzynski_jax.interop.bijx cannot import bijx ({error}); it needs the extra 'flows', pip "
-        "install 'jarzynski-jax[flows]', and bijx 1.3 a jax below 0.12"
+        f"jarzynski_jax.interop.bijx cannot import bijx ({error}); it needs the extra 'flows': "
+        "pip install 'jarzynski-jax[flows]', and bijx 1.3 a jax below 0.12"
     ) from error
 
 __all__ = ["from_bijection", "from_bijx", "layered"]
