@@ -1,13 +1,13 @@
 """A density: what all rooms mean by a target, a base, or a model that can be sampled."""
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 
 from jarzynski_jax.types import Array, LogDensityFn, Position, PRNGKey, Scalar
 
-__all__ = ["Density", "check_exact", "check_sampler", "draw"]
+__all__ = ["Density", "check_density", "check_exact", "check_sampler", "draw"]
 
 #: ``(rng_key, num_samples) -> positions``, exact and independent, on a leading axis.
 Sample: TypeAlias = Callable[[PRNGKey, int], Position]
@@ -38,6 +38,23 @@ class Density(NamedTuple):
     sample: Sample | None = None
     dimension: int | None = None
     sample_with_logdensity: SampleWithLogDensity | None = None
+
+
+def check_density(what: str, density: Any) -> None:
+    """Check that this is a density; else a ValueError.
+
+    Examples
+    --------
+    >>> check_density("the target", lambda x: -(x**2))
+    Traceback (most recent call last):
+        ...
+    ValueError: the target must be a Density; got function: write Density(logdensity_fn)
+    """
+    if not isinstance(density, Density):
+        raise ValueError(
+            f"{what} must be a Density; got {type(density).__name__}: write "
+            "Density(logdensity_fn)"
+        )
 
 
 def check_exact(density: Density) -> tuple[Sample, Scalar]:

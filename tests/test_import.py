@@ -11,7 +11,8 @@ import pytest
 import jarzynski_jax
 
 FORBIDDEN = [
-    *("bijx", "blackjax", "constriction", "flowjax", "matplotlib", "orbax", "sklearn", "tyro"),
+    *("bijx", "blackjax", "constriction", "flowjax", "matplotlib", "orbax", "scipy"),
+    *("sklearn", "tyro"),
 ]
 # One imports other libraries, the others are the command line.
 APART = {"__main__", "app", "interop"}

@@ -41,6 +41,15 @@ def prepare(folder: Path, settings: Any) -> None:
     path.write_text(text)
 
 
+def run(
+    todo: Sequence[Job], settings: Any, folder: Path, num_processes: int
+) -> dict[str, dict[str, np.ndarray]]:
+    """Run what has no file yet, and load what all of them found."""
+    prepare(folder, settings)
+    run_all(todo, settings, folder, num_processes)
+    return load(todo, folder)
+
+
 def run_all(jobs: Sequence[Job], settings: Any, folder: Path, num_processes: int) -> None:
     """Run the jobs that have no file yet, in as many processes."""
     left = [job for job in jobs if not job.path(folder).exists()]

@@ -21,7 +21,7 @@ from jarzynski_jax.annealing.paths import LinearPath, Path, geometric_path
 from jarzynski_jax.annealing.pilot import NUM_MOVES, Choices, find_choices, step_args
 from jarzynski_jax.checks import check_known
 from jarzynski_jax.compiling import compiled_once
-from jarzynski_jax.density import Density, Sample, check_exact
+from jarzynski_jax.density import Density, Sample, check_density, check_exact
 from jarzynski_jax.free_energy import Bracket, log_partition_bracket
 from jarzynski_jax.free_energy.annealing_runs import LogPartitionBounds
 from jarzynski_jax.kernels import generalized_hmc
@@ -203,11 +203,7 @@ def _path(base: Density, target: Density | None, path: Path | None) -> Path:
     if path is not None:
         return path
     assert target is not None
-    if not isinstance(target, Density):
-        raise ValueError(
-            "the target must be a Density, such as Density(logdensity_fn); got "
-            f"{type(target).__name__}"
-        )
+    check_density("the target", target)
     return _geometric(base.logdensity_fn, target.logdensity_fn)
 
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from jarzynski_jax.checks import check_known
-from jarzynski_jax.density import Density, check_exact
+from jarzynski_jax.density import Density, check_density, check_exact
 from jarzynski_jax.kernels import bijection
 from jarzynski_jax.kernels.move import Move
 from jarzynski_jax.types import Array, Params, Position, PRNGKey
@@ -138,8 +138,7 @@ def round_trip(flow: Any, params: Params, base_positions: Position) -> RoundTrip
 
 def check_base(base: Any) -> None:
     """Check that this is a density with exact samples and a known log Z; else ValueError."""
-    if not isinstance(base, Density):
-        raise ValueError(f"the base of a flow must be a Density; got {type(base).__name__}")
+    check_density("the base of a flow", base)
     check_exact(base)
 
 

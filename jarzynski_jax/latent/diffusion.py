@@ -34,10 +34,10 @@ import optax
 
 from jarzynski_jax.density import Density
 from jarzynski_jax.latent import markov_autoencoder, outputs
-from jarzynski_jax.latent.latent_model import LatentModel, noise_dtype
+from jarzynski_jax.latent.latent_model import LatentModel, log_normal, noise_dtype
 from jarzynski_jax.latent.markov_autoencoder import MarkovAutoencoder, gaussian_transition
-from jarzynski_jax.training import DescentMetrics, DescentState, Objective
-from jarzynski_jax.training.gradient_descent import descend, start
+from jarzynski_jax.training import Objective
+from jarzynski_jax.training.gradient_descent import descent_objective
 from jarzynski_jax.types import Array, Params, PRNGKey
 
 __all__ = [
@@ -159,11 +159,8 @@ def as_markov_autoencoder(model: Diffusion) -> MarkovAutoencoder:
     def sample(rng_key: PRNGKey, num_samples: int) -> Array:
         return jax.random.normal(rng_key, (num_samples, *model.shape))
 
-    def logdensity_fn(z: Array) -> Array:
-        return -jnp.sum(jnp.square(z)) / 2 - z.size / 2 * math.log(2 * math.pi)
-
     return MarkovAutoencoder(
-        Density(logdensity_fn, 0.0, sample),
+        Density(log_normal, 0.0, sample),
         gaussian_transition(forward),
         gaussian_transition(backward),
         num_steps,
@@ -263,16 +260,7 @@ def noise_prediction(
         raise ValueError(f"weighting must be one of {get_args(Weighting)}; got {weighting!r}")
     check, num_steps = _check(model), len(model.schedule.betas)
 
-    def init(rng_key: PRNGKey, params: Params, data: Array) -> DescentState:
-        del rng_key
-        check(data)
-        return start(params, optimizer)
-
-    def step(
-        rng_key: PRNGKey, state: DescentState, batch: Array
-    ) -> tuple[DescentState, DescentMetrics]:
-        if batch is None:
-            raise ValueError("a diffusion learns from a batch of data; got None")
+    def loss_fn(rng_key: PRNGKey, batch: Array, params: Params) -> tuple[Array, tuple[()]]:
         check(batch)
         key_step, key_noise = jax.random.split(rng_key)
         noise = jax.random.normal(key_noise, batch.shape, batch.dtype)
@@ -280,19 +268,20 @@ def noise_prediction(
         places = (jnp.arange(size) + jax.random.uniform(key_step, (size,))) / size
         steps = jnp.clip(jnp.floor(places * num_steps).astype(jnp.int32) + 1, 1, num_steps)
 
-        def loss_fn(params: Params) -> tuple[Array, tuple[()]]:
-            def of_one(x: Array, t: Array, eps: Array) -> Array:
-                if weighting == "simple":
-                    return _error(model, params, x, t, eps)
-                cost = _step_cost(model, params, x, t, eps)
-                return num_steps * cost + _prior_cost(model, x)
+        def of_one(x: Array, t: Array, eps: Array) -> Array:
+            if weighting == "simple":
+                return _error(model, params, x, t, eps)
+            cost = _step_cost(model, params, x, t, eps)
+            return num_steps * cost + _prior_cost(model, x)
 
-            return jnp.mean(jax.vmap(of_one)(batch, steps, noise)), ()
+        return jnp.mean(jax.vmap(of_one)(batch, steps, noise)), ()
 
-        state, metrics, _ = descend(state, loss_fn, optimizer)
-        return state, metrics
-
-    return Objective(init, step)
+    return descent_objective(
+        loss_fn,
+        optimizer,
+        "a diffusion learns from a batch of data; got None",
+        check=lambda rng_key, params, data: check(data),
+    )
 
 
 def _check(model: Diffusion) -> Callable[[Any], None]:

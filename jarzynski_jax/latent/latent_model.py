@@ -15,6 +15,7 @@ References: Kingma and Welling, *Auto-encoding variational Bayes*, 2014; Burda, 
 Salakhutdinov, *Importance weighted autoencoders*, 2016.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ __all__ = [
     "draw_log_weights",
     "evidence_lower_bound",
     "importance_weighted_bound",
+    "log_normal",
     "noise_dtype",
 ]
 
@@ -87,6 +89,11 @@ def _draw_log_weights(
 
     keys = jax.random.split(rng_key, data.shape[0])
     return jax.lax.map(of_one, (keys, data), batch_size=_BLOCK)
+
+
+def log_normal(noise: Array) -> Array:
+    """Log-density of standard normal noise of any shape, a scalar."""
+    return -jnp.sum(jnp.square(noise)) / 2 - noise.size / 2 * math.log(2 * math.pi)
 
 
 def noise_dtype(params: Params, data: Array) -> jnp.dtype:

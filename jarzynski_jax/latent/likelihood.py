@@ -27,7 +27,7 @@ from jarzynski_jax.checks import check_known
 from jarzynski_jax.compiling import compiled_once
 from jarzynski_jax.free_energy import Bracket, log_partition_bracket
 from jarzynski_jax.free_energy.annealing_runs import AnnealingInfo, LogPartitionBounds
-from jarzynski_jax.latent.latent_model import LatentModel, noise_dtype
+from jarzynski_jax.latent.latent_model import LatentModel, log_normal, noise_dtype
 from jarzynski_jax.types import Array, Params, PRNGKey
 from jarzynski_jax.walkers import Dynamics, check_dynamics, kinetic_langevin
 
@@ -137,17 +137,13 @@ def _likelihood_bounds(
         shape = (*counts, *model.noise_shape)
         positions = jax.random.normal(key_start, shape, dtype)
         relaxed = None if exact is None else jnp.broadcast_to(exact, shape)
-        path = tempering_path(_log_normal, lambda noise: model.log_weight(params, x, noise))
+        path = tempering_path(log_normal, lambda noise: model.log_weight(params, x, noise))
         return log_partition_bounds(
             key_run, positions, path, 0.0, dynamics, relaxed=relaxed, times=times
         )
 
     keys = jax.random.split(rng_key, data.shape[0])
     return jax.lax.map(of_one, (keys, data, exact), batch_size=min(_BLOCK, data.shape[0]))
-
-
-def _log_normal(noise: Array) -> Array:
-    return -jnp.sum(jnp.square(noise)) / 2 - noise.size / 2 * math.log(2 * math.pi)
 
 
 def likelihood_bracket(bounds: LogPartitionBounds, tolerance: float = 0.5) -> Bracket:

@@ -23,7 +23,6 @@ using nonequilibrium thermodynamics*, 2015; Tzen and Raginsky, *Neural stochasti
 equations: deep latent Gaussian models in the diffusion limit*, 2019.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -32,7 +31,7 @@ import jax.numpy as jnp
 
 from jarzynski_jax.density import Density, check_exact
 from jarzynski_jax.kernels.arithmetic import check_positive, check_step_size
-from jarzynski_jax.latent.latent_model import LatentModel
+from jarzynski_jax.latent.latent_model import LatentModel, log_normal
 from jarzynski_jax.types import Array, Params, PRNGKey, Scalar
 
 __all__ = [
@@ -103,7 +102,7 @@ def gaussian_transition(moments: Moments) -> Transition:
 
     def log_prob(params: Params, time: Array, z: Array, new: Array) -> Array:
         mean, scale = moments(params, time, z)
-        return _log_normal((new - mean) / scale) - jnp.sum(
+        return log_normal((new - mean) / scale) - jnp.sum(
             jnp.log(jnp.broadcast_to(scale, mean.shape))
         )
 
@@ -234,7 +233,3 @@ def _check_path(model: MarkovAutoencoder, path: Array) -> None:
     expected = (model.num_steps, *model.latent_shape)
     if jnp.shape(path) != expected:
         raise ValueError(f"a path must have the shape {expected}; got {jnp.shape(path)}")
-
-
-def _log_normal(noise: Array) -> Array:
-    return -jnp.sum(jnp.square(noise)) / 2 - noise.size / 2 * math.log(2 * math.pi)

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import optax
 
 from jarzynski_jax.latent.latent_model import LatentModel
-from jarzynski_jax.training import DescentMetrics, DescentState, Objective
-from jarzynski_jax.training.gradient_descent import descend, start
+from jarzynski_jax.training import Objective
+from jarzynski_jax.training.gradient_descent import descent_objective
 from jarzynski_jax.types import Array, Params, PRNGKey
 from jarzynski_jax.weights import log_mean_exp
 
@@ -92,15 +92,10 @@ def variational(
     assert value_fn is not None
     average = log_mean_exp if bound == "importance_weighted" else jnp.mean
 
-    def init(rng_key: PRNGKey, params: Params, data: Array) -> DescentState:
+    def check(rng_key: PRNGKey, params: Params, data: Array) -> None:
         model.check(data if prepare is None else prepare(rng_key, jnp.asarray(data)))
-        return start(params, optimizer)
 
-    def step(
-        rng_key: PRNGKey, state: DescentState, batch: Array
-    ) -> tuple[DescentState, DescentMetrics]:
-        if batch is None:
-            raise ValueError("a variational bound needs a batch of data; got None")
+    def loss_fn(rng_key: PRNGKey, batch: Array, params: Params) -> tuple[Array, tuple[()]]:
         key_prepare, key_noise = jax.random.split(rng_key)
         if prepare is not None:
             batch = prepare(key_prepare, batch)
@@ -108,16 +103,13 @@ def variational(
         shape = (batch.shape[0], num_samples, *model.noise_shape)
         noise = jax.random.normal(key_noise, shape, batch.dtype)
 
-        def loss_fn(params: Params) -> tuple[Array, tuple[()]]:
-            def of_one(x: Array, noise: Array) -> Array:
-                return average(jax.vmap(value_fn, (None, None, 0))(params, x, noise))
+        def of_one(x: Array, noise: Array) -> Array:
+            return average(jax.vmap(value_fn, (None, None, 0))(params, x, noise))
 
-            return -jnp.mean(jax.vmap(of_one)(batch, noise)), ()
+        return -jnp.mean(jax.vmap(of_one)(batch, noise)), ()
 
-        state, metrics, _ = descend(state, loss_fn, optimizer)
-        return state, metrics
-
-    return Objective(init, step)
+    wrong_batch = "a variational bound needs a batch of data; got None"
+    return descent_objective(loss_fn, optimizer, wrong_batch, check=check)
 
 
 def binarize(rng_key: PRNGKey, images: Array) -> Array:

@@ -20,12 +20,10 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from jarzynski_jax.checks import check_known
 from jarzynski_jax.formatting import disbelief
-from jarzynski_jax.nonequilibrium.markov_chains import production_of
+from jarzynski_jax.nonequilibrium.markov_chains import classes_of, production_of
 from jarzynski_jax.types import Array
 
 __all__ = ["CountedProduction", "count_transitions", "entropy_production", "transition_matrix"]
@@ -182,7 +180,7 @@ def _unvisited(values: np.ndarray) -> list[str]:
     if not is_visited.all():
         doubts.append(f"{int(np.sum(~is_visited))} of {len(values)} states were never visited")
     part = values[np.ix_(is_visited, is_visited)]
-    number, _ = connected_components(csr_array(part > 0), connection="strong")
+    number, _ = classes_of(part > 0)
     if number > 1:
         doubts.append(
             f"the states fall into {number} classes between which the trajectory did not come "
@@ -194,5 +192,5 @@ def _unvisited(values: np.ndarray) -> list[str]:
 def _count_cycles(is_edge: np.ndarray) -> int:
     """Independent cycles of the graph, E - V + 1 of each of its parts."""
     linked = is_edge | is_edge.T
-    number, _ = connected_components(csr_array(linked), directed=False)
+    number, _ = classes_of(linked, is_directed=False)
     return int(np.sum(np.triu(linked))) - len(linked) + number

@@ -13,7 +13,6 @@ In NumPy, float64: these are what sampled numbers are held against.
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import linalg
 
 from jarzynski_jax.nonequilibrium.time_reversal import check_reversal
 
@@ -68,8 +67,10 @@ def trapped_charge(
 
 def covariance(process: LinearLangevin) -> np.ndarray:
     r"""The stationary covariance :math:`\Sigma`; ValueError if there is none."""
+    from scipy.linalg import solve_continuous_lyapunov  # slow to import, and asked for by few
+
     _check_stable(process.drift)
-    return linalg.solve_continuous_lyapunov(process.drift, -2 * process.diffusion)
+    return solve_continuous_lyapunov(process.drift, -2 * process.diffusion)
 
 
 def _check_stable(drift: np.ndarray) -> None:
@@ -96,7 +97,13 @@ def correlator(process: LinearLangevin, times: Any) -> np.ndarray:
     [0.09006, 0.1754]
     """
     spread = covariance(process)
-    return np.stack([(linalg.expm(process.drift * t) @ spread).T for t in np.asarray(times)])
+    return np.stack([(_propagator(process, t) @ spread).T for t in np.asarray(times)])
+
+
+def _propagator(process: LinearLangevin, time: float) -> np.ndarray:
+    from scipy.linalg import expm
+
+    return expm(process.drift * time)
 
 
 def entropy_production(
@@ -142,5 +149,5 @@ def entropy_production(
 
 def _two_times(process: LinearLangevin, time: float) -> np.ndarray:
     spread = covariance(process)
-    later = linalg.expm(process.drift * time) @ spread
+    later = _propagator(process, time) @ spread
     return np.block([[spread, later.T], [later, spread]])

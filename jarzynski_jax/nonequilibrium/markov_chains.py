@@ -18,8 +18,6 @@ References: Schnakenberg, *Rev. Mod. Phys.* 48 (1976) 571; Gaspard, *J. Stat. Ph
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from jarzynski_jax.types import Array
 
@@ -88,8 +86,16 @@ def check_stochastic(values: np.ndarray, dtype: jnp.dtype) -> None:
         )
 
 
+def classes_of(is_edge: np.ndarray, is_directed: bool = True) -> tuple[int, np.ndarray]:
+    """Number the classes of states that all reach each other, and label each state."""
+    from scipy.sparse import csr_array  # slow to import, and asked for by few
+    from scipy.sparse.csgraph import connected_components
+
+    return connected_components(csr_array(is_edge), is_directed, connection="strong")
+
+
 def _check_irreducible(values: np.ndarray) -> None:
-    number, labels = connected_components(csr_array(values > 0), connection="strong")
+    number, labels = classes_of(values > 0)
     if number > 1:
         classes = [np.flatnonzero(labels == label).tolist() for label in range(2)]
         raise ValueError(

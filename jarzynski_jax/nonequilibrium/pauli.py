@@ -21,7 +21,6 @@ References: Carbone and Rondoni, *Ann. Phys.* 414 (2020) 168082, and thesis, The
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from jarzynski_jax.nonequilibrium.time_reversal import check_reversal
 
@@ -43,6 +42,8 @@ def spin_operator(reversal: Any) -> np.ndarray:
     >>> np.abs(spin_operator(np.diag([1, -1, 1]))).round(6).tolist()
     [[1.0, 0.0], [0.0, 1.0]]
     """
+    from scipy.spatial.transform import Rotation  # slow to import, and asked for by few
+
     matrix = check_reversal(reversal, 3)
     rotation = np.linalg.det(matrix) * matrix.T
     x, y, z, w = Rotation.from_matrix(rotation.T).as_quat()

@@ -24,7 +24,7 @@ from jarzynski_jax.kernels.arithmetic import check_step_size
 from jarzynski_jax.kernels.preconditioning import apply_factor, solve
 from jarzynski_jax.quantum.hamiltonian import Hamiltonian, check_hamiltonian
 from jarzynski_jax.training import Objective
-from jarzynski_jax.training.gradient_descent import start, update
+from jarzynski_jax.training.gradient_descent import DescentState, descend, start
 from jarzynski_jax.types import Array, Params, Position, PRNGKey
 
 __all__ = ["PathIntegralMetrics", "PathIntegralState", "path_integral_cost"]
@@ -170,11 +170,8 @@ def path_integral_cost(
             loss = jnp.sum(jnp.where(is_alive, cost + correction, 0)) / jnp.sum(is_alive)
             return loss, (cost, end, is_alive)
 
-        (loss, (cost, end, is_alive)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params
-        )
-        params, opt_state, is_skipped = update(
-            optimizer, gradient, state.params, state.opt_state, jnp.isfinite(loss)
+        descent, seen, (cost, end, is_alive) = descend(
+            DescentState(state.step, state.params, state.opt_state), loss_fn, optimizer
         )
         first_alive = end[jnp.argmax(is_alive)]
         column = is_alive.reshape((-1,) + (1,) * (end.ndim - 1))
@@ -183,11 +180,11 @@ def path_integral_cost(
         metrics = PathIntegralMetrics(
             loss=mean,
             loss_deviation=jnp.std(cost, where=is_alive),
-            gradient_norm=optax.tree.norm(gradient),
-            is_skipped=is_skipped,
+            gradient_norm=seen.gradient_norm,
+            is_skipped=seen.is_skipped,
             num_dead=jnp.sum(~is_alive),
         )
-        return PathIntegralState(state.step + 1, params, opt_state, positions), metrics
+        return PathIntegralState(*descent, positions), metrics
 
     return Objective(init, step, takes_data=False)
 

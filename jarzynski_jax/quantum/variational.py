@@ -22,7 +22,12 @@ from jarzynski_jax.kernels.guides import local_energy
 from jarzynski_jax.quantum.hamiltonian import Hamiltonian, check_hamiltonian
 from jarzynski_jax.quantum.path_integral import check_positions
 from jarzynski_jax.training import Objective
-from jarzynski_jax.training.gradient_descent import start, update
+from jarzynski_jax.training.gradient_descent import (
+    DescentState,
+    descend,
+    start,
+    with_gradient_of,
+)
 from jarzynski_jax.types import Array, LogDensityFn, Params, Position, PRNGKey
 from jarzynski_jax.walkers import Dynamics, Walkers, advance, check_dynamics
 
@@ -156,26 +161,26 @@ def variational_energy(
         clipped = clip_around_median(energies, clip_width)
         pull = shares * (clipped - jnp.sum(shares * clipped))
 
-        def surrogate(params: Params) -> Array:
+        def loss_fn(params: Params) -> tuple[Array, tuple[()]]:
             log_waves = jax.vmap(lambda x: log_wave_fn(params, x))(walkers.position)
-            return 2 * jnp.sum(jnp.where(is_used, pull * log_waves, 0))
+            surrogate = 2 * jnp.sum(jnp.where(is_used, pull * log_waves, 0))
+            return with_gradient_of(energy, surrogate), ()
 
-        gradient = jax.grad(surrogate)(state.params)
-        params, opt_state, is_skipped = update(
-            optimizer, gradient, state.params, state.opt_state, jnp.isfinite(energy)
+        descent, seen, _ = descend(
+            DescentState(state.step, state.params, state.opt_state), loss_fn, optimizer
         )
         walkers, info = walkers_lib.resample(key_resample, walkers, dynamics.resampler)
         metrics = VariationalMetrics(
             loss=energy,
             loss_deviation=jnp.sqrt(variance),
-            gradient_norm=optax.tree.norm(gradient),
-            is_skipped=is_skipped,
+            gradient_norm=seen.gradient_norm,
+            is_skipped=seen.is_skipped,
             effective_sample_size=info.effective_sample_size,
             is_resampled=info.is_resampled,
             num_dead=num_dead,
         )
         walkers = walkers_lib.relocate_dead(walkers)
-        return VariationalState(state.step + 1, params, opt_state, walkers), metrics
+        return VariationalState(*descent, walkers), metrics
 
     return Objective(init, step, takes_data=False)
 

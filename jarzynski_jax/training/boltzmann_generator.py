@@ -14,7 +14,6 @@ Reference: Noé, Olsson, Köhler and Wu, *Science* 365 (2019) eaaw1147.
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -23,8 +22,8 @@ import optax
 from jax.scipy.special import logsumexp
 
 from jarzynski_jax import weights
-from jarzynski_jax.density import Density
-from jarzynski_jax.training.gradient_descent import DescentState, descend, start
+from jarzynski_jax.density import Density, check_density
+from jarzynski_jax.training.gradient_descent import DescentMetrics, descent_objective
 from jarzynski_jax.training.objective import Objective
 from jarzynski_jax.training.reverse_kl import log_weights_at
 from jarzynski_jax.types import Array, Params, Position, PRNGKey, Scalar
@@ -134,14 +133,9 @@ def boltzmann_generator(
             f"and not all 0; got {loss_weights}"
         )
     _check_coordinate(coordinate, coordinate_weight)
-    if not isinstance(target, Density):
-        raise ValueError(f"the target must be a Density; got {type(target).__name__}")
+    check_density("the target", target)
     if num_samples < 2:
         raise ValueError(f"num_samples must be at least 2; got {num_samples}")
-
-    def init(rng_key: PRNGKey, params: Params) -> DescentState:
-        del rng_key
-        return start(params, optimizer)
 
     def losses(
         rng_key: PRNGKey, batch: Position, params: Params
@@ -162,14 +156,9 @@ def boltzmann_generator(
             loss = loss + coordinate_weight * spread if coordinate_weight > 0 else loss
         return loss, (of_data, of_model, spread, log_weights)
 
-    def step(
-        rng_key: PRNGKey, state: DescentState, batch: Position
-    ) -> tuple[DescentState, BoltzmannMetrics]:
-        if batch is None:
-            raise ValueError("a Boltzmann generator needs a batch of samples; got None")
-        state, seen, terms = descend(state, partial(losses, rng_key, batch), optimizer)
+    def sum_up(seen: DescentMetrics, terms: Any) -> BoltzmannMetrics:
         of_data, of_model, spread, log_weights = terms
-        return state, BoltzmannMetrics(
+        return BoltzmannMetrics(
             loss=seen.loss,
             gradient_norm=seen.gradient_norm,
             is_skipped=seen.is_skipped,
@@ -179,7 +168,8 @@ def boltzmann_generator(
             effective_sample_size=weights.effective_sample_size(log_weights),
         )
 
-    return Objective(init, step)
+    wrong_batch = "a Boltzmann generator needs a batch of samples; got None"
+    return descent_objective(losses, optimizer, wrong_batch, sum_up)
 
 
 def _check_coordinate(coordinate: Coordinate | None, weight: float) -> None:

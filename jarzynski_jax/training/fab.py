@@ -28,7 +28,7 @@ import optax
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax import weights
 from jarzynski_jax.annealing import LinearPath, anneal, check_times
-from jarzynski_jax.density import Density
+from jarzynski_jax.density import Density, check_density
 from jarzynski_jax.training import replay
 from jarzynski_jax.training.gradient_descent import DescentState, descend, start
 from jarzynski_jax.training.objective import Objective
@@ -136,8 +136,7 @@ def fab(
     """
     check_dynamics(dynamics)
     times = check_times(times, is_ascending=True)
-    if not isinstance(target, Density):
-        raise ValueError(f"the target must be a Density; got {type(target).__name__}")
+    check_density("the target", target)
     if min(num_samples, batch_size, anneal_every) < 1:
         raise ValueError(
             "num_samples, batch_size and anneal_every must be at least 1; got "

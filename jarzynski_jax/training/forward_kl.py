@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from jarzynski_jax import weights
-from jarzynski_jax.training.gradient_descent import DescentState, descend, start
+from jarzynski_jax.training.gradient_descent import DescentMetrics, descent_objective
 from jarzynski_jax.training.objective import Objective
 from jarzynski_jax.types import Array, Params, Position, PRNGKey
 
@@ -86,32 +86,23 @@ def forward_kl(
         if not callable(function):
             raise ValueError(f"{name} must be a function {form}; got {type(function).__name__}")
 
-    def init(rng_key: PRNGKey, params: Params) -> DescentState:
-        del rng_key
-        return start(params, optimizer)
-
-    def step(
-        rng_key: PRNGKey, state: DescentState, batch: Any
-    ) -> tuple[DescentState, ForwardKLMetrics]:
-        if batch is not None:
+    def loss_fn(rng_key: PRNGKey, batch: Any, params: Params) -> tuple[Array, Array]:
+        del batch
+        # No derivative goes in: what draws may have none.
+        x, log_weights = draw(rng_key, jax.lax.stop_gradient(params))
+        log_q = jax.vmap(logdensity_fn, (None, 0))(params, x)
+        if not log_q.shape == jnp.shape(log_weights) == log_q.shape[:1]:
             raise ValueError(
-                "the forward KL divergence draws its weighted samples itself; got a batch: of "
-                "data take maximum_likelihood"
+                "each sample must have one log-weight and one log-density; got log-weights of "
+                f"shape {jnp.shape(log_weights)} and log-densities of shape {log_q.shape}"
             )
-        x, log_weights = jax.lax.stop_gradient(draw(rng_key, state.params))
+        return -weights.weighted_mean(log_weights, log_q), log_weights
 
-        def loss_fn(params: Params) -> tuple[Array, Any]:
-            log_q = jax.vmap(logdensity_fn, (None, 0))(params, x)
-            if not log_q.shape == jnp.shape(log_weights) == log_q.shape[:1]:
-                raise ValueError(
-                    "each sample must have one log-weight and one log-density; got "
-                    f"log-weights of shape {jnp.shape(log_weights)} and log-densities of shape "
-                    f"{log_q.shape}"
-                )
-            return -weights.weighted_mean(log_weights, log_q), ()
+    def sum_up(seen: DescentMetrics, log_weights: Array) -> ForwardKLMetrics:
+        return ForwardKLMetrics(*seen, weights.effective_sample_size(log_weights))
 
-        state, seen, _ = descend(state, loss_fn, optimizer)
-        size = weights.effective_sample_size(log_weights)
-        return state, ForwardKLMetrics(*seen, size)
-
-    return Objective(init, step, takes_data=False)
+    wrong_batch = (
+        "the forward KL divergence draws its weighted samples itself; got a batch: of data "
+        "take maximum_likelihood"
+    )
+    return descent_objective(loss_fn, optimizer, wrong_batch, sum_up, takes_data=False)

@@ -20,15 +20,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jarzynski_jax.density import Density
-from jarzynski_jax.training.gradient_descent import (
-    DescentMetrics,
-    DescentState,
-    descend,
-    start,
-)
+from jarzynski_jax.density import Density, check_density
+from jarzynski_jax.training.gradient_descent import descent_objective, with_gradient_of
 from jarzynski_jax.training.objective import Objective
-from jarzynski_jax.training.reverse_kl import with_gradient_of
 from jarzynski_jax.types import Array, Params, Position, PRNGKey
 
 __all__ = ["forward_path_gradient"]
@@ -66,37 +60,24 @@ def forward_path_gradient(
             raise ValueError(
                 f"a flow must have a {name}, as generators.Flow; got {type(flow).__name__}"
             )
-    if not isinstance(target, Density):
-        raise ValueError(f"the target must be a Density; got {type(target).__name__}")
+    check_density("the target", target)
 
-    def init(rng_key: PRNGKey, params: Params) -> DescentState:
+    def loss_fn(rng_key: PRNGKey, batch: Position, params: Params) -> tuple[Array, Any]:
         del rng_key
-        return start(params, optimizer)
+        z, log_det = jax.vmap(flow.inverse_fn, (None, 0))(params, batch)
+        log_base, log_z = flow.base.logdensity_fn, flow.base.log_partition_function
+        frozen = jax.lax.stop_gradient(params)
 
-    def step(
-        rng_key: PRNGKey, state: DescentState, batch: Position
-    ) -> tuple[DescentState, DescentMetrics]:
-        del rng_key
-        if batch is None:
-            raise ValueError("the forward path gradient needs a batch of data; got None")
+        def log_ratio(z: Position) -> Array:
+            x, log_det = flow.forward_fn(frozen, z)
+            return target.logdensity_fn(x) + log_det - log_base(z)
 
-        def loss_fn(params: Params) -> tuple[Array, Any]:
-            z, log_det = jax.vmap(flow.inverse_fn, (None, 0))(params, batch)
-            log_base, log_z = flow.base.logdensity_fn, flow.base.log_partition_function
-            frozen = jax.lax.stop_gradient(params)
+        fixed = jax.lax.stop_gradient(z)
+        slope = jax.vmap(jax.grad(log_ratio))(fixed)
+        along = jax.tree.map(lambda slope, z: jnp.sum(slope * z), slope, z)
+        surrogate = jnp.sum(jnp.stack(jax.tree.leaves(along))) / log_det.shape[0]
+        loss = -jnp.mean(jax.vmap(log_base)(fixed) - log_z + log_det)
+        return with_gradient_of(loss, surrogate), ()
 
-            def log_ratio(z: Position) -> Array:
-                x, log_det = flow.forward_fn(frozen, z)
-                return target.logdensity_fn(x) + log_det - log_base(z)
-
-            fixed = jax.lax.stop_gradient(z)
-            slope = jax.vmap(jax.grad(log_ratio))(fixed)
-            along = jax.tree.map(lambda slope, z: jnp.sum(slope * z), slope, z)
-            surrogate = jnp.sum(jnp.stack(jax.tree.leaves(along))) / log_det.shape[0]
-            loss = -jnp.mean(jax.vmap(log_base)(fixed) - log_z + log_det)
-            return with_gradient_of(loss, surrogate), ()
-
-        state, metrics, _ = descend(state, loss_fn, optimizer)
-        return state, metrics
-
-    return Objective(init, step)
+    wrong_batch = "the forward path gradient needs a batch of data; got None"
+    return descent_objective(loss_fn, optimizer, wrong_batch)

@@ -1,15 +1,29 @@
 """Descent of a loss by an optimizer, as objectives without walkers share it."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jarzynski_jax.types import Array, Params
+from jarzynski_jax.training.objective import Objective
+from jarzynski_jax.types import Array, Params, PRNGKey
 
-__all__ = ["DescentMetrics", "DescentState", "descend", "start", "strong_types", "update"]
+__all__ = [
+    "DescentMetrics",
+    "DescentState",
+    "descend",
+    "descent_objective",
+    "start",
+    "strong_types",
+    "update",
+    "with_gradient_of",
+]
+
+#: ``(rng_key, batch, params) -> (loss, seen)``; the batch is None of what takes no data.
+LossFn: TypeAlias = Callable[[PRNGKey, Any, Params], tuple[Array, Any]]
 
 
 class DescentState(NamedTuple):
@@ -95,6 +109,49 @@ def descend(
     )
     metrics = DescentMetrics(loss, optax.tree.norm(gradient), is_skipped)
     return DescentState(state.step + 1, params, opt_state), metrics, seen
+
+
+def _metrics_alone(metrics: DescentMetrics, seen: Any) -> DescentMetrics:
+    del seen
+    return metrics
+
+
+def _check_nothing(rng_key: PRNGKey, params: Params, *args: Any) -> None:
+    pass
+
+
+def descent_objective(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    wrong_batch: str,
+    sum_up: Callable[[DescentMetrics, Any], Any] = _metrics_alone,
+    *,
+    takes_data: bool = True,
+    check: Callable[..., None] = _check_nothing,
+) -> Objective:
+    """Make the objective that descends a loss, ``init(rng_key, params, ...)``.
+
+    ``wrong_batch`` is what the ValueError says of a batch that is missing, or should not be
+    there; ``sum_up`` makes metrics of those of the descent and of what the loss saw besides;
+    ``check`` looks at what ``init`` is given, which it does not keep but for the parameters.
+    """
+
+    def init(rng_key: PRNGKey, params: Params, *args: Any) -> DescentState:
+        check(rng_key, params, *args)
+        return start(params, optimizer)
+
+    def step(rng_key: PRNGKey, state: DescentState, batch: Any) -> tuple[DescentState, Any]:
+        if takes_data == (batch is None):
+            raise ValueError(wrong_batch)
+        state, metrics, seen = descend(state, partial(loss_fn, rng_key, batch), optimizer)
+        return state, sum_up(metrics, seen)
+
+    return Objective(init, step, takes_data)
+
+
+def with_gradient_of(value: Array, surrogate: Array) -> Array:
+    """Return a number that has the gradient of another one."""
+    return jax.lax.stop_gradient(value - surrogate) + surrogate
 
 
 def update(

@@ -14,12 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jarzynski_jax.training.gradient_descent import (
-    DescentMetrics,
-    DescentState,
-    descend,
-    start,
-)
+from jarzynski_jax.training.gradient_descent import descent_objective
 from jarzynski_jax.training.objective import Objective
 from jarzynski_jax.types import Array, Params, Position, PRNGKey
 
@@ -86,27 +81,14 @@ def maximum_likelihood(
             f"{type(logdensity_fn).__name__}"
         )
 
-    def init(rng_key: PRNGKey, params: Params) -> DescentState:
+    def loss_fn(rng_key: PRNGKey, batch: Position, params: Params) -> tuple[Array, Any]:
         del rng_key
-        return start(params, optimizer)
+        log_q = jax.vmap(logdensity_fn, (None, 0))(params, batch)
+        if log_q.ndim != 1:
+            raise ValueError(
+                f"the log-density of one sample must be a scalar; got shape {log_q.shape[1:]}"
+            )
+        return -jnp.mean(log_q), ()
 
-    def step(
-        rng_key: PRNGKey, state: DescentState, batch: Position
-    ) -> tuple[DescentState, DescentMetrics]:
-        del rng_key
-        if batch is None:
-            raise ValueError("maximum likelihood needs a batch of data; got None")
-
-        def loss_fn(params: Params) -> tuple[Array, Any]:
-            log_q = jax.vmap(logdensity_fn, (None, 0))(params, batch)
-            if log_q.ndim != 1:
-                raise ValueError(
-                    "the log-density of one sample must be a scalar; got shape "
-                    f"{log_q.shape[1:]}"
-                )
-            return -jnp.mean(log_q), ()
-
-        state, metrics, _ = descend(state, loss_fn, optimizer)
-        return state, metrics
-
-    return Objective(init, step)
+    wrong_batch = "maximum likelihood needs a batch of data; got None"
+    return descent_objective(loss_fn, optimizer, wrong_batch)

@@ -17,17 +17,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jarzynski_jax import weights
 from jarzynski_jax.annealing import anneal
 from jarzynski_jax.density import Density
 from jarzynski_jax.generators.stochastic_flow import StochasticFlow
 from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.training.craft import check_flow, check_layers
-from jarzynski_jax.training.gradient_descent import DescentState, descend, start
+from jarzynski_jax.training.gradient_descent import DescentMetrics, descent_objective
 from jarzynski_jax.training.objective import Objective
 from jarzynski_jax.training.pipeline import check_sizes, enter
-from jarzynski_jax.training.reverse_kl import ReverseKLMetrics
+from jarzynski_jax.training.reverse_kl import ReverseKLMetrics, of_importance_weights
 from jarzynski_jax.types import Array, Params, PRNGKey
+from jarzynski_jax.walkers import Walkers, log_partition_function
 
 __all__ = ["path_divergence"]
 
@@ -90,32 +90,23 @@ def path_divergence(
     flow = flow._replace(resampler=adaptive(systematic, 0.0))
     num_steps = flow.times.shape[0]
 
-    def init(rng_key: PRNGKey, params: Params) -> DescentState:
-        del rng_key
-        check_layers(params, num_steps)
-        return start(params, optimizer)
-
-    def step(
-        rng_key: PRNGKey, state: DescentState, batch: Any
-    ) -> tuple[DescentState, ReverseKLMetrics]:
-        if batch is not None:
-            raise ValueError("the divergence of paths takes no data; got a batch")
+    def loss_fn(rng_key: PRNGKey, batch: Any, params: Params) -> tuple[Array, Walkers]:
+        del batch
         key_start, key_path = jax.random.split(rng_key)
         first = flow.path(jnp.zeros_like(flow.times[0]))
         begin = enter(key_start, base, first, flow.dynamics.kernel_init, num_walkers)
+        end, _ = anneal(key_path, begin, *flow.arguments(params))
+        return -jnp.mean(end.log_weights), end
 
-        def loss_fn(params: Params) -> tuple[Array, Array]:
-            end, _ = anneal(key_path, begin, *flow.arguments(params))
-            return -jnp.mean(end.log_weights), end.log_weights
+    def sum_up(seen: DescentMetrics, end: Walkers) -> ReverseKLMetrics:
+        found = of_importance_weights(seen, end.log_weights)
+        return found._replace(log_partition_function=log_partition_function(end))
 
-        state, seen, log_weights = descend(state, loss_fn, optimizer)
-        log_z = weights.log_mean_exp(log_weights) + begin.initial_log_partition_function
-        return state, ReverseKLMetrics(
-            loss=seen.loss,
-            gradient_norm=seen.gradient_norm,
-            is_skipped=seen.is_skipped,
-            log_partition_function=log_z,
-            effective_sample_size=weights.effective_sample_size(log_weights),
-        )
-
-    return Objective(init, step, takes_data=False)
+    return descent_objective(
+        loss_fn,
+        optimizer,
+        "the divergence of paths takes no data; got a batch",
+        sum_up,
+        takes_data=False,
+        check=lambda rng_key, params: check_layers(params, num_steps),
+    )

@@ -26,12 +26,9 @@ import jax.numpy as jnp
 import optax
 
 from jarzynski_jax.density import Density
+from jarzynski_jax.training.gradient_descent import with_gradient_of
 from jarzynski_jax.training.objective import Objective
-from jarzynski_jax.training.reverse_kl import (
-    log_weights_at,
-    objective_of_samples,
-    with_gradient_of,
-)
+from jarzynski_jax.training.reverse_kl import log_weights_at, objective_of_samples
 from jarzynski_jax.types import Array, Params, Position, PRNGKey
 
 __all__ = ["SampleWithScore", "path_gradient"]

@@ -16,7 +16,7 @@ import optax
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax import weights
-from jarzynski_jax.density import Density, check_exact
+from jarzynski_jax.density import Density, check_density, check_exact
 from jarzynski_jax.training.gradient_descent import DescentMetrics, start
 from jarzynski_jax.types import Array, KernelInit, LogDensityFn, Params, PRNGKey
 from jarzynski_jax.walkers import Walkers
@@ -62,8 +62,7 @@ def check_sizes(num_walkers: int, base: Any) -> None:
     """Check that there are walkers, and a density to draw them from; else a ValueError."""
     if num_walkers < 1:
         raise ValueError(f"num_walkers must be at least 1; got {num_walkers}")
-    if not isinstance(base, Density):
-        raise ValueError(f"the base must be a Density; got {type(base).__name__}")
+    check_density("the base", base)
     check_exact(base)
 
 

@@ -24,8 +24,13 @@ import jax.numpy as jnp
 import optax
 
 from jarzynski_jax import weights
-from jarzynski_jax.density import Density
-from jarzynski_jax.training.gradient_descent import DescentState, descend, start
+from jarzynski_jax.density import Density, check_density
+from jarzynski_jax.training.gradient_descent import (
+    DescentState,
+    descend,
+    start,
+    with_gradient_of,
+)
 from jarzynski_jax.training.objective import Objective
 from jarzynski_jax.types import Array, Params, Position, PRNGKey, Scalar
 
@@ -116,11 +121,7 @@ def reinforce(
     for name, function in (("sample", sample), ("logdensity_fn", logdensity_fn)):
         if not callable(function):
             raise ValueError(f"{name} must be a function; got {type(function).__name__}")
-    if not isinstance(target, Density):
-        raise ValueError(
-            f"the target must be a Density; got {type(target).__name__}: write "
-            "Density(logdensity_fn)"
-        )
+    check_density("the target", target)
     if num_samples < 2:
         raise ValueError(
             f"num_samples must be at least 2, for a baseline of the others; got {num_samples}"
@@ -151,8 +152,7 @@ def reinforce(
             # R_i less the mean of the others is this times R_i less that of all.
             factor = num_samples / (num_samples - 1)
             surrogate = factor * jnp.mean((rewards - mean) * log_q)
-            # Its gradient is that of the loss, its value is not.
-            return mean + surrogate - jax.lax.stop_gradient(surrogate), -rewards
+            return with_gradient_of(mean, surrogate), -rewards
 
         state, seen, log_weights = descend(state, loss_fn, optimizer)
         return state, ReinforceMetrics(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jarzynski_jax.kernels.arithmetic import keep_finite
+from jarzynski_jax.kernels.arithmetic import all_finite, keep_finite
 from jarzynski_jax.types import Array, Position, PRNGKey
 
 __all__ = ["Replay", "draw", "empty", "put", "reweigh"]
@@ -55,9 +55,7 @@ def put(replay: Replay, positions: Position, log_weights: Array, log_q: Array) -
         )
     zeros = jax.tree.map(jnp.zeros_like, positions)
     kept = keep_finite(positions, zeros)
-    is_whole = jnp.ones(num_new, bool)
-    for leaf in jax.tree.leaves(positions):
-        is_whole &= jnp.all(jnp.isfinite(leaf).reshape(num_new, -1), axis=1)
+    is_whole = jax.vmap(all_finite)(positions)
 
     def write(old: Array, new: Array) -> Array:
         return jax.lax.dynamic_update_slice_in_dim(

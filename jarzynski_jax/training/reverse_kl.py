@@ -9,7 +9,6 @@ more than the log of the mass that is left, and neither loss nor weights tell.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -17,8 +16,8 @@ import jax.numpy as jnp
 import optax
 
 from jarzynski_jax import weights
-from jarzynski_jax.density import Density
-from jarzynski_jax.training.gradient_descent import DescentState, descend, start
+from jarzynski_jax.density import Density, check_density
+from jarzynski_jax.training.gradient_descent import DescentMetrics, descent_objective
 from jarzynski_jax.training.objective import Objective
 from jarzynski_jax.types import Array, Params, Position, PRNGKey
 
@@ -28,8 +27,8 @@ __all__ = [
     "check_sampler",
     "log_weights_at",
     "objective_of_samples",
+    "of_importance_weights",
     "reverse_kl",
-    "with_gradient_of",
 ]
 
 #: ``(rng_key, params) -> (x, log q(x))``, one sample of the model and its normalised
@@ -152,11 +151,6 @@ def log_weights_at(target: Density, x: Position, log_q: Array) -> Array:
     return log_p - log_q
 
 
-def with_gradient_of(value: Array, surrogate: Array) -> Array:
-    """Return a number that has the gradient of another one."""
-    return jax.lax.stop_gradient(value - surrogate) + surrogate
-
-
 def objective_of_samples(
     loss_fn: Callable[[PRNGKey, Params], tuple[Array, Array]],
     target: Density,
@@ -168,30 +162,24 @@ def objective_of_samples(
     What all estimators of the gradient of the reverse divergence share: the loss differs by its
     gradient alone.
     """
-    if not isinstance(target, Density):
-        raise ValueError(
-            f"the target must be a Density; got {type(target).__name__}: write "
-            "Density(logdensity_fn)"
-        )
+    check_density("the target", target)
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1; got {num_samples}")
+    return descent_objective(
+        lambda rng_key, batch, params: loss_fn(rng_key, params),
+        optimizer,
+        "the reverse KL divergence takes no data; got a batch",
+        of_importance_weights,
+        takes_data=False,
+    )
 
-    def init(rng_key: PRNGKey, params: Params) -> DescentState:
-        del rng_key
-        return start(params, optimizer)
 
-    def step(
-        rng_key: PRNGKey, state: DescentState, batch: Any
-    ) -> tuple[DescentState, ReverseKLMetrics]:
-        if batch is not None:
-            raise ValueError("the reverse KL divergence takes no data; got a batch")
-        state, seen, log_weights = descend(state, partial(loss_fn, rng_key), optimizer)
-        return state, ReverseKLMetrics(
-            loss=seen.loss,
-            gradient_norm=seen.gradient_norm,
-            is_skipped=seen.is_skipped,
-            log_partition_function=weights.log_mean_exp(log_weights),
-            effective_sample_size=weights.effective_sample_size(log_weights),
-        )
-
-    return Objective(init, step, takes_data=False)
+def of_importance_weights(seen: DescentMetrics, log_weights: Array) -> ReverseKLMetrics:
+    """Metrics of an update that saw these importance weights."""
+    return ReverseKLMetrics(
+        loss=seen.loss,
+        gradient_norm=seen.gradient_norm,
+        is_skipped=seen.is_skipped,
+        log_partition_function=weights.log_mean_exp(log_weights),
+        effective_sample_size=weights.effective_sample_size(log_weights),
+    )

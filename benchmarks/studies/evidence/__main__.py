@@ -33,9 +33,7 @@ def main(
     settings = QUICK if quick else STANDARD
     start = time.perf_counter()
     todo = [Job(comparison.__name__, model) for model in settings.models]
-    jobs.prepare(out, settings)
-    jobs.run_all(todo, settings, out, processes)
-    results = jobs.load(todo, out)
+    results = jobs.run(todo, settings, out, processes)
     report.draw(results, settings, out)
     report.write_table(results, settings, out)
     print(f"{out / 'table.md'}, in {time.perf_counter() - start:.0f} s")

@@ -35,9 +35,7 @@ def main(
     settings = QUICK if quick else FULL
     start = time.perf_counter()
     todo = [Job(part.__name__, name) for part in PARTS for name in part.names(settings)]
-    jobs.prepare(out, settings)
-    jobs.run_all(todo, settings, out, processes)
-    results = jobs.load(todo, out)
+    results = jobs.run(todo, settings, out, processes)
     for part in PARTS:
         part.draw(results, out)
     print(f"{out}, in {time.perf_counter() - start:.0f} s")

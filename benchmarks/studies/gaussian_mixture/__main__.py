@@ -8,7 +8,7 @@ import tyro
 
 from benchmarks.harness import claims, command_line, jobs
 from benchmarks.harness.jobs import Job
-from benchmarks.harness.tables import machine
+from benchmarks.harness.tables import describe, machine
 from benchmarks.studies.gaussian_mixture import (
     algorithms,
     divergences,
@@ -61,9 +61,7 @@ def main(
     settings = QUICK if quick else THESIS if thesis else STANDARD
     start = time.perf_counter()
     todo = [Job(part.__name__, name) for part in _RUN for name in part.names(settings)]
-    jobs.prepare(out, settings)
-    jobs.run_all(todo, settings, out, processes)
-    results = jobs.load(todo, out)
+    results = jobs.run(todo, settings, out, processes)
     for part in _SHOWN:
         part.draw(results, out)
     rows = [row for part in _SHOWN for row in part.rows(results)]
@@ -75,10 +73,9 @@ def main(
 
 
 def _preamble(settings: Settings) -> str:
-    sizes = ", ".join(f"{name} = {value}" for name, value in settings._asdict().items())
     return (
         f"{machine('jax', 'flax', 'optax')} Spread is the standard deviation over seeds."
-        f"\n\nSettings: {sizes}."
+        f"\n\n{describe(settings)}"
     )
 
 

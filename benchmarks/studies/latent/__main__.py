@@ -44,9 +44,7 @@ def run(chosen: settings.Settings, out: Path, processes: int) -> None:
         *(Job(digits.__name__, name) for name in digits.names(chosen)),
         *(Job(exact.__name__, name) for name in exact.names()),
     ]
-    jobs.prepare(out, chosen)
-    jobs.run_all(parts, chosen, out, processes)
-    results = jobs.load(parts, out)
+    results = jobs.run(parts, chosen, out, processes)
     show.draw(results, chosen, out)
     show.write_table(results, chosen, out)
     print(f"{out / 'table.md'}, in {time.perf_counter() - start:.0f} s")

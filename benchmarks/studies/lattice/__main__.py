@@ -18,7 +18,7 @@ from benchmarks.studies.lattice import (
     show,
     verdicts,
 )
-from benchmarks.studies.lattice.settings import FULL, QUICK, Settings
+from benchmarks.studies.lattice.settings import FULL, QUICK
 
 #: Longest first.
 _PARTS = (field, network, gauge, ising, free_flow)
@@ -41,31 +41,17 @@ def main(
     processes
         How many jobs run side by side, one core each.
     """
-    run(QUICK if quick else FULL, out, processes, is_quick=quick)
-
-
-def names(settings: Settings) -> list[Job]:
-    return [Job(part.__name__, name) for part in _PARTS for name in part.names(settings)]
-
-
-def run(settings: Settings, out: Path, processes: int, is_quick: bool) -> None:
+    settings = QUICK if quick else FULL
     start = time.perf_counter()
-    todo = names(settings)
-    jobs.prepare(out, settings)
-    jobs.run_all(todo, settings, out, processes)
-    conclude(settings, out, is_quick)
-    print(f"in {time.perf_counter() - start:.0f} s")
-
-
-def conclude(settings: Settings, out: Path, is_quick: bool) -> None:
-    """Draw what the jobs found, write the table, and claim."""
-    results = jobs.load(names(settings), out)
+    todo = [Job(part.__name__, name) for part in _PARTS for name in part.names(settings)]
+    results = jobs.run(todo, settings, out, processes)
     show.draw(results, settings, out)
     header = ("Ising, β = 0.44", "method", "CPU seconds to an error of 0.01 nats", "measured")
     table = markdown(header, verdicts.equal_error_rows(results, settings))
     text = "\n\n".join([machine("jax", "flax"), describe(settings), table])
     (out / "table.md").write_text(f"{text}\n")
-    claims.conclude(verdicts.all_claims(results, settings, is_quick), out)
+    print(f"{out / 'table.md'}, in {time.perf_counter() - start:.0f} s")
+    claims.conclude(verdicts.all_claims(results, settings, quick), out)
 
 
 if __name__ == "__main__":

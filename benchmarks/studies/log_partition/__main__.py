@@ -10,7 +10,7 @@ import tyro
 from benchmarks.harness import claims, command_line, jobs
 from benchmarks.harness.claims import Claim
 from benchmarks.harness.jobs import Job
-from benchmarks.harness.tables import machine
+from benchmarks.harness.tables import describe, machine
 from benchmarks.studies.log_partition import comparison, show
 from benchmarks.studies.log_partition.settings import QUICK, STANDARD, Settings
 
@@ -35,9 +35,7 @@ def main(
     settings = QUICK if quick else STANDARD
     start = time.perf_counter()
     todo = [Job(comparison.__name__, name) for name in comparison.names(settings)]
-    jobs.prepare(out, settings)
-    jobs.run_all(todo, settings, out, processes)
-    results = jobs.load(todo, out)
+    results = jobs.run(todo, settings, out, processes)
     show.draw(results, settings, out)
     show.write_tables(results, settings, out, _preamble(settings))
     print(f"{out / 'table.md'}, in {time.perf_counter() - start:.0f} s")
@@ -52,9 +50,8 @@ def main(
 
 
 def _preamble(settings: Settings) -> str:
-    sizes = ", ".join(f"{name} = {value}" for name, value in settings._asdict().items())
     return (
-        f"{machine('jax', 'blackjax')} Settings: {sizes}.\n\n"
+        f"{machine('jax', 'blackjax')} {describe(settings)}\n\n"
         "Errors of log Z are in nats. Gradients are those a walker took on average, of ours "
         "with the pilot's and with those that go back for the bracket. Milliseconds are the "
         "median of a whole run without its compilation, all methods by turns in one process "

@@ -71,9 +71,7 @@ def main(
         *(Job(run.__name__, name) for name in run.names(chosen)),
         *(Job(references.__name__, name) for name in references.names()),
     ]
-    jobs.prepare(out, chosen)
-    jobs.run_all(todo, chosen, out, processes)
-    results = jobs.load(todo, out)
+    results = jobs.run(todo, chosen, out, processes)
     accuracy = float(results["jarzynski_0"]["accuracy"])
     preamble = (
         f"{machine('jax', 'scikit-learn', 'flowjax')} {describe(chosen, 'data')}\n\n"

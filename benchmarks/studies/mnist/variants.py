@@ -37,9 +37,7 @@ def tabulate(
     """
     problem.load(chosen)  # so that what is wrong with the files is told at once
     todo = [Job(module, name) for name in labels]
-    jobs.prepare(path.parent, chosen)
-    jobs.run_all(todo, chosen, path.parent, processes)
-    results = jobs.load(todo, path.parent)
+    results = jobs.run(todo, chosen, path.parent, processes)
     rows = [row(label, results[name], columns, len(header)) for name, label in labels.items()]
     text = f"{machine('jax')} {describe(chosen, 'data')}\n\n{markdown(header, rows)}\n"
     path.write_text(text)

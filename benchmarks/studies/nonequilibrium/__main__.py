@@ -48,9 +48,7 @@ def main(
         *(Job(chains.__name__, name) for name in chains.NAMES),
         *(Job(fields.__name__, name) for name in fields.NAMES),
     ]
-    jobs.prepare(out, chosen)
-    jobs.run_all(todo, chosen, out, processes)
-    results = jobs.load(todo, out)
+    results = jobs.run(todo, chosen, out, processes)
     what = "MNIST" if folder else "scikit-learn's 8x8 digits"
     text = (
         f"{machine('jax', 'optax')} {describe(chosen, 'data')} Machines learn 0, 1 and 2 of "

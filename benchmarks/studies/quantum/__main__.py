@@ -35,9 +35,7 @@ def main(
     settings = QUICK if quick else STANDARD
     start = time.perf_counter()
     todo = [Job(part.__name__, name) for part in _PARTS for name in part.names(settings)]
-    jobs.prepare(out, settings)
-    jobs.run_all(todo, settings, out, processes)
-    results = jobs.load(todo, out)
+    results = jobs.run(todo, settings, out, processes)
     has_curve = bool(settings.distances) and find_spec("pyscf") is not None
     figures.draw(results, electrons.curve(settings) if has_curve else None, out)
     print(f"{len(todo)} systems in {time.perf_counter() - start:.0f} s")
