@@ -4,6 +4,8 @@ One run of all methods but jaxns, at tiny sizes; the truth of ours is tested in 
 and test_numpyro.
 """
 
+from importlib.util import find_spec
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -106,7 +108,9 @@ def found(module_quick_to_compile):
 def test_methods_are_compared_on_a_model(found, tmp_path):
     """Within 5 of the errors that each states, and of 0.1; the first run compiles."""
     arrays = found["schools"]
-    for method in TINY.methods:
+    left_out = {method for method in TINY.methods if f"{method}_left_out" in arrays}
+    assert left_out == (set() if find_spec("dynesty") else {"dynesty"})
+    for method in set(TINY.methods) - left_out:
         error = np.abs(arrays[f"{method}_log_evidence"] - arrays["log_evidence"])
         assert len(error) == 2
         assert np.all(error < 5 * np.hypot(arrays[f"{method}_error"], 0.1)), method
