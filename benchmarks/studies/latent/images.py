@@ -38,7 +38,10 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
     vae, params = saved_model.build(architecture)
     model = latent.as_latent_model(vae)
     objective = variational.variational(
-        model, optax.adam(1e-3), bound="closed_form", prepare=variational.binarize
+        model,
+        optax.adam(optax.cosine_decay_schedule(1e-3, settings.num_updates, 0.02)),
+        bound="closed_form",
+        prepare=variational.binarize,
     )
     result = training.fit(
         jax.random.key(_SEED),

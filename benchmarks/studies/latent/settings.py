@@ -13,7 +13,7 @@ class Settings(NamedTuple):
     # Binary images.
     hidden: tuple[int, ...] = (100,)
     latent_dim: int = 40
-    num_updates: int = 12000
+    num_updates: int = 60000
     batch_size: int = 100
     num_test: int = 1000
     num_bound_samples: int = 100
