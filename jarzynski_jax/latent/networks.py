@@ -10,13 +10,13 @@ from flax import nnx
 from jarzynski_jax.latent.outputs import Output
 from jarzynski_jax.types import Array
 
-__all__ = ["Decoder", "GaussianEncoder", "NoisePredictor"]
+__all__ = ["Decoder", "GaussianEncoder", "Perceptron", "check_sizes"]
 
 #: No standard deviation of an encoder is beyond e to the ± this, as part of the model.
 _LARGEST_LOG_SCALE = 10.0
 
 
-class _Trunk(nnx.Module):
+class Perceptron(nnx.Module):
     """The hidden layers."""
 
     def __init__(
@@ -31,6 +31,7 @@ class _Trunk(nnx.Module):
         )
 
     def __call__(self, y: Array) -> Array:
+        """All layers, each with its activation."""
         for layer in self.layers:
             y = self.activation(layer(y))
         return y
@@ -67,10 +68,10 @@ class GaussianEncoder(nnx.Module):
         activation: Callable[[Array], Array] = nnx.relu,
         rngs: nnx.Rngs,
     ) -> None:
-        _check_sizes(shape, latent_dim, hidden)
+        check_sizes(shape, latent_dim, hidden)
         self.shape, self.num_levels = tuple(shape), num_levels
         widths = [math.prod(shape), *hidden]
-        self.trunk = _Trunk(widths, activation, rngs)
+        self.trunk = Perceptron(widths, activation, rngs)
         self.mean = nnx.Linear(widths[-1], latent_dim, rngs=rngs)
         self.log_scale = nnx.Linear(
             widths[-1], latent_dim, kernel_init=nnx.initializers.zeros, rngs=rngs
@@ -111,10 +112,10 @@ class Decoder(nnx.Module):
         activation: Callable[[Array], Array] = nnx.relu,
         rngs: nnx.Rngs,
     ) -> None:
-        _check_sizes(shape, latent_dim, hidden)
+        check_sizes(shape, latent_dim, hidden)
         self.shape, self.num_channels = tuple(shape), output.num_channels
         widths = [latent_dim, *hidden]
-        self.trunk = _Trunk(widths, activation, rngs)
+        self.trunk = Perceptron(widths, activation, rngs)
         num_numbers = math.prod(shape) * output.num_channels
         self.channels = nnx.Linear(widths[-1], num_numbers, rngs=rngs)
         self.shared = nnx.Param(jnp.zeros(output.num_shared))
@@ -128,7 +129,8 @@ class Decoder(nnx.Module):
         )
 
 
-def _check_sizes(shape: Sequence[int], latent_dim: int, hidden: Sequence[int]) -> None:
+def check_sizes(shape: Sequence[int], latent_dim: int, hidden: Sequence[int]) -> None:
+    """ValueError if anything has no size."""
     if latent_dim < 1:
         raise ValueError(f"latent_dim must be at least 1; got {latent_dim}")
     if not shape or min(shape) < 1:
@@ -137,51 +139,3 @@ def _check_sizes(shape: Sequence[int], latent_dim: int, hidden: Sequence[int]) -
         )
     if any(width < 1 for width in hidden):
         raise ValueError(f"hidden layers must have at least one unit; got {tuple(hidden)}")
-
-
-class NoisePredictor(nnx.Module):
-    """From a step t and a noisy observation to the noise in it, for a diffusion.
-
-    A multilayer perceptron that sees sine and cosine of t at several frequencies.
-
-    Parameters
-    ----------
-    num_steps
-        T.
-    hidden
-        Widths of the hidden layers.
-
-    Examples
-    --------
-    >>> predictor = NoisePredictor((8, 8), 100, (32,), rngs=nnx.Rngs(0))
-    >>> predictor(jnp.array(1), jnp.zeros((8, 8))).shape
-    (8, 8)
-    """
-
-    def __init__(
-        self,
-        shape: Sequence[int],
-        num_steps: int,
-        hidden: Sequence[int],
-        *,
-        num_frequencies: int = 16,
-        activation: Callable[[Array], Array] = nnx.silu,
-        rngs: nnx.Rngs,
-    ) -> None:
-        _check_sizes(shape, 1, hidden)
-        self.shape, self.num_steps = tuple(shape), num_steps
-        self.num_frequencies = num_frequencies
-        widths = [math.prod(shape) + 2 * num_frequencies, *hidden]
-        self.trunk = _Trunk(widths, activation, rngs)
-        self.noise = nnx.Linear(
-            widths[-1], math.prod(shape), kernel_init=nnx.initializers.zeros, rngs=rngs
-        )
-
-    def __call__(self, t: Array, x: Array) -> Array:
-        """The noise, in the shape of the observation."""
-        # Half a period at the lowest frequency, a period in four steps at the highest.
-        exponents = jnp.linspace(0, 1, self.num_frequencies, dtype=x.dtype)
-        frequencies = jnp.pi / self.num_steps * (self.num_steps / 2) ** exponents
-        angles = jnp.asarray(t, x.dtype) * frequencies
-        seen = jnp.concatenate([jnp.reshape(x, (-1,)), jnp.sin(angles), jnp.cos(angles)])
-        return self.noise(self.trunk(seen)).reshape(self.shape)
