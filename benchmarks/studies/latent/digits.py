@@ -158,6 +158,7 @@ def _bracketed(
     row = [-found.upper, found.upper_error, -found.lower, found.lower_error]
     return {
         "bounds": np.array(row),
+        "values": -np.asarray(bounds.forward, np.float64).mean(axis=1),
         "test_error": found.test_error,
         "doubts": np.array(found.doubts, dtype=str),
         "num_test": len(x),
@@ -222,12 +223,26 @@ def _diffusion(clean: np.ndarray, noisy: np.ndarray, settings: Settings) -> dict
     found = _above(values)
     if settings.num_diffusion_bracketed > 0:
         x = jnp.asarray(noisy[: settings.num_diffusion_bracketed, 0])
-        found = _bracketed(chain, params, x, settings, 4, 0.1)
+        found = _of_all(_bracketed(chain, params, x, settings, 4, 0.1), values)
     found["negative_elbo"] = np.mean(values)
     found["negative_elbo_of_betas"] = np.mean(bound(of_betas))
     drawn = diffusion.generate(jax.random.key(6), model, params, 64)
     found["samples"] = np.asarray(drawn).reshape(-1, 8, 8)
     return found
+
+
+def _of_all(found: dict[str, Any], negative_elbo: np.ndarray) -> dict[str, Any]:
+    """Of all test images, by a control variate: brackets of some of them cost minutes.
+
+    What the evidence lower bound leaves out differs less between images than what they are worth.
+    """
+    left_out = negative_elbo[: found["num_test"]] - found["values"]
+    error = np.std(left_out, ddof=1) / np.sqrt(len(left_out))
+    shift = np.mean(negative_elbo) - np.mean(negative_elbo[: found["num_test"]])
+    lower, lower_error, upper, upper_error = found["bounds"]
+    errors = np.hypot(error, [lower_error, upper_error])
+    row = [lower + shift, errors[0], upper + shift, errors[1]]
+    return {**found, **_above(negative_elbo), "bounds": np.array(row), "shift": shift}
 
 
 def _energy() -> dict[str, Any]:
