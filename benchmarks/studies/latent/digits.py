@@ -234,7 +234,7 @@ def _diffusion(clean: np.ndarray, noisy: np.ndarray, settings: Settings) -> dict
 def _of_all(found: dict[str, Any], negative_elbo: np.ndarray) -> dict[str, Any]:
     """Of all test images, by a control variate: brackets of some of them cost minutes.
 
-    What the evidence lower bound leaves out differs less between images than what they are worth.
+    What the evidence lower bound leaves out differs less between images than their worth.
     """
     left_out = negative_elbo[: found["num_test"]] - found["values"]
     error = np.std(left_out, ddof=1) / np.sqrt(len(left_out))
