@@ -240,10 +240,14 @@ def test_series_refuse_what_makes_no_sense():
 
 def test_extrapolation():
     steps = np.array([0.1, 0.2, 0.4])
-    exact = quantum.extrapolate(steps, 1 + 3 * steps**2, 0.1 * np.ones(3), power=2)
+    exact = quantum.extrapolate(steps, 1 + 3 * steps**2, 0.1 * np.ones(3), powers=(2,))
     assert exact.value.value == pytest.approx(1.0)
     assert exact.slope.value == pytest.approx(3.0)
     assert exact.chi_square == pytest.approx(0.0, abs=1e-20)
+    parabola = quantum.extrapolate(steps, 1 + 3 * steps - steps**2, np.ones(3), powers=(1, 2))
+    assert parabola.value.value == pytest.approx(1.0)
+    assert parabola.slope.value == pytest.approx(3.0)
+    assert parabola.degrees_of_freedom == 0
     rng = np.random.default_rng(SEED)
     values = [
         quantum.extrapolate(steps, 1 + 3 * steps + 0.1 * rng.normal(size=3), 0.1 * np.ones(3))
@@ -253,7 +257,8 @@ def test_extrapolation():
     assert deviations == pytest.approx(values[0].value.standard_error, rel=0.06)
     assert np.mean([found.chi_square for found in values]) == pytest.approx(1.0, abs=0.15)
     for given, message in (
-        (([0.1, 0.1], [1, 1], [1, 1]), "two different positive steps"),
+        (([0.1, 0.1], [1, 1], [1, 1]), "at least 2 different positive steps"),
+        (([0.1, 0.2], [1, 1], [1, 1], (1, 2)), "at least 3 different positive steps"),
         (([0.1, 0.2], [1, np.nan], [1, 1]), "must be finite"),
         (([0.1, 0.2], [1, 1, 1], [1, 1]), "the same shape"),
     ):

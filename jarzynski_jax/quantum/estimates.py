@@ -5,6 +5,7 @@ are single global ratios over all populations and moments, weighted by the growt
 ``num_past`` blocks (:func:`jarzynski_jax.free_energy.past_log_weights`).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -81,7 +82,7 @@ class Extrapolation(NamedTuple):
     """A fit through energies at several steps, taken to h = 0.
 
     slope
-        Of the energy against the power of h.
+        Of the energy against the first power of h.
     chi_square, degrees_of_freedom
         Of the fit: far above the degrees of freedom, the steps are too large for it.
     """
@@ -93,13 +94,17 @@ class Extrapolation(NamedTuple):
 
 
 def extrapolate(
-    step_sizes: ArrayLike, energies: ArrayLike, errors: ArrayLike, power: int = 1
+    step_sizes: ArrayLike,
+    energies: ArrayLike,
+    errors: ArrayLike,
+    powers: Sequence[int] = (1,),
 ) -> Extrapolation:
-    r"""Least squares of :math:`E(h) = E_0 + a h^p`, weighted by errors that are independent.
+    r"""Least squares of :math:`E(h) = E_0 + \sum_p a_p h^p`, weighted by independent errors.
 
-    p is 1 with a wave as guide, 2 with the symmetric propagator of a drift. ValueError unless
-    there are at least two different steps, all positive, with finite energies and errors that
-    are not negative; without errors all points count alike, and the value has the error 0.
+    The power is 1 with a wave as guide, 2 with the symmetric propagator of a drift. ValueError
+    unless there are more different steps than powers, all positive, with finite energies and
+    errors that are not negative; without errors all points count alike, and the value has the
+    error 0.
 
     Examples
     --------
@@ -115,10 +120,10 @@ def extrapolate(
             "steps, energies and errors must have the same shape (n,); got "
             f"{steps.shape}, {values.shape} and {spread.shape}"
         )
-    if len(np.unique(steps)) < 2 or not np.all(steps > 0):
+    if len(np.unique(steps)) <= len(powers) or not np.all(steps > 0):
         raise ValueError(
-            "an extrapolation needs at least two different positive steps; got "
-            f"{steps.tolist()}"
+            f"an extrapolation in the powers {tuple(powers)} of h needs at least "
+            f"{len(powers) + 1} different positive steps; got {steps.tolist()}"
         )
     if not (np.all(np.isfinite(values)) and np.all(spread >= 0) and np.all(spread < np.inf)):
         raise ValueError(
@@ -127,7 +132,7 @@ def extrapolate(
         )
     # Rounding alone where there is no spread at all.
     scale = np.maximum(spread, 1e-12 * (1 + np.abs(values)))
-    design = np.stack([np.ones_like(steps), steps**power], axis=1) / scale[:, None]
+    design = np.stack([steps**power for power in (0, *powers)], axis=1) / scale[:, None]
     covariance = np.linalg.inv(design.T @ design)
     fit = covariance @ design.T @ (values / scale)
     residuals = values / scale - design @ fit
@@ -136,5 +141,5 @@ def extrapolate(
         Estimate(fit[0], deviations[0]),
         Estimate(fit[1], deviations[1]),
         float(residuals @ residuals),
-        len(steps) - 2,
+        len(steps) - design.shape[1],
     )

@@ -17,7 +17,7 @@ def run(name: str, settings: Settings) -> Found:
     trap = quantum.bosons_in_trap(n, float(g))
     module = quantum.TrapWave(n, 2, rngs=nnx.Rngs(0))
     wave, metrics = learn(10 * n + g, trap, module, 0.05, settings.boson_updates)
-    found = three_numbers(10 * n + g, trap, settings, (0.02, 0.04), log_wave_fn=wave)
+    found = three_numbers(10 * n + g, trap, settings, (0.01, 0.02, 0.04), log_wave_fn=wave)
     return {**found, "learning": metrics.loss}
 
 
