@@ -27,11 +27,13 @@ def panels(num_columns: int, num_rows: int = 1, **kwargs: Any) -> tuple[Figure, 
 def show_images(axis: Any, images: np.ndarray, low: float, high: float) -> None:
     """Lay images, shape ``(n, h, w)`` or ``(n, h, w, 3)``, out in a square; low is dark.
 
-    The last ones that do not fill the square are left out.
+    A dark line is between them. The last ones that do not fill the square are left out.
     """
     side = math.isqrt(len(images))
+    edges = [(0, 0), (1, 1), (1, 1), (0, 0)][: images.ndim]
+    images = np.pad(images[: side**2], edges, constant_values=low)
     height, width = images.shape[1:3]
-    grid = images[: side**2].reshape(side, side, *images.shape[1:]).swapaxes(1, 2)
+    grid = images.reshape(side, side, *images.shape[1:]).swapaxes(1, 2)
     grid = grid.reshape(side * height, side * width, *images.shape[3:])
     axis.imshow(np.clip((grid - low) / (high - low), 0, 1), cmap="gray", vmin=0, vmax=1)
     axis.axis("off")
