@@ -4,6 +4,7 @@ Series have shape ``(R, T)``: T values in their order, of R independent repetiti
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -95,9 +96,10 @@ def initial_sequence_error(values: ArrayLike) -> float:
     return float(np.sqrt(np.maximum(variance / (1 - taken), 0) / num))
 
 
-def _error(series: np.ndarray) -> np.float64:
-    """The largest of two: blocks miss what is longer, sequences what noise hides."""
-    return np.max([*blocking_errors(series), initial_sequence_error(series)])
+def _estimate(mean: Any, series: np.ndarray) -> Estimate:
+    """With the largest error: blocks miss what is longer, sequences what noise hides."""
+    errors = np.array([*blocking_errors(series), initial_sequence_error(series)])
+    return Estimate(mean, np.max(errors))
 
 
 def blocked_mean(values: ArrayLike) -> Estimate:
@@ -111,7 +113,7 @@ def blocked_mean(values: ArrayLike) -> Estimate:
     0.5
     """
     series = _as_series(values)
-    return Estimate(series.mean(), _error(series))
+    return _estimate(series.mean(), series)
 
 
 def past_log_weights(log_growth: ArrayLike, num_past: int, *, lag: int = 0) -> np.ndarray:
@@ -159,7 +161,7 @@ def weighted_ratio(log_weights: ArrayLike, values: ArrayLike) -> Estimate:
     weights = np.exp(logs - np.max(logs))
     weights = weights / weights.mean()
     mean = np.mean(weights * series)
-    return Estimate(mean, _error(weights * (series - mean)))
+    return _estimate(mean, weights * (series - mean))
 
 
 def _as_series(values: ArrayLike) -> np.ndarray:

@@ -27,7 +27,7 @@ _LEAST_OVERLAP = 1e-12
 
 
 class Matrices(NamedTuple):
-    """Of the basis, ``(K, K)``: overlap, free particles in the trap, and repulsion for g = 1."""
+    """Of K functions, ``(K, K)``: overlap, particles in the trap, their repulsion for g = 1."""
 
     overlap: np.ndarray
     trap: np.ndarray
