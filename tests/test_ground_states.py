@@ -297,6 +297,7 @@ def test_hydrogen_has_no_variance_and_tells_its_mean_radius():
     )
     energy, radius, inverse = run.observed
     assert np.allclose(energy, -0.5, atol=1e-5)
+    assert np.allclose(run.walkers.state.energy, -0.5, atol=1e-5)
     for values, expected in ((radius, 1.5), (inverse, 1.0)):
         value, error = quantum.mixed_mean(values, run, num_warmup=20)
         assert error < 0.03

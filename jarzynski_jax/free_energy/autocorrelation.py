@@ -28,6 +28,7 @@ import numpy as np
 from jarzynski_jax.checks import check_known
 from jarzynski_jax.formatting import disbelief, format_with_error
 from jarzynski_jax.free_energy.doubts import doubts_of_autocorrelation, precision
+from jarzynski_jax.free_energy.time_series import autocovariances
 from jarzynski_jax.free_energy.work_values import Estimate
 from jarzynski_jax.types import Array
 
@@ -102,7 +103,7 @@ def autocorrelation(values: Array | np.ndarray) -> Autocorrelation:
         nothing, none = _estimate(np.nan, np.nan), _estimate(mean, np.nan)
         doubts = doubts_of_autocorrelation(spread, length, 0)
         return Autocorrelation(nothing, none, jnp.zeros(()), 0, tuple(doubts))
-    covariances = _covariances((chains - mean) / spread)
+    covariances = autocovariances((chains - mean) / spread)
     correlations = covariances / covariances[0]
     window = _window(correlations)
     # What the mean of these values takes from every covariance is given back.
@@ -121,14 +122,6 @@ def autocorrelation(values: Array | np.ndarray) -> Autocorrelation:
 
 def _estimate(value: float, error: float) -> Estimate:
     return Estimate(jnp.asarray(value), jnp.asarray(error))
-
-
-def _covariances(deviations: np.ndarray) -> np.ndarray:
-    """Of all lags up to half of the length, summed over chains, by Fourier transform."""
-    length = deviations.shape[1]
-    # Twice the length, so that ends do not meet.
-    spectrum = np.sum(np.abs(np.fft.rfft(deviations, 2 * length)) ** 2, axis=0)
-    return np.fft.irfft(spectrum, 2 * length)[: length // 2 + 1] / deviations.size
 
 
 def _window(correlations: np.ndarray) -> int:

@@ -7,6 +7,7 @@ nats.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax import weights
 from jarzynski_jax.annealing.anneal import anneal
 from jarzynski_jax.compiling import compiled_once
-from jarzynski_jax.types import Array, LogDensityFn, Position, PRNGKey
+from jarzynski_jax.types import Array, KernelInit, LogDensityFn, Position, PRNGKey
 from jarzynski_jax.walkers import Dynamics, Walkers, check_dynamics, shadow_log_weights
 
 __all__ = ["Run", "run_populations"]
@@ -61,7 +62,7 @@ class Run(NamedTuple):
 
 def run_populations(
     rng_key: PRNGKey,
-    positions: Position,
+    positions: Position | Run,
     logdensity_fn: LogDensityFn,
     dynamics: Dynamics,
     observe: Callable[[Any], Any],
@@ -72,13 +73,14 @@ def run_populations(
 ) -> Run:
     """Run populations of walkers at a target at rest, each for itself.
 
-    ValueError if positions have no two leading axes, a number is below one, or the dynamics are
-    none.
+    ValueError if positions have no two leading axes, a number is below one, the dynamics are
+    none, or a run that goes on had windows of another size.
 
     Parameters
     ----------
     positions
-        Leading axes ``(R, N)``.
+        Leading axes ``(R, N)``. Or a run that goes on where it ended, W windows more: the whole
+        comes back, bit for bit as in one go, if the key and all else are the same.
     logdensity_fn
         What the kernel of the dynamics takes: -V for :mod:`jarzynski_jax.kernels.feynman_kac`,
         log ψ² for unadjusted Langevin.
@@ -99,6 +101,14 @@ def run_populations(
     ...     lambda state: state.energy, num_windows=2, blocks_per_window=3, steps_per_block=5)
     >>> run.log_growth.shape, bool(jnp.allclose(run.observed, 0.5))
     ((2, 6), True)
+
+    It was too short:
+
+    >>> longer = run_populations(
+    ...     jax.random.key(1), run, rate, Dynamics(feynman_kac.as_move(guide, 0.1)),
+    ...     lambda state: state.energy, num_windows=1, blocks_per_window=3, steps_per_block=5)
+    >>> longer.log_growth.shape
+    (2, 9)
     """
     check_dynamics(dynamics)
     sizes = {
@@ -109,26 +119,61 @@ def run_populations(
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name} must be at least 1; got {size}")
+    args = logdensity_fn, dynamics, observe, (num_windows, blocks_per_window, steps_per_block)
+    if isinstance(positions, Run):
+        return _go_on(rng_key, positions, *args)
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(positions)]
     if any(len(shape) < 2 or 0 in shape[:2] for shape in shapes):
         raise ValueError(
             "positions must have the leading axes (R, N), of populations and of their walkers; "
             f"got shapes {shapes}"
         )
-    return _run(rng_key, positions, logdensity_fn, dynamics, observe, tuple(sizes.values()))
+    start = _start(positions, logdensity_fn, dynamics.kernel_init)
+    return _run(rng_key, start, jnp.asarray(0), *args)
+
+
+def _go_on(
+    rng_key: PRNGKey,
+    before: Run,
+    logdensity_fn: LogDensityFn,
+    dynamics: Dynamics,
+    observe: Callable[[Any], Any],
+    sizes: tuple[int, int, int],
+) -> Run:
+    num_done = before.num_families.shape[1]
+    num_blocks = before.log_growth.shape[1]
+    if num_blocks != num_done * sizes[1]:
+        raise ValueError(
+            f"blocks_per_window must be {num_blocks // num_done}, as in the run that goes on; "
+            f"got {sizes[1]}"
+        )
+    first = jnp.asarray(num_done)
+    after = _run(rng_key, before.walkers, first, logdensity_fn, dynamics, observe, sizes)
+    joined = jax.tree.map(
+        lambda one, other: jnp.concatenate([one, other], axis=1),
+        before._replace(walkers=()),
+        after._replace(walkers=()),
+    )
+    return joined._replace(walkers=after.walkers)
+
+
+@compiled_once
+def _start(positions: Position, logdensity_fn: LogDensityFn, init: KernelInit) -> Walkers:
+    return jax.vmap(lambda x: walkers_lib.init(x, logdensity_fn, init))(positions)
 
 
 @compiled_once
 def _run(
     rng_key: PRNGKey,
-    positions: Position,
+    start: Walkers,
+    first_window: Array,
     logdensity_fn: LogDensityFn,
     dynamics: Dynamics,
     observe: Callable[[Any], Any],
     sizes: tuple[int, int, int],
 ) -> Run:
     num_windows, blocks_per_window, steps_per_block = sizes
-    num_walkers = jax.tree.leaves(positions)[0].shape[1]
+    num_populations, num_walkers = start.log_weights.shape
 
     def block(walkers: Walkers, key: PRNGKey) -> tuple[Walkers, Run]:
         before = shadow_log_weights(walkers)
@@ -168,10 +213,12 @@ def _run(
             genealogical_variance=variance, num_families=jnp.sum(families > 0)
         )
 
-    def population(inputs: tuple[PRNGKey, Position]) -> Run:
-        key, position = inputs
-        start = walkers_lib.init(position, logdensity_fn, dynamics.kernel_init)
-        end, seen = jax.lax.scan(window, start, jax.random.split(key, num_windows))
+    def population(inputs: tuple[PRNGKey, Walkers]) -> Run:
+        key, start = inputs
+        # Of each window by its number, so that a run that goes on has keys of its own.
+        numbers = first_window + jnp.arange(num_windows)
+        keys = jax.vmap(partial(jax.random.fold_in, key))(numbers)
+        end, seen = jax.lax.scan(window, start, keys)
         per_window = {"genealogical_variance", "num_families", "walkers"}
         flat = {
             name: jax.tree.map(lambda leaf: leaf.reshape(-1), leaf)
@@ -180,7 +227,6 @@ def _run(
         }
         return seen._replace(walkers=end, **flat)
 
-    num_populations = jax.tree.leaves(positions)[0].shape[0]
     keys = jax.random.split(rng_key, num_populations)
     # One after the other, so that a population stays in the cache.
-    return jax.lax.map(population, (keys, positions))
+    return jax.lax.map(population, (keys, start))

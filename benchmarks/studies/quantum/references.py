@@ -8,8 +8,11 @@ import numpy as np
 HELIUM = -2.903724377
 HYDROGEN_MOLECULE = -1.174475931
 # Exact diagonalisation of bosons in a trap by N and g, Mujal, Sarle, Polls and Julia-Diaz,
-# Phys. Rev. A 96 (2017) 043614, whose g is half of this: variational, too high by up to 5e-4.
+# Phys. Rev. A 96 (2017) 043614, whose g is half of this: an upper bound, too high by 3e-4 for
+# two bosons, by up to 5e-3 for three and 0.026 for four (`gaussians.py`).
 DIAGONALISED = {
+    (2, 3): 2.31223,
+    (2, 6): 2.48425,
     (3, 3): 3.88644,
     (3, 6): 4.34759,
     (3, 12): 4.81289,

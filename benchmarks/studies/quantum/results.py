@@ -8,6 +8,7 @@ from benchmarks.harness.claims import Claim, above, below, is_true, within
 from benchmarks.harness.tables import Results
 from benchmarks.studies.quantum import bosons
 from benchmarks.studies.quantum.references import (
+    DIAGONALISED,
     HELIUM,
     HYDROGEN_MOLECULE,
     PUBLISHED_COST,
@@ -88,14 +89,15 @@ def _of_bosons(name: str, found: dict[str, np.ndarray]) -> list[Claim]:
     if not name.startswith("bosons_"):
         return []
     n, g = map(int, name.removeprefix("bosons_").split("_"))
-    exact = bosons.expected(n, g)
-    if exact is None:
-        return []
+    what = f"{n} bosons, g = {g}"
+    exact, uncertainty = bosons.expected(n, g)
     value, error = found["diffusion"]
-    # Diagonalised energies of three and four are themselves too high by up to 5e-4.
-    spread = math.hypot(error, 2e-4) if n > 2 else max(error, 1e-6)
-    pair = np.array([value, spread])
-    return [_within(f"{n} bosons, g = {g}: diffusion Monte Carlo", pair, exact)]
+    pair = np.array([value, max(math.hypot(error, uncertainty), 1e-6)])
+    claims = [_within(f"{what}: diffusion Monte Carlo", pair, exact)]
+    if (n, g) in DIAGONALISED:
+        published = DIAGONALISED[n, g]
+        claims.append(below(f"{what}: exact, below the published bound", exact, published))
+    return claims
 
 
 def _within(claim: str, pair: np.ndarray, expected: float) -> Claim:
