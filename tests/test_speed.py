@@ -83,8 +83,12 @@ def test_a_layer_moves_and_weighs_as_flowjax_maps(groups):
 
 
 def test_a_log_joint_is_what_a_bracket_is_of():
-    vae, params = latent.make_autoencoder((4,), 2, (3,), outputs.bernoulli(), rngs=nnx.Rngs(0))
-    x, noise = jnp.array([1.0, 0.0, 1.0, 1.0]), jnp.array([0.3, -1.2])
+    # As large as the groups', so that what makes it is compiled once.
+    shape, latent_dim = (brackets.QUICK.length,) * 2, brackets.QUICK.latent_dim
+    vae, params = latent.make_autoencoder(
+        shape, latent_dim, (brackets.QUICK.width,), outputs.bernoulli(), rngs=nnx.Rngs(0)
+    )
+    x, noise = jnp.eye(shape[0]), jnp.linspace(-1.2, 0.3, latent_dim)
     mean, scale = vae.encode(params, x)
     log_joint = brackets.log_joint_of(vae)(params, x, mean + scale * noise)
     log_q = jnp.sum(jax.scipy.stats.norm.logpdf(noise) - jnp.log(scale))

@@ -55,7 +55,7 @@ def bracket_cases(sizes: Sizes, num_steps: int) -> dict[str, Case]:
         )
         return bounds.forward, bounds.backward
 
-    def ascend(params: Params, images: Array, z: Array) -> Array:
+    def ascend(params: Params, images: Array, z: Array) -> tuple[Array, Array]:
         of_image = jax.vmap(jax.value_and_grad(log_joint, 2), (None, None, 0))
 
         def step(z: Array, _: None) -> tuple[Array, Array]:

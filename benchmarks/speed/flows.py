@@ -4,8 +4,9 @@ from typing import Any, NamedTuple
 
 import equinox
 import jax
+import jax.numpy as jnp
 from flowjax.bijections import RationalQuadraticSpline
-from flowjax.distributions import AbstractTransformed, StandardNormal
+from flowjax.distributions import AbstractTransformed, Normal
 from flowjax.flows import coupling_flow
 
 from benchmarks.speed.timing import Case
@@ -27,7 +28,7 @@ def start_layer(num_walkers: int, dimension: int, width: int) -> Layer:
     key_net, key_positions = jax.random.split(jax.random.key(0))
     net = coupling_flow(
         key_net,
-        base_dist=StandardNormal((dimension,)),
+        base_dist=Normal(jnp.zeros(dimension)),
         transformer=RationalQuadraticSpline(knots=8, interval=4),
         flow_layers=1,
         nn_width=width,
