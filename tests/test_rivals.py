@@ -1,4 +1,4 @@
-"""The comparison with torchebm and particles, without either of them."""
+"""The comparison with other libraries, without any of them."""
 
 import json
 import re
@@ -6,10 +6,11 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
 
-from benchmarks.speed.rivals import clock, environment, measure, show
-from benchmarks.speed.timing import Timing
+from benchmarks.speed.rivals import clock, environment, measure, one_process, show
+from benchmarks.speed.timing import Case, Timing
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,13 +23,17 @@ def no_commands(monkeypatch):
     monkeypatch.setattr(subprocess, "run", fail)
 
 
-def requirements():
-    lines = environment.REQUIREMENTS.read_text().splitlines()
+FILES = (environment.REQUIREMENTS, environment.JAX_REQUIREMENTS)
+
+
+def requirements(file):
+    lines = file.read_text().splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def test_every_requirement_has_one_version():
-    assert all(re.fullmatch(r"[a-z-]+==[0-9.]+", line) for line in requirements())
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_requirement_has_one_version(file):
+    assert all(re.fullmatch(r"[a-z-]+==[0-9.]+", line) for line in requirements(file))
 
 
 def test_rivals_are_no_dependency_of_ours():
@@ -36,14 +41,15 @@ def test_rivals_are_no_dependency_of_ours():
     extras = project["optional-dependencies"].values()
     ours = [line for lines in (project["dependencies"], *extras) for line in lines]
     names = {re.match(r"[\w-]+", line).group() for line in ours}
-    rivals = {"torch", "torchebm", "particles", "numba"}
-    assert rivals <= {line.split("==")[0] for line in requirements()}
+    rivals = {"torch", "torchebm", "particles", "numba", "deepqmc", "folx", "thrml"}
+    wanted = [line for file in FILES for line in requirements(file)]
+    assert rivals <= {line.split("==")[0] for line in wanted}
     assert not rivals & names
 
 
 def test_environment_is_reused_while_the_requirements_are_the_same(tmp_path, no_commands):
     (tmp_path / environment._STAMP).write_text(environment.REQUIREMENTS.read_text())
-    assert environment.prepare(tmp_path).is_relative_to(tmp_path)
+    assert environment.prepare(tmp_path, environment.REQUIREMENTS).is_relative_to(tmp_path)
 
 
 @pytest.mark.parametrize("stamp", ["", "torch==1.0\n"], ids=["interrupted", "other versions"])
@@ -51,7 +57,7 @@ def test_environment_is_built_again_otherwise(tmp_path, monkeypatch, stamp):
     commands = []
     monkeypatch.setattr(subprocess, "run", lambda command, **_: commands.append(command))
     (tmp_path / environment._STAMP).write_text(stamp)
-    python = environment.prepare(tmp_path)
+    python = environment.prepare(tmp_path, environment.REQUIREMENTS)
     assert [command[2] for command in commands] == ["venv", "pip"]
     assert commands[1][0] == str(python)
     assert (tmp_path / environment._STAMP).read_text() == environment.REQUIREMENTS.read_text()
@@ -60,7 +66,7 @@ def test_environment_is_built_again_otherwise(tmp_path, monkeypatch, stamp):
 def test_folder_of_something_else_is_left_alone(tmp_path, no_commands):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(ValueError, match="another folder"):
-        environment.prepare(tmp_path)
+        environment.prepare(tmp_path, environment.REQUIREMENTS)
 
 
 def test_environment_does_not_see_our_packages(monkeypatch):
@@ -137,3 +143,22 @@ def test_both_sides_get_the_same_sizes():
         for problem in measure.problems(sizes):
             size = problem.arguments[-1].removeprefix("--num-walkers=")
             assert problem.name.endswith(f"N = {size}")
+            assert problem.group in show._COLUMNS
+
+
+def test_rivals_in_jax_are_timed_in_one_process_with_ours(monkeypatch, capsys):
+    sizes = []
+
+    def build(num_walkers, num_steps):
+        sizes.append((num_walkers, num_steps))
+        return {name: Case(lambda x: x + 1, (jnp.zeros(2),)) for name in ("ours", "theirs")}
+
+    options = ["--num-steps=5", "--num-walkers=7", "--num-repeats=3"]
+    monkeypatch.setattr("sys.argv", ["module", *options])
+    one_process.start(build, ("jax",))
+    found = json.loads(capsys.readouterr().out)
+    assert sizes == [(7, 5)]
+    assert list(found) == ["ours", "theirs"]
+    for times in found.values():
+        assert len(times["repeat_seconds"]) == 3
+        assert list(times["versions"]) == ["jax"]

@@ -10,6 +10,7 @@ import tyro
 
 from benchmarks.harness import command_line
 from benchmarks.harness.tables import machine, markdown
+from benchmarks.speed import brackets, flows, imaginary_time, spins
 from benchmarks.speed.memory import HEADER as MEMORY_HEADER
 from benchmarks.speed.memory import memory_rows
 from benchmarks.speed.precision import HEADER as PRECISION_HEADER
@@ -47,12 +48,37 @@ def groups(quick: bool) -> Iterator[Group]:
     yield Group(f"annealing, d = 50, N = {few}", cases, "annealing")
     for size in (few, many, pool):
         yield Group(f"resampling, N = {size}", resampling_cases(size), "BlackJAX")
+    yield from room_groups(quick)
+
+
+def room_groups(quick: bool) -> Iterator[Group]:
+    """Lattices, imaginary time, flows and decoders, each beside what it adds weights to."""
+    sizes, length = ((50,), 8) if quick else ((100, 1000), 32)
+    num_walkers, steps = (500, 5) if quick else (10_000, 20)
+    for size in sizes:
+        name = f"sweep of {length} x {length} Ising spins, N = {size}"
+        cases = spins.sweep_cases(size, length, steps)
+        yield Group(name, cases, "textbook, in one array")
+    cases = imaginary_time.step_cases(num_walkers, steps)
+    name = f"imaginary time, helium, N = {num_walkers}"
+    yield Group(name, cases, "without weights, in one array")
+    dimension, width = (4, 16) if quick else (16, 64)
+    layer = flows.start_layer(num_walkers, dimension, width)
+    name = f"layer of a flow, d = {dimension}, N = {num_walkers}"
+    yield Group(name, flows.move_cases(layer), "flowjax's map with log-determinant")
+    yield Group(name, flows.density_cases(layer), "flowjax's log_prob")
+    images = brackets.QUICK if quick else brackets.STANDARD
+    name = (
+        f"bracket of {images.length} x {images.length} images, {images.num_walkers} walkers, "
+        "an image"
+    )
+    yield Group(name, brackets.bracket_cases(images, steps), "gradients alone, in one array")
 
 
 def main(
     out: Path, quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False, rounds: int = 7
 ) -> None:
-    """Time steps, training iterations, annealing and resampling.
+    """Time steps, training iterations, annealing, resampling and what other rooms add.
 
     Parameters
     ----------

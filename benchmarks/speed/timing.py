@@ -31,8 +31,23 @@ class Timing(NamedTuple):
     high: float
 
 
+class Repeats(NamedTuple):
+    """Seconds to compile, and milliseconds a step of every call."""
+
+    compile_seconds: float
+    milliseconds: list[float]
+
+
 def compare(cases: Mapping[str, Case], num_rounds: int) -> dict[str, Timing]:
     """Compile and warm all cases up, then run them by turns."""
+    return {
+        name: Timing(found.compile_seconds, *np.quantile(found.milliseconds, [0.5, 0, 1]))
+        for name, found in run_by_turns(cases, num_rounds).items()
+    }
+
+
+def run_by_turns(cases: Mapping[str, Case], num_rounds: int) -> dict[str, Repeats]:
+    """The same, with what every round took."""
     compiled, seconds, args = {}, {}, {}
     for name, case in cases.items():
         start = time.perf_counter()
@@ -50,6 +65,4 @@ def compare(cases: Mapping[str, Case], num_rounds: int) -> dict[str, Timing]:
                 runs[name].append(1000 * (time.perf_counter() - start) / case.num_steps)
             if case.is_carried:
                 args[name] = (result, *args[name][1:])
-    return {
-        name: Timing(seconds[name], *np.quantile(runs[name], [0.5, 0, 1])) for name in cases
-    }
+    return {name: Repeats(seconds[name], runs[name]) for name in cases}

@@ -1,19 +1,21 @@
-"""The rivals' virtual environment: built once, and built again when the versions change."""
+"""The rivals' virtual environments: built once, and built again when the versions change."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-#: What is installed, each at one version.
+#: What is installed, each at one version: for the rivals in PyTorch and NumPy.
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
-# In the environment: which requirements it was built for; empty while it is being built.
+#: For those in JAX, with what ours needs.
+JAX_REQUIREMENTS = Path(__file__).with_name("jax_requirements.txt")
+# In an environment: which requirements it was built for; empty while it is being built.
 _STAMP = "rivals.txt"
 _ROOT = Path(__file__).parents[3]
 
 
-def prepare(folder: Path) -> Path:
-    """Build the environment if it is not there yet.
+def prepare(folder: Path, requirements: Path) -> Path:
+    """Build an environment of these requirements if it is not there yet.
 
     Returns
     -------
@@ -25,7 +27,7 @@ def prepare(folder: Path) -> Path:
     ValueError
         If the folder holds something else.
     """
-    stamp, wanted = folder / _STAMP, REQUIREMENTS.read_text()
+    stamp, wanted = folder / _STAMP, requirements.read_text()
     # Not resolved: the link to the interpreter is what makes it this environment's.
     python = folder.absolute() / ("Scripts" if os.name == "nt" else "bin") / "python"
     if stamp.exists() and stamp.read_text() == wanted:
@@ -36,7 +38,7 @@ def prepare(folder: Path) -> Path:
     stamp.write_text("")
     print(f"building {folder}", flush=True)
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    install = [str(python), "-m", "pip", "install", "--quiet", "-r", str(REQUIREMENTS)]
+    install = [str(python), "-m", "pip", "install", "--quiet", "-r", str(requirements)]
     subprocess.run(install, check=True, env=_variables())
     stamp.write_text(wanted)
     return python
@@ -52,6 +54,6 @@ def run_module(python: Path, module: str, *arguments: str) -> str:
 
 
 def _variables() -> dict[str, str]:
-    """Leave out what would let the environment see our packages."""
+    """Leave out what would let the environment see the packages of this one."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return {**kept, "PYTHONNOUSERSITE": "1"}

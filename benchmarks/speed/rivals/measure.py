@@ -1,4 +1,7 @@
-"""Rivals and ours by turns: a process of the rival's, our cases in this one, and again."""
+"""Rivals and ours by turns: a process of the rival's, our cases in this one, and again.
+
+Of rivals in JAX ours are timed in the rival's process too, by turns.
+"""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +20,8 @@ _OURS = ("Jarzynski", "PCD")
 class Problem(NamedTuple):
     """What both sides do: the rival's module with its arguments, and our cases.
 
-    ``cases`` builds ours when it is their turn, so that their arrays can be freed.
+    ``cases`` builds ours when it is their turn, so that their arrays can be freed; ``dict`` if
+    the module times ours too. ``requirements`` are those of the environment of the rival.
     """
 
     group: str
@@ -26,21 +30,42 @@ class Problem(NamedTuple):
     arguments: tuple[str, ...]
     cases: Callable[[], Mapping[str, Case]]
     num_repeats: int
+    requirements: Path = environment.REQUIREMENTS
 
 
 class Sizes(NamedTuple):
-    """How many walkers, and weights; how many steps and repeats a round has."""
+    """How many walkers, weights, chains; how many steps and repeats a round has."""
 
     mixture: int
     mlp: int
     convnet: int
     resampling: tuple[int, ...]
+    spins: tuple[int, ...]
+    helium: int
     num_steps: int
     num_repeats: int
 
 
-STANDARD = Sizes(10_000, 1024, 256, (10_000, 100_000, 1_000_000), 20, 7)
-QUICK = Sizes(1000, 64, 16, (1000, 4000, 10_000), 5, 2)
+STANDARD = Sizes(
+    mixture=10_000,
+    mlp=1024,
+    convnet=256,
+    resampling=(10_000, 100_000, 1_000_000),
+    spins=(100, 1000),
+    helium=10_000,
+    num_steps=20,
+    num_repeats=7,
+)
+QUICK = Sizes(
+    mixture=1000,
+    mlp=64,
+    convnet=16,
+    resampling=(1000, 4000, 10_000),
+    spins=(50,),
+    helium=500,
+    num_steps=5,
+    num_repeats=2,
+)
 
 
 def problems(sizes: Sizes) -> Iterator[Problem]:
@@ -81,6 +106,21 @@ def problems(sizes: Sizes) -> Iterator[Problem]:
             # A call takes a millisecond: more of them are affordable, and needed.
             3 * sizes.num_repeats,
         )
+    for size in sizes.spins:
+        yield _in_jax("spins", "Ising, 32 x 32", "thrml_sweep", size, sizes)
+    yield _in_jax("helium", "helium", "deepqmc_step", sizes.helium, sizes)
+
+
+def _in_jax(group: str, name: str, module: str, size: int, sizes: Sizes) -> Problem:
+    return Problem(
+        group,
+        f"{name}, N = {size}",
+        f"benchmarks.speed.rivals.{module}",
+        (f"--num-steps={sizes.num_steps}", f"--num-walkers={size}"),
+        dict,
+        sizes.num_repeats,
+        environment.JAX_REQUIREMENTS,
+    )
 
 
 def measure(problem: Problem, python: Path, num_rounds: int) -> dict[str, Any]:

@@ -22,17 +22,36 @@ _COLUMNS = {
         ("ours", "BlackJAX", "particles", "its compiled loop"),
         (("ours", "BlackJAX"), ("ours", "particles"), ("ours", "its compiled loop")),
     ),
+    "spins": _Columns(
+        ("weighted", "textbook, in one array", "thrml"),
+        (("weighted", "textbook, in one array"), ("weighted", "thrml")),
+    ),
+    "helium": _Columns(
+        (
+            "weighted",
+            "weighted and resampled",
+            "deepqmc, step alone",
+            "deepqmc, with energy",
+            "deepqmc, forward Laplacian",
+        ),
+        (
+            ("weighted", "deepqmc, step alone"),
+            ("weighted", "deepqmc, with energy"),
+            ("weighted", "deepqmc, forward Laplacian"),
+        ),
+    ),
 }
 
 
 def write(record: Sequence[dict[str, Any]], preamble: str) -> str:
-    """Lay out a table for each group under what was measured and where."""
+    """Lay out a table for each group that was measured, under where it was."""
     parts = [preamble]
     for group, columns in _COLUMNS.items():
         times = (f"{name} (ms)" for name in columns.times)
         ratios = (f"{one} / {other}" for one, other in columns.ratios)
         rows = [row(entry) for entry in record if entry["group"] == group]
-        parts.append(markdown(("case", *times, *ratios), rows))
+        if rows:
+            parts.append(markdown(("case", *times, *ratios), rows))
     return "\n\n".join(parts) + "\n"
 
 
