@@ -63,7 +63,12 @@ def found_at(key, share, width, num=20_000):
 @pytest.mark.parametrize(("share", "width"), [(0.03, 0.25), (0.5, 0.4), (0.3, 1.2)])
 def test_any_model_that_has_both_wells_finds_the_difference(share, width):
     found, _ = found_at(test_key("any"), share, width)
-    assert all(region.doubts == () for region in found.regions.values())
+    for region in found.regions.values():
+        if width > 0.25:
+            assert region.doubts == ()
+        else:  # by quadrature the standard deviation of Z is 5 and 13 times its usual estimate
+            (doubt,) = region.doubts
+            assert "Pareto shape" in doubt
     difference = found.difference("left", "right")
     assert abs(difference.value - (LOG_LEFT - LOG_RIGHT)) < 3 * difference.standard_error
     assert 0 < difference.standard_error < 0.1

@@ -40,6 +40,7 @@ from jarzynski_jax.free_energy.importance import (
     thermodynamics,
 )
 from jarzynski_jax.free_energy.macrostates import Macrostate, Macrostates, macrostates
+from jarzynski_jax.free_energy.pareto import max_pareto_shape, pareto_shape
 from jarzynski_jax.free_energy.time_series import (
     blocked_mean,
     blocking_errors,
@@ -77,8 +78,10 @@ __all__ = [
     "importance_estimate",
     "log_partition_bracket",
     "macrostates",
+    "max_pareto_shape",
     "observable",
     "overlap",
+    "pareto_shape",
     "past_log_weights",
     "thermodynamics",
     "two_sided_bounds",

@@ -31,6 +31,7 @@ import numpy as np
 from jarzynski_jax.checks import check_known
 from jarzynski_jax.formatting import disbelief, format_with_error
 from jarzynski_jax.free_energy.doubts import doubts_of_importance
+from jarzynski_jax.free_energy.pareto import pareto_shape
 from jarzynski_jax.free_energy.work_values import Estimate, negative
 from jarzynski_jax.types import Array, Scalar
 from jarzynski_jax.weights import (
@@ -68,6 +69,9 @@ class ImportanceEstimate(NamedTuple):
         The same, :math:`1/E_p[w]`, from the target's samples, which do see it; None without.
     largest_share
         Of the whole weight, that of one sample of the model.
+    pareto_shape
+        Of the largest weights of the model's samples; see
+        :func:`~jarzynski_jax.free_energy.pareto_shape`.
     doubts
         Why the estimate is not to be believed; empty if there is no reason.
     """
@@ -78,6 +82,7 @@ class ImportanceEstimate(NamedTuple):
     effective_sample_size: Array
     forward_effective_sample_size: Array | None
     largest_share: Array
+    pareto_shape: Array
     doubts: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -109,11 +114,16 @@ def importance_estimate(
     r"""Estimate log Z by samples of a model; bound it by samples of the target, if there are.
 
     Log-weights are :math:`\log\tilde p - \log q` in either case, shapes ``(n,)`` and ``(m,)``
-    with n, m ≥ 2, of a normalised q. Without samples of the target nobody can tell what the
-    model misses. With them its doubts are: a share of the target that is not covered; more
-    than all of it covered (the samples are not the target's); and, in any case, values that
-    are no log-weights, and one sample with a tenth of the weight. A ValueError inside
-    ``jax.jit`` or ``jax.vmap``: it looks at values.
+    with n, m ≥ 2, of a normalised q. So are those of walkers that were annealed without
+    resampling, A forward and minus A of a run back from the target, for whole paths.
+
+    Its doubts are values that are no log-weights; one sample with a tenth of the weight; and
+    largest weights with a Pareto shape with which a mean is not reliable, of 250 samples on.
+    Without samples of the target nobody can tell what the model misses. With them they are also
+    a share of the target that is not covered; more than all of it covered (the samples are not
+    the target's); and an error that is twice as large as the one stated,
+    :math:`\sqrt{(E_p[w] - 1)/n}`, a weight of the target's samples counting as n at most. A
+    ValueError inside ``jax.jit`` or ``jax.vmap``: it looks at values.
 
     Parameters
     ----------
@@ -150,15 +160,19 @@ def importance_estimate(
             log_z.value - upper.value, jnp.hypot(log_z.standard_error, upper.standard_error)
         )
         forward = forward_effective_sample_size(of_target)
-    # Where a sample of the target has no density under the model its weight is infinite, and
-    # right; a sample of the target that has no density under the target is no such sample.
-    values = [np.asarray(model_log_weights)]
-    if target_log_weights is not None:
-        values.append(-np.asarray(target_log_weights))
     found = ImportanceEstimate(
-        log_z, upper, coverage, effective_sample_size(weights), forward, jnp.max(shares), ()
+        log_z,
+        upper,
+        coverage,
+        effective_sample_size(weights),
+        forward,
+        jnp.max(shares),
+        pareto_shape(weights),
+        (),
     )
-    return found._replace(doubts=tuple(doubts_of_importance(found, np.concatenate(values))))
+    given = None if target_log_weights is None else np.asarray(target_log_weights)
+    doubts = doubts_of_importance(found, np.asarray(model_log_weights), given)
+    return found._replace(doubts=tuple(doubts))
 
 
 def forward_effective_sample_size(target_log_weights: Array) -> Array:

@@ -116,9 +116,8 @@ def macrostates(
     Returns
     -------
     Macrostates
-        With doubts: no sample or fewer than a hundred in the region; one of them with a tenth
-        of the region's weight; all that is doubted of work, and of what the model covers, where
-        there are samples of the target.
+        With doubts: no sample or fewer than a hundred in the region; all that is doubted of
+        importance sampling there; and of work, where there are samples of the target.
 
     Raises
     ------

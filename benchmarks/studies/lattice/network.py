@@ -23,11 +23,11 @@ from jarzynski_jax.density import Density, draw
 from jarzynski_jax.free_energy import autocorrelation, importance_estimate
 from jarzynski_jax.generators import MaskedConvolutions, MaskedDense, autoregressive
 from jarzynski_jax.kernels import heat_bath, independence, surrogate, wolff
-from jarzynski_jax.resampling import adaptive, systematic
+from jarzynski_jax.resampling import adaptive, from_log_weights, systematic
 from jarzynski_jax.targets import lattice
-from jarzynski_jax.types import PRNGKey
-from jarzynski_jax.walkers import Dynamics
-from jarzynski_jax.weights import effective_sample_size, log_mean_exp, normalize, relative_error
+from jarzynski_jax.types import Array, PRNGKey
+from jarzynski_jax.walkers import Dynamics, Walkers
+from jarzynski_jax.weights import effective_sample_size
 
 BETA = 0.44
 Found = dict[str, np.ndarray]
@@ -42,8 +42,8 @@ def run(name: str, settings: Settings) -> Found:
     target = lattice.ising((length, length), BETA)
     model, found = _train(length, target, settings)
     key = jax.random.key(length)
-    found |= _importance(key, model, target, settings)
-    found |= _annealed_on(key, model, target, settings)
+    importance, log_weights = _importance(key, model, target, settings)
+    found |= importance | _annealed_on(key, model, target, log_weights, settings)
     found |= _heat_bath(key, length, settings)
     found |= _clusters(key, length, target, settings)
     found |= _naive_drawing(key, model, length)
@@ -96,8 +96,10 @@ def _train(length: int, target: Density, settings: Settings) -> tuple[Density, F
     }
 
 
-def _importance(key: PRNGKey, model: Density, target: Density, settings: Settings) -> Found:
-    """Importance sampling, and the chain of the same proposals."""
+def _importance(
+    key: PRNGKey, model: Density, target: Density, settings: Settings
+) -> tuple[Found, Array]:
+    """Importance sampling, and the chain of the same proposals; the log-weights."""
 
     @jax.jit
     def sample(key: PRNGKey) -> Any:
@@ -118,16 +120,24 @@ def _importance(key: PRNGKey, model: Density, target: Density, settings: Setting
         "acceptance": np.array(chain.is_accepted[1:].mean()),
         "tau": np.array(of_chain.time),
         "num_chain_doubts": np.array(len(of_chain.doubts)),
-    }
+    }, log_weights
 
 
-def _annealed_on(key: PRNGKey, model: Density, target: Density, settings: Settings) -> Found:
-    """From the network's samples to the target, by heat bath corrected for what is between."""
+def _annealed_on(
+    key: PRNGKey, model: Density, target: Density, log_weights: Array, settings: Settings
+) -> Found:
+    """From the network's samples to the target, by heat bath corrected for what is between.
+
+    Where they arrive they are samples of the target, nearly: these tell what the network's own
+    samples, of the log-weights given, do not show; and a run back tells it of the paths.
+    """
     move = surrogate.as_move(heat_bath.as_move(), target.logdensity_fn)
     never = Dynamics(move, resampler=adaptive(systematic, 0.0))
     path = annealing.geometric_path(model.logdensity_fn, target.logdensity_fn)
     num_steps = settings.num_network_steps
     num_walkers = max(settings.num_network_samples // num_steps, 100)
+
+    times = jnp.arange(num_steps + 1) / num_steps
 
     @jax.jit
     def anneal(key: PRNGKey) -> Any:
@@ -135,14 +145,27 @@ def _annealed_on(key: PRNGKey, model: Density, target: Density, settings: Settin
         spins, log_q = draw(key_draw, model, num_walkers)
         nis = jax.vmap(target.logdensity_fn)(spins) - log_q
         start = walkers.init(spins, path(0.0), move.init)
-        times = jnp.arange(1, num_steps + 1) / num_steps
-        end, _ = annealing.anneal(key_run, start, path, times, never)
-        return nis, end.log_weights
+        end, _ = annealing.anneal(key_run, start, path, times[1:], never)
+        return nis, end
 
-    (nis, log_weights), seconds = _timed(anneal, key)
+    @jax.jit
+    def go_back(key: PRNGKey, end: Walkers) -> Any:
+        key_draw, key_run = jax.random.split(key)
+        ancestors = from_log_weights(systematic)(key_draw, end.log_weights, num_walkers)
+        spins = end.position[ancestors]
+        start = walkers.init(spins, path(1.0), move.init)
+        back, _ = annealing.anneal(key_run, start, path, times[-2::-1], never)
+        log_q = jax.vmap(model.logdensity_fn)(spins)
+        return jax.vmap(target.logdensity_fn)(spins) - log_q, -back.log_weights
+
+    (nis, end), seconds = _timed(anneal, key)
+    at_end, of_paths = go_back(jax.random.fold_in(key, 3), end)
+    on = importance_estimate(end.log_weights, of_paths)
     return {
-        "on": np.array([log_mean_exp(log_weights), relative_error(normalize(log_weights))]),
-        "on_ess": np.array(effective_sample_size(log_weights)),
+        "num_nis_doubts": np.array(len(importance_estimate(log_weights, at_end).doubts)),
+        "num_on_doubts": np.array(len(on.doubts)),
+        "on": np.array(on.log_partition_function),
+        "on_ess": np.array(on.effective_sample_size),
         "on_start_ess": np.array(effective_sample_size(nis)),
         "on_seconds": np.array(seconds),
     }

@@ -56,6 +56,11 @@ def _networks(results: Results, settings: Settings) -> list[Claim]:
             ),
             _near(f"{name}: log Z by importance sampling", rows["nis"], truth),
             _near(f"{name}: log Z annealed on", rows["on"], truth),
+            claims.is_true(
+                f"{name}: neither log Z is doubted, by samples of the other side",
+                rows["num_nis_doubts"] + rows["num_on_doubts"] == 0,
+                "no doubt",
+            ),
             _near(f"{name}: log Z by heat bath alone", rows["heat_bath"], truth),
             _near(f"{name}: log Z by clusters", rows["clusters"], truth),
             claims.above(
