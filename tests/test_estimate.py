@@ -9,6 +9,7 @@ from zscore import BASE_SEED
 from jarzynski_jax import targets
 from jarzynski_jax.annealing import estimate, geometric_path, tempering_path
 from jarzynski_jax.density import Density
+from jarzynski_jax.progress import show_fraction
 
 NUM_GRADIENTS = 64_000
 #: As wide as everything below.
@@ -76,6 +77,20 @@ def test_choices_can_be_handed_in(found):
     # Both coordinates have become narrower by what they are.
     ratio = choices.variances[-1] / jnp.array([1.0, 0.25])
     assert np.all((ratio > 0.4) & (ratio < 2.5))
+
+
+def test_choices_handed_in_give_with_the_same_key_the_same_bit_for_bit(found):
+    first, again = found[0], run(0, choices=found[0].choices)
+    assert again.log_partition_function == first.log_partition_function
+    assert again.standard_error == first.standard_error
+    assert str(again) == str(first)
+    assert again.num_gradients == first.num_gradients - first.choices.num_gradients
+    for name in ("samples", "log_weights"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(first, name))
+    jax.tree.map(np.testing.assert_array_equal, again.choices, first.choices)
+    # Canary: with other choices it is another result.
+    other = run(0, choices=found[1].choices)
+    assert other.log_partition_function != first.log_partition_function
 
 
 def test_a_path_in_place_of_a_target_and_a_warm_start_in_place_of_a_wide_one():
@@ -152,7 +167,7 @@ def test_a_spike_is_seen_from_samples_found_otherwise_and_by_nobody_without():
     assert beside.num_gradients <= 200_000
 
 
-def test_positions_may_be_pytrees_and_progress_adds_up():
+def test_positions_may_be_pytrees_and_progress_adds_up_on_a_bar(capsys):
     base = Density(
         lambda x: -(x["a"] ** 2) / 2 - jnp.sum(x["b"] ** 2) / 2,
         1.5 * float(np.log(2 * np.pi)),
@@ -163,13 +178,20 @@ def test_positions_may_be_pytrees_and_progress_adds_up():
     )
     target = Density(lambda x: -(x["a"] ** 2) - jnp.sum(x["b"] ** 2))
     made = []
-    found = estimate(
-        jax.random.key(0), base, target, num_gradients=NUM_GRADIENTS, progress=made.append
-    )
+    with show_fraction("annealing", 100) as show:
+
+        def progress(share):
+            made.append(share)
+            show(share)
+
+        found = estimate(
+            jax.random.key(0), base, target, num_gradients=NUM_GRADIENTS, progress=progress
+        )
+        jax.effects_barrier()
     assert abs(found.log_partition_function - 1.5 * np.log(np.pi)) < 0.1
     assert found.samples["b"].shape == (512, 2)
-    jax.effects_barrier()
     assert sum(made) == pytest.approx(1)
+    assert capsys.readouterr().out.splitlines()[-1] == "annealing: 100/100 steps"
 
 
 @pytest.mark.parametrize(
@@ -179,7 +201,7 @@ def test_positions_may_be_pytrees_and_progress_adds_up():
         ({"num_walkers": 501}, "num_walkers must be a multiple of 32"),
         ({"path": lambda t: TARGET.logdensity_fn}, "either a target or a path"),
         ({"target": None}, "either a target or a path"),
-        ({"relaxed": jnp.zeros((100, 2))}, "must divide the number of walkers, 100; got 8"),
+        ({"relaxed": jnp.zeros((100, 2))}, "relaxed must have a multiple of 8 .*; got 100"),
         ({"target": TARGET.logdensity_fn}, "the target must be a Density"),
     ],
 )

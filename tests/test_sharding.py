@@ -1,9 +1,6 @@
 """Walkers on eight (fake) devices: the same numbers as on one."""
 
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -11,12 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from fake_devices import assert_succeeds, start
 
 from jarzynski_jax import training
 from jarzynski_jax.training import checkpoint
 from jarzynski_jax.walkers import langevin, sharding
-
-HERE = Path(__file__).parent
 
 
 def energy_fn(params, x):
@@ -87,23 +83,6 @@ def compare_two_processes(folder, index, port):
         np.savez(Path(folder) / "params.npz", **jax.device_get(found.state.params))
 
 
-def start(num_devices, code):
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={num_devices}"
-    return subprocess.Popen(
-        [sys.executable, "-c", f"import test_sharding; test_sharding.{code}"],
-        cwd=HERE,
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def assert_succeeds(process):
-    output, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, output[-3000:]
-
-
 def restored(folder):
     """What the run in a folder saved, on this process's one device."""
     template = jax.eval_shape(lambda: train_start()[1])
@@ -116,7 +95,7 @@ def on_one_device():
 
 
 def test_the_same_on_one_and_on_eight_devices(on_one_device, tmp_path):
-    assert_succeeds(start(8, f"compare_on_eight_devices({str(tmp_path)!r})"))
+    assert_succeeds(start(8, "test_sharding", f"compare_on_eight_devices({str(tmp_path)!r})"))
     # Saved from eight devices, it goes on with one.
     saved = restored(tmp_path)
     for a, b in zip(*map(jax.tree.leaves, (saved, on_one_device.state)), strict=True):
@@ -129,7 +108,7 @@ def test_the_same_in_two_processes(on_one_device, tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     calls = [f"compare_two_processes({str(tmp_path)!r}, '{i}', {port})" for i in (0, 1)]
-    for process in [start(4, call) for call in calls]:
+    for process in [start(4, "test_sharding", call) for call in calls]:
         assert_succeeds(process)
     with np.load(tmp_path / "params.npz") as params:
         for name, value in on_one_device.state.params.items():

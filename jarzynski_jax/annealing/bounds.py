@@ -32,7 +32,7 @@ from jarzynski_jax.compiling import compiled_once
 from jarzynski_jax.free_energy.annealing_runs import AnnealingInfo, LogPartitionBounds
 from jarzynski_jax.resampling import from_log_weights, systematic
 from jarzynski_jax.types import Array, LogDensityFn, Position, PRNGKey, Scalar
-from jarzynski_jax.walkers import Dynamics, Walkers, advance, check_dynamics
+from jarzynski_jax.walkers import Dynamics, Walkers, advance, check_dynamics, keep_spread
 from jarzynski_jax.weights import effective_sample_size
 
 __all__ = [
@@ -191,6 +191,8 @@ def _log_partition_bounds(
     progress: Callable[[float], None] | None,
 ) -> LogPartitionBounds:
     num_replicates = jax.tree.leaves(positions)[0].shape[0]
+    # The walkers of a replicate on many devices, and the replicates one after the other.
+    positions, relaxed = keep_spread((positions, relaxed), axis=1)
     report = part_of(progress, 1 / (num_replicates * (2 if relaxed is None else 3)))
     downward = jnp.concatenate([upward[-2::-1], jnp.zeros(1, upward.dtype)])
     key_forward, key_end, key_backward, key_relaxed = (
@@ -221,8 +223,10 @@ def _log_partition_bounds(
     # One replicate after the other: side by side, the branch that resamples would be taken
     # at every step by all of them.
     log_ratios, end_points, info = jax.lax.map(forward, (key_forward, key_end, positions))
+    end_points = keep_spread(end_points, axis=1)
     # In the order of their ancestors, so that every other one is resampled as evenly.
     going_back = jax.tree.map(lambda leaf: leaf[:, ::stride], end_points)
+    going_back = keep_spread(going_back, axis=1)
     back, back_info = jax.lax.map(backward, (key_backward, going_back))
     last_args = jax.tree.map(lambda leaf: leaf[-1], step_args)
     at_last = dynamics.with_args(*last_args)

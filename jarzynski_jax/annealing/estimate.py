@@ -15,7 +15,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.annealing.bounds import log_partition_bounds
 from jarzynski_jax.annealing.paths import LinearPath, Path, geometric_path
 from jarzynski_jax.annealing.pilot import NUM_MOVES, Choices, find_choices, step_args
@@ -124,6 +126,7 @@ def estimate(
     choices: Choices | None = None,
     relaxed: Position | None = None,
     progress: Callable[[float], None] | None = None,
+    mesh: Mesh | None = None,
 ) -> LogPartitionEstimate:
     """Estimate log Z of a target, bracket it, and sample the target.
 
@@ -139,16 +142,22 @@ def estimate(
     path
         In place of the geometric path to a target: any path from the base's log-density.
     num_walkers
-        That go forward, cut into eight replicates; a quarter as many go back. A multiple of 32.
+        That go forward, cut into eight replicates; a quarter as many go back. A multiple of 32
+        times the number of devices.
     choices
-        Of an earlier call: no pilot is sent then. Their number of steps is kept, whatever
-        ``num_gradients`` is.
+        Of an earlier call, on however many devices: no pilot is sent then. Their number of
+        steps is kept, whatever ``num_gradients`` is. With the same key, the same result.
     relaxed
         Samples of the target that were found without it, by NUTS say: leading axis a multiple
-        of eight. They go back too, and a mode that they have and the forward runs missed is
-        doubted. Without them it is seen by nobody.
+        of eight times the number of devices. They go back too, and a mode that they have and
+        the forward runs missed is doubted. Without them it is seen by nobody.
     progress
-        As of :func:`~jarzynski_jax.annealing.anneal`, of the runs behind the pilot.
+        As of :func:`~jarzynski_jax.annealing.anneal`, of the runs behind the pilot;
+        :func:`jarzynski_jax.progress.show_fraction` makes a bar of it.
+    mesh
+        Devices to spread the walkers of each replicate over, from
+        :func:`jarzynski_jax.walkers.make_mesh`; None for the one where they are. The result is
+        the same but for the order of sums. With several processes each calls this alike.
 
     Examples
     --------
@@ -163,35 +172,52 @@ def estimate(
     check_known("annealing.estimate", rng_key)
     path = _path(base, target, path)
     manner = _ALONG_LINES if isinstance(path, LinearPath) else _ALONG_ANY_PATH
-    multiple = _NUM_REPLICATES * _STRIDE
-    if num_walkers < multiple or num_walkers % multiple:
-        raise ValueError(
-            f"num_walkers must be a multiple of {multiple}, for {_NUM_REPLICATES} replicates, "
-            f"one in {_STRIDE} of whose walkers goes back; got {num_walkers}"
-        )
     num_relaxed = 0 if relaxed is None else jax.tree.leaves(relaxed)[0].shape[0]
+    _check_numbers(num_walkers, num_relaxed, walkers_lib.count_devices(mesh))
     key_pilot, key_start, key_runs = jax.random.split(rng_key, 3)
     spent = 0
     if choices is None:
         choices = _send_pilot(
-            key_pilot, sample, path, num_gradients, num_walkers, num_relaxed, manner
+            key_pilot, sample, path, num_gradients, num_walkers, num_relaxed, manner, mesh
         )
         spent = int(choices.num_gradients)
-    bounds = log_partition_bounds(
-        key_runs,
-        sample(key_start, num_walkers),
-        path,
-        log_z_base,
-        manner.dynamics,
-        relaxed=relaxed,
-        times=choices.times,
-        step_args=step_args(choices),
-        num_replicates=_NUM_REPLICATES,
-        num_backward=num_walkers // multiple,
-        progress=progress,
-    )
-    spent += manner.cost(num_walkers, num_relaxed, choices.times.shape[0])
-    return _sum_up(bounds, choices, spent)
+    choices = jax.tree.map(jnp.asarray, jax.device_get(choices))  # found on whatever devices
+    positions = sample(key_start, num_walkers)
+    if mesh is not None:
+        positions, relaxed = walkers_lib.spread_data((positions, relaxed), mesh)
+        key_runs = walkers_lib.spread_key(key_runs, mesh)
+    with walkers_lib.on_mesh(mesh):
+        bounds = log_partition_bounds(
+            key_runs,
+            positions,
+            path,
+            log_z_base,
+            manner.dynamics,
+            relaxed=relaxed,
+            times=choices.times,
+            step_args=step_args(choices),
+            num_replicates=_NUM_REPLICATES,
+            num_backward=num_walkers // (_NUM_REPLICATES * _STRIDE),
+            progress=progress,
+        )
+        spent += manner.cost(num_walkers, num_relaxed, choices.times.shape[0])
+        return _sum_up(bounds, choices, spent)
+
+
+def _check_numbers(num_walkers: int, num_relaxed: int, num_devices: int) -> None:
+    """Check that replicates are alike, and their parts on devices, each way."""
+    multiple = _NUM_REPLICATES * _STRIDE * num_devices
+    on_each = "" if num_devices == 1 else f", in equal parts on {num_devices} devices"
+    if num_walkers < multiple or num_walkers % multiple:
+        raise ValueError(
+            f"num_walkers must be a multiple of {multiple}, for {_NUM_REPLICATES} replicates, "
+            f"one in {_STRIDE} of whose walkers goes back{on_each}; got {num_walkers}"
+        )
+    if num_relaxed % (_NUM_REPLICATES * num_devices):
+        raise ValueError(
+            f"relaxed must have a multiple of {_NUM_REPLICATES * num_devices} samples, for "
+            f"{_NUM_REPLICATES} replicates{on_each}; got {num_relaxed}"
+        )
 
 
 def _path(base: Density, target: Density | None, path: Path | None) -> Path:
@@ -219,6 +245,7 @@ def _send_pilot(
     num_walkers: int,
     num_relaxed: int,
     manner: _Manner,
+    mesh: Mesh | None,
 ) -> Choices:
     cost = NUM_MOVES + manner.evaluation.cost_again
     of_pilot = int(_PILOT_SHARE * num_gradients) // cost
@@ -233,14 +260,19 @@ def _send_pilot(
             f"steps each way; got {num_gradients}. Give more, or a smaller num_walkers"
         )
     key_start, key_walk = jax.random.split(rng_key)
-    return _find_choices(
-        key_walk,
-        sample(key_start, pilots),
-        path,
-        (of_pilot * cost // pilots - 1) // cost,  # one gradient is taken before it moves
-        num_steps,
-        manner.evaluation,
-    )
+    positions = sample(key_start, pilots)
+    if mesh is not None:
+        positions = walkers_lib.spread_data(positions, mesh)
+        key_walk = walkers_lib.spread_key(key_walk, mesh)
+    with walkers_lib.on_mesh(mesh):
+        return _find_choices(
+            key_walk,
+            positions,
+            path,
+            (of_pilot * cost // pilots - 1) // cost,  # one gradient is taken before it moves
+            num_steps,
+            manner.evaluation,
+        )
 
 
 _find_choices = compiled_once(find_choices)
@@ -249,14 +281,21 @@ _find_choices = compiled_once(find_choices)
 def _sum_up(
     bounds: LogPartitionBounds, choices: Choices, num_gradients: int
 ) -> LogPartitionEstimate:
-    positions = bounds.end_points
-    num_each = jax.tree.leaves(positions)[0].shape[1]
+    samples, log_weights = _in_a_row(bounds.end_points, bounds.forward)
     return LogPartitionEstimate(
         float(log_mean_exp(bounds.forward)),
         float(relative_error(normalize(bounds.forward))),
         log_partition_bracket(bounds),
-        jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), positions),
-        jnp.repeat(bounds.forward, num_each),
+        samples,
+        log_weights,
         choices,
         num_gradients,
     )
+
+
+@jax.jit
+def _in_a_row(end_points: Position, log_zs: Array) -> tuple[Position, Array]:
+    """Walkers of all replicates along one axis, each weighed by its replicate."""
+    num_each = jax.tree.leaves(end_points)[0].shape[1]
+    samples = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), end_points)
+    return walkers_lib.keep_spread((samples, jnp.repeat(log_zs, num_each)))

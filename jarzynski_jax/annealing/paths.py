@@ -119,7 +119,7 @@ def check_ends(path: Path, positions: Position, is_strict: bool = True) -> None:
     between two states that have no position in common. A NaN, an infinite density, and a first
     one that is zero everywhere, are mistakes: a ValueError. Of walkers on their way some may
     have died of a NaN; if not ``is_strict`` it is a mistake if all do. Traced positions are not
-    looked at.
+    looked at, nor those spread over processes, none of which has them all.
 
     Examples
     --------
@@ -135,6 +135,8 @@ def check_ends(path: Path, positions: Position, is_strict: bool = True) -> None:
         with jax.ensure_compile_time_eval():
             logdensity = jax.vmap(path(time))(lift(positions))
         if isinstance(logdensity, jax.core.Tracer):  # of parameters, say
+            return
+        if not logdensity.is_fully_addressable:
             return
         values = np.asarray(logdensity)
         is_wrong = np.isnan(values) | np.isposinf(values)

@@ -9,7 +9,6 @@ rules, metrics to disk, a checkpoint.
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,7 +41,7 @@ from jarzynski_jax.training.refresh import Refresh, check_refreshable
 from jarzynski_jax.training.sharding import spread_state
 from jarzynski_jax.training.stop_rules import TrainingDiverged, Trouble, how_to_take
 from jarzynski_jax.types import Array, PRNGKey
-from jarzynski_jax.walkers import spread_data, spread_key
+from jarzynski_jax.walkers import on_mesh, spread_data, spread_key
 
 __all__ = ["FitResult", "fit"]
 
@@ -186,7 +185,7 @@ def fit(
         state, rng_key = spread_state(state, mesh), spread_key(rng_key, mesh)
         data = None if data is None else spread_data(data, mesh)
     run_piece = compile_updates(objective.step, batch_size, float(noise_scale), mesh)
-    with _on(mesh):
+    with on_mesh(mesh):
         shapes = metric_shapes(run_piece, rng_key, state, data, chunk_size)
     check_metrics(shapes)
     monitor = objective.monitor
@@ -212,7 +211,7 @@ def fit(
 
         while step < num_steps and not watched.is_asked:
             first_step, end = step, min(step + chunk_size, num_steps)
-            with _on(mesh):
+            with on_mesh(mesh):
                 if refresh is not None:
                     end = min(end, step + refresh.every - step % refresh.every)
                     # Of a run that is resumed here, the checkpoint is from before.
@@ -236,10 +235,6 @@ def fit(
             watched.last_saved = record.last_checkpoint
     none = jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape), leaf.dtype), shapes)
     return FitResult(state, concatenate([none, *collected]), is_interrupted=step < num_steps)
-
-
-def _on(mesh: Mesh | None) -> AbstractContextManager[Any]:
-    return nullcontext() if mesh is None else jax.set_mesh(mesh)
 
 
 def _draw(data: Any, noise_scale: float, rng_key: PRNGKey, num_samples: int) -> Array:

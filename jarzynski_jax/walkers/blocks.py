@@ -54,10 +54,10 @@ def scan_blocks(
 ) -> tuple[Carry, Any]:
     """Scan ``(carry, block) -> (carry, outputs)`` over blocks, the last one shorter if need be.
 
-    Every leaf of the inputs and of the outputs Every leaf of the inputs and of the outputs has
-    the leading axis N, inside the function that of the block. Where a mesh is set
-    (``jax.set_mesh``), as :func:`jarzynski_jax.training.fit` does, every device works on a
-    block of its own at a time. ValueError if the block size is below one.
+    Every leaf of the inputs and of the outputs has the leading axis N, inside the function that
+    of the block. Where a mesh is set (``jax.set_mesh``), as :func:`jarzynski_jax.training.fit`
+    does, every device works on a block of its own at a time. ValueError if the block size is
+    below one.
 
     Examples
     --------

@@ -7,16 +7,27 @@ of sums. To keep walkers on their devices when they are resampled take
 :func:`jarzynski_jax.resampling.islands`.
 """
 
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jarzynski_jax.types import Position, PRNGKey
 from jarzynski_jax.walkers.ensemble import Walkers
 
-__all__ = ["ensemble_shardings", "make_mesh", "spread_data", "spread_key"]
+__all__ = [
+    "count_devices",
+    "ensemble_shardings",
+    "keep_spread",
+    "make_mesh",
+    "on_mesh",
+    "spread_data",
+    "spread_key",
+]
+
+Tree = TypeVar("Tree")
 
 _AXIS = "walkers"
 
@@ -90,7 +101,67 @@ def spread_key(rng_key: PRNGKey, mesh: Mesh) -> PRNGKey:
     return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(rng_key))
 
 
+def on_mesh(mesh: Mesh | None) -> AbstractContextManager[Any]:
+    """Set a mesh, if there is one, for what keeps walkers spread and cuts them into blocks.
+
+    Examples
+    --------
+    >>> with on_mesh(make_mesh(1)):
+    ...     jax.sharding.get_abstract_mesh().axis_names
+    ('walkers',)
+    """
+    return nullcontext() if mesh is None else jax.set_mesh(mesh)
+
+
+def keep_spread(leaves: Tree, axis: int = 0) -> Tree:
+    """Keep walkers in equal parts over the mesh that is set, along this axis of every leaf.
+
+    Inside ``jax.jit``. Where walkers are cut into replicates or drawn anew, the partitioner
+    would rather have all of them on every device, and move them all there from then on. Nothing
+    is done without a mesh, where it does not divide the walkers, or if it is of another kind
+    than :func:`make_mesh`'s.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> with on_mesh(make_mesh(1)):
+    ...     jax.jit(keep_spread)(jnp.arange(4)).tolist()
+    [0, 1, 2, 3]
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.axis_types != (AxisType.Auto,):
+        return leaves
+    spec = PartitionSpec(*[None] * axis, *mesh.axis_names)
+
+    def keep(leaf: jax.Array) -> jax.Array:
+        if leaf.shape[axis] % mesh.size:
+            return leaf
+        return jax.lax.with_sharding_constraint(leaf, spec)
+
+    return jax.tree.map(keep, leaves)
+
+
+def count_devices(mesh: Mesh | None) -> int:
+    """Count the devices that walkers are spread over: one without a mesh.
+
+    ValueError if it is no mesh, or has more than one axis.
+
+    Examples
+    --------
+    >>> count_devices(None), count_devices(make_mesh(1))
+    (1, 1)
+    """
+    if mesh is None:
+        return 1
+    _axis(mesh)
+    return mesh.size
+
+
 def _axis(mesh: Mesh) -> str:
+    if not isinstance(mesh, Mesh):
+        raise ValueError(
+            f"mesh must be a jax.sharding.Mesh, such as walkers.make_mesh(); got {mesh!r}"
+        )
     if len(mesh.axis_names) != 1:
         raise ValueError(f"the mesh must have one axis; got {mesh.axis_names}")
     return mesh.axis_names[0]
