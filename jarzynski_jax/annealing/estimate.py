@@ -157,7 +157,7 @@ def estimate(
     mesh
         Devices to spread the walkers of each replicate over, from
         :func:`jarzynski_jax.walkers.make_mesh`; None for the one where they are. The result is
-        the same but for the order of sums. With several processes each calls this alike.
+        the same but for the order of sums.
 
     Examples
     --------

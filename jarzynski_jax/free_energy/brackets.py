@@ -13,7 +13,7 @@ import numpy as np
 from jarzynski_jax.checks import check_known
 from jarzynski_jax.formatting import disbelief, format_with_error
 from jarzynski_jax.free_energy.annealing_runs import LogPartitionBounds
-from jarzynski_jax.free_energy.doubts import MAX_CROSSING, doubts_of_bounds
+from jarzynski_jax.free_energy.bracket_doubts import MAX_CROSSING, doubts_of_bounds
 
 __all__ = [
     "Bracket",
