@@ -18,7 +18,7 @@ from scipy.special import logsumexp
 from benchmarks.studies.latent.settings import Settings
 from jarzynski_jax import data as data_lib
 from jarzynski_jax import latent, training
-from jarzynski_jax.latent import autoencoder, bits_back, saved_model, variational
+from jarzynski_jax.latent import autoencoder, bits_back, latent_codec, saved_model, variational
 
 #: Of the data that are judged, and of training.
 _SEED = 0
@@ -98,7 +98,7 @@ def load(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
 def _code(vae: Any, params: Any, test: np.ndarray, settings: Settings) -> dict[str, Any]:
     """Bits an image: all images; other precisions and numbers of latents on some of them."""
     start = time.process_time()
-    codec = bits_back.make_codec(vae, params)
+    codec = latent_codec.make_codec(vae, params)
     coded = bits_back.encode(codec, test)
     is_right = np.array_equal(bits_back.decode(codec, coded), test)
     found: dict[str, Any] = {
@@ -109,16 +109,16 @@ def _code(vae: Any, params: Any, test: np.ndarray, settings: Settings) -> dict[s
     }
     some = test[: settings.num_swept]
 
-    def rates(codecs: list[bits_back.Codec]) -> np.ndarray:
+    def rates(codecs: list[latent_codec.Codec]) -> np.ndarray:
         return np.array(
             [bits_back.encode(codec, some).num_bits / len(some) for codec in codecs]
         )
 
     found["bits_of_precisions"] = rates(
-        [bits_back.make_codec(vae, params, bits) for bits in settings.latent_bits]
+        [latent_codec.make_codec(vae, params, bits) for bits in settings.latent_bits]
     )
     found["bits_of_samples"] = rates(
-        [bits_back.make_codec(vae, params, num_samples=k) for k in settings.num_samples]
+        [latent_codec.make_codec(vae, params, num_samples=k) for k in settings.num_samples]
     )
     model, x = latent.as_latent_model(vae), jnp.asarray(some, jnp.float32)
     key, repeats = jax.random.key(6), settings.num_bound_samples
