@@ -326,6 +326,16 @@ def test_images_come_back_bit_for_bit(folder, capsys):
         assert np.array_equal(images, original)
 
 
+def test_annealed_images_come_back_bit_for_bit(folder):
+    model, file, out = folder / "model0.npz", folder / "annealed", folder / "annealed.npz"
+    images = folder / "images.npy"
+    command("compress", model, images, "--out", file, "--annealing-steps", "2")
+    command("decompress", model, file, "--out", out)
+    with np.load(out) as arrays:
+        assert np.array_equal(arrays["images"], np.load(images))
+    assert coded_file.read_header(file.read_bytes())[0]["num_annealing_steps"] == 2
+
+
 def refuse(folder, capsys, said, *arguments):
     before = sorted(folder.iterdir())
     assert cli.main([str(argument) for argument in arguments]) == 2
@@ -367,6 +377,12 @@ def test_bad_input_is_told_and_nothing_is_written(folder, capsys):
         ("images must be digits", "train-autoencoder", folder / "missing.npy"),
     ):
         refuse(folder, capsys, said, *arguments, "--out", out)
+    steps = ("--annealing-steps", "2", "--num-samples", "2")
+    images = folder / "images.npy"
+    refuse(
+        *(folder, capsys, "num_samples must be 1 with", "compress", model, images, *steps),
+        *("--out", out),
+    )
     refuse(
         folder,
         capsys,
