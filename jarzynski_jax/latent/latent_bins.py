@@ -58,7 +58,13 @@ def to_grid(numbers: Array) -> Array:
 
 
 def normal_masses(bins: LatentBins, mean: Array, log_scale: Array) -> Array:
-    """Masses of the intervals under a Gaussian with numbers of the grid: ``(H, M)``."""
+    """Masses of the intervals under a Gaussian with numbers of the grid: ``(H, M)``.
+
+    Examples
+    --------
+    >>> normal_masses(make_bins(1), jnp.zeros(1), jnp.zeros(1)).tolist()
+    [[0.5, 0.5]]
+    """
     mean, log_scale = to_grid(mean), to_grid(log_scale)
     edges = (bins.edges - mean[:, None]) * jnp.exp(-log_scale)[:, None]
     # From the side where the tail is small, so that nothing cancels.

@@ -86,6 +86,17 @@ def make_codec(
         n, moves of one latent in place of many latents; 0 for none.
     step_size
         Of these moves, as of :func:`jarzynski_jax.latent.annealed_bits_back.make_annealing`.
+
+    Examples
+    --------
+    >>> from flax import nnx
+    >>> from jarzynski_jax.latent import autoencoder, bits_back, outputs
+    >>> vae, params = autoencoder.make_autoencoder(
+    ...     (4,), 2, (), outputs.bernoulli(), rngs=nnx.Rngs(0)
+    ... )
+    >>> codec, images = make_codec(vae, params, num_annealing_steps=3), np.eye(4, dtype=int)
+    >>> bits_back.decode(codec, bits_back.encode(codec, images)).tolist() == images.tolist()
+    True
     """
     bins = make_bins(num_latent_bits)
     if num_samples < 1:
