@@ -19,6 +19,7 @@ from jarzynski_jax.latent import (
     autoencoder,
     bits_back,
     coded_file,
+    latent_codec,
     outputs,
     saved_model,
     variational,
@@ -116,7 +117,9 @@ def mixture():
         of = odds[symbols[0]]
         return np.stack([1 - of, of], axis=1)
 
-    codec = bits_back.Codec(posterior, likelihood, shares[None], (30,), 1, lambda images: None)
+    codec = latent_codec.Codec(
+        posterior, likelihood, shares[None], (30,), 1, lambda images: None
+    )
     costs = [-np.logaddexp.reduce(log_joint(image)) / math.log(2) for image in images]
     return codec, images, np.array(costs)
 
@@ -183,7 +186,7 @@ def log_weights(coins):
 def test_the_rate_is_the_bound(coins, log_weights):
     """Within the discretisation, with 2^8 intervals, and the chance of the latents drawn."""
     _, vae, params, images = coins
-    codec = bits_back.make_codec(vae, params)
+    codec = latent_codec.make_codec(vae, params)
     coded = bits_back.encode(codec, images)
     bound = -log_weights.mean() / math.log(2)
     chance = log_weights.std(axis=1).mean() / math.log(2) / math.sqrt(len(images))
@@ -193,7 +196,7 @@ def test_the_rate_is_the_bound(coins, log_weights):
 
 def test_the_rate_of_more_latents_is_the_importance_weighted_bound(coins, log_weights):
     _, vae, params, images = coins
-    codec = bits_back.make_codec(vae, params, num_samples=10)
+    codec = latent_codec.make_codec(vae, params, num_samples=10)
     coded = bits_back.encode(codec, images)
     sets = log_weights.reshape(len(images), 100, 10)
     values = -(np.logaddexp.reduce(sets, axis=2) - math.log(10)) / math.log(2)
@@ -206,7 +209,7 @@ def test_the_rate_of_more_latents_is_the_importance_weighted_bound(coins, log_we
 
 def test_one_latent_of_the_general_coder_is_plain_bits_back(coins):
     _, vae, params, images = coins
-    codec, image = bits_back.make_codec(vae, params), images[5]
+    codec, image = latent_codec.make_codec(vae, params), images[5]
     stacks = [BitStack(np.arange(40, dtype=np.uint32)) for _ in range(2)]
     bits_back.push_image(stacks[0], codec, image)
     latents = stacks[1].pop(codec.posterior(image))
@@ -222,13 +225,13 @@ def test_grey_levels_come_back():
     images = np.concatenate(
         [RNG.integers(0, 17, (20, 6)), np.zeros((1, 6), int), np.full((1, 6), 16)]
     )
-    codec = bits_back.make_codec(vae, params, num_samples=2)
+    codec = latent_codec.make_codec(vae, params, num_samples=2)
     assert np.array_equal(bits_back.decode(codec, bits_back.encode(codec, images)), images)
 
 
 def test_too_few_seed_words_are_told_and_none_are_found(coins):
     _, vae, params, images = coins
-    codec = bits_back.make_codec(vae, params)
+    codec = latent_codec.make_codec(vae, params)
     with pytest.raises(OutOfBits, match="more seed words"):
         bits_back.encode(codec, images, num_seed_words=1)
     # K latents need about K times as many.
@@ -239,23 +242,23 @@ def test_too_few_seed_words_are_told_and_none_are_found(coins):
 
 def test_what_cannot_be_coded_is_refused(coins):
     _, vae, params, images = coins
-    codec = bits_back.make_codec(vae, params)
+    codec = latent_codec.make_codec(vae, params)
     with pytest.raises(ValueError, match="whole numbers from 0 to 1; got 2"):
         bits_back.encode(codec, images + 1)
     with pytest.raises(ValueError, match="of the model"):
         bits_back.encode(codec, images[:, :3])
     with pytest.raises(ValueError, match="num_latent_bits must be from 1 to 16"):
-        bits_back.make_codec(vae, params, 17)
+        latent_codec.make_codec(vae, params, 17)
     with pytest.raises(ValueError, match="num_samples must be at least 1"):
-        bits_back.make_codec(vae, params, num_samples=0)
+        latent_codec.make_codec(vae, params, num_samples=0)
     real, params = latent.make_autoencoder((3,), 1, (), outputs.gaussian(), rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="cannot be coded without loss"):
-        bits_back.make_codec(real, params)
+        latent_codec.make_codec(real, params)
 
 
 def test_damaged_words_do_not_decode(coins):
     _, vae, params, images = coins
-    codec = bits_back.make_codec(vae, params)
+    codec = latent_codec.make_codec(vae, params)
     coded = bits_back.encode(codec, images)
     words = coded.words.copy()
     words[3] ^= 4
@@ -266,7 +269,7 @@ def test_damaged_words_do_not_decode(coins):
 
 def test_files_of_another_model_or_machine_are_refused(coins):
     architecture, vae, params, images = coins
-    codec = bits_back.make_codec(vae, params)
+    codec = latent_codec.make_codec(vae, params)
     mark = saved_model.fingerprint(architecture, params)
     content = coded_file.to_bytes(bits_back.encode(codec, images), codec, mark, images)
     again = coded_file.from_bytes(content, codec, mark)
@@ -323,6 +326,16 @@ def test_images_come_back_bit_for_bit(folder, capsys):
         assert np.array_equal(images, original)
 
 
+def test_annealed_images_come_back_bit_for_bit(folder):
+    model, file, out = folder / "model0.npz", folder / "annealed", folder / "annealed.npz"
+    images = folder / "images.npy"
+    command("compress", model, images, "--out", file, "--annealing-steps", "2")
+    command("decompress", model, file, "--out", out)
+    with np.load(out) as arrays:
+        assert np.array_equal(arrays["images"], np.load(images))
+    assert coded_file.read_header(file.read_bytes())[0]["num_annealing_steps"] == 2
+
+
 def refuse(folder, capsys, said, *arguments):
     before = sorted(folder.iterdir())
     assert cli.main([str(argument) for argument in arguments]) == 2
@@ -364,6 +377,12 @@ def test_bad_input_is_told_and_nothing_is_written(folder, capsys):
         ("images must be digits", "train-autoencoder", folder / "missing.npy"),
     ):
         refuse(folder, capsys, said, *arguments, "--out", out)
+    steps = ("--annealing-steps", "2", "--num-samples", "2")
+    images = folder / "images.npy"
+    refuse(
+        *(folder, capsys, "num_samples must be 1 with", "compress", model, images, *steps),
+        *("--out", out),
+    )
     refuse(
         folder,
         capsys,

@@ -243,6 +243,7 @@ def _code(command: Compress | Decompress) -> int:
             command.out,
             num_samples=command.num_samples,
             num_latent_bits=command.latent_bits,
+            num_annealing_steps=command.annealing_steps,
             overwrite=command.overwrite,
         )
     else:

@@ -73,6 +73,10 @@ class Compress:
     num_samples: Annotated[
         int, argument("Latents an image; more are slower, and take fewer bits", "(default: 1)")
     ] = 1
+    annealing_steps: Annotated[
+        int,
+        argument("Moves of one latent to the posterior, in place of many", "(default: 0)"),
+    ] = 0
     latent_bits: Annotated[int, argument("Precision of a latent", "(default: 8)")] = 8
     overwrite: Annotated[bool, argument("Replace the file at --out")] = False
 

@@ -12,7 +12,7 @@ import optax
 from jarzynski_jax import data as data_lib
 from jarzynski_jax import latent, training
 from jarzynski_jax.app.run_folder import write_whole
-from jarzynski_jax.latent import bits_back, coded_file, saved_model, variational
+from jarzynski_jax.latent import bits_back, coded_file, latent_codec, saved_model, variational
 from jarzynski_jax.latent.outputs import OutputName
 from jarzynski_jax.progress import show_progress
 
@@ -214,6 +214,7 @@ def compress(
     *,
     num_samples: int = 1,
     num_latent_bits: int = 8,
+    num_annealing_steps: int = 0,
     overwrite: bool = False,
 ) -> Compression:
     """Compress images without loss by a trained autoencoder, and write the file ``out``.
@@ -223,7 +224,9 @@ def compress(
     """
     _check_out(out, overwrite)
     architecture, vae, params = saved_model.load_autoencoder(model)
-    codec = bits_back.make_codec(vae, params, num_latent_bits, num_samples)
+    codec = latent_codec.make_codec(
+        vae, params, num_latent_bits, num_samples, num_annealing_steps=num_annealing_steps
+    )
     codec.check(images)
     coded = _with_progress(
         "compressing", len(images), lambda show: bits_back.encode(codec, images, progress=show)
@@ -246,8 +249,13 @@ def decompress(model: Path, file: Path, out: Path, *, overwrite: bool = False) -
         raise ValueError(f"there is no file {file}")
     content = file.read_bytes()
     header, _ = coded_file.read_header(content)
-    codec = bits_back.make_codec(
-        vae, params, header["num_latent_symbols"].bit_length() - 1, header["num_samples"]
+    codec = latent_codec.make_codec(
+        vae,
+        params,
+        header["num_latent_symbols"].bit_length() - 1,
+        header["num_samples"],
+        num_annealing_steps=header["num_annealing_steps"],
+        step_size=header["step_size"],
     )
     coded = coded_file.from_bytes(content, codec, saved_model.fingerprint(architecture, params))
     images = _with_progress(

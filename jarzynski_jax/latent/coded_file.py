@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from jarzynski_jax.latent.bits_back import Codec, Coded
+from jarzynski_jax.latent.bits_back import Coded
+from jarzynski_jax.latent.latent_codec import Codec
 
 __all__ = ["from_bytes", "images_digest", "read_header", "to_bytes"]
 
 _MAGIC = b"JJBB"
-_VERSION = 1
+_VERSION = 2
 
 
 def images_digest(images: np.ndarray) -> str:
@@ -31,9 +32,7 @@ def to_bytes(coded: Coded, codec: Codec, model_fingerprint: str, images: np.ndar
         "version": _VERSION,
         "model": model_fingerprint,
         "probe": codec.probe(),
-        "shape": list(codec.shape),
-        "num_latent_symbols": codec.prior.shape[1],
-        "num_samples": codec.num_samples,
+        **_settings(codec),
         "num_images": coded.num_images,
         "num_seed_words": coded.num_seed_words,
         "seed": coded.seed,
@@ -44,6 +43,17 @@ def to_bytes(coded: Coded, codec: Codec, model_fingerprint: str, images: np.ndar
     }
     text = json.dumps(header).encode()
     return _MAGIC + len(text).to_bytes(4, "little") + text + payload
+
+
+def _settings(codec: Codec) -> dict[str, Any]:
+    annealing = codec.annealing
+    return {
+        "shape": list(codec.shape),
+        "num_latent_symbols": codec.prior.shape[1],
+        "num_samples": codec.num_samples,
+        "num_annealing_steps": 0 if annealing is None else len(annealing.times),
+        "step_size": None if annealing is None else annealing.step_size,
+    }
 
 
 def read_header(content: bytes) -> tuple[dict[str, Any], np.ndarray]:
@@ -67,9 +77,9 @@ def read_header(content: bytes) -> tuple[dict[str, Any], np.ndarray]:
 def from_bytes(content: bytes, codec: Codec, model_fingerprint: str) -> Coded:
     """Read coded images for a codec of the same model.
 
-    ValueError if the file is none, truncated or damaged, or of another model; or if this
-    machine computes the networks otherwise than the one that wrote it, so that nothing could
-    be decoded.
+    ValueError if the file is none, truncated or damaged, of another model or of other settings;
+    or if this machine computes the networks otherwise than the one that wrote it, so that
+    nothing could be decoded.
     """
     header, words = read_header(content)
     if header["model"] != model_fingerprint:
@@ -77,6 +87,9 @@ def from_bytes(content: bytes, codec: Codec, model_fingerprint: str) -> Coded:
             f"the file is of another model, with the fingerprint {header['model'][:16]}; got "
             f"{model_fingerprint[:16]}"
         )
+    for name, value in _settings(codec).items():
+        if header[name] != value:
+            raise ValueError(f"the file was coded with {name}={header[name]}; got {value}")
     if header["probe"] != codec.probe():
         raise ValueError(
             "this machine computes the model's networks otherwise than the one that wrote the "

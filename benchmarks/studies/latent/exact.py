@@ -13,7 +13,14 @@ from scipy.special import logsumexp
 
 from benchmarks.studies.latent.settings import Settings
 from jarzynski_jax import latent
-from jarzynski_jax.latent import autoencoder, bits_back, diffusion, outputs, variational
+from jarzynski_jax.latent import (
+    autoencoder,
+    bits_back,
+    diffusion,
+    latent_codec,
+    outputs,
+    variational,
+)
 from jarzynski_jax.latent.entropy_coder import BitStack
 from jarzynski_jax.walkers import kinetic_langevin
 
@@ -133,7 +140,9 @@ def _mixture_code(settings: Settings) -> dict[str, Any]:
         of = odds[symbols[0]]
         return np.stack([1 - of, of], axis=1)
 
-    codec = bits_back.Codec(posterior, likelihood, shares[None], (30,), 1, lambda images: None)
+    codec = latent_codec.Codec(
+        posterior, likelihood, shares[None], (30,), 1, lambda images: None
+    )
     coded = bits_back.encode(codec, images, num_seed_words=50)
     exact = -sum(logsumexp(log_joint(image)) for image in images) / math.log(2)
     # Without bits back the latent is drawn anew, and its bits are lost.

@@ -18,7 +18,7 @@ from scipy.special import logsumexp
 from benchmarks.studies.latent.settings import Settings
 from jarzynski_jax import data as data_lib
 from jarzynski_jax import latent, training
-from jarzynski_jax.latent import autoencoder, bits_back, saved_model, variational
+from jarzynski_jax.latent import autoencoder, bits_back, latent_codec, saved_model, variational
 
 #: Of the data that are judged, and of training.
 _SEED = 0
@@ -96,9 +96,9 @@ def load(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _code(vae: Any, params: Any, test: np.ndarray, settings: Settings) -> dict[str, Any]:
-    """Bits an image: all images; other precisions and numbers of latents on some of them."""
+    """Bits an image: all images; on some, other precisions, latents, and steps of annealing."""
     start = time.process_time()
-    codec = bits_back.make_codec(vae, params)
+    codec = latent_codec.make_codec(vae, params)
     coded = bits_back.encode(codec, test)
     is_right = np.array_equal(bits_back.decode(codec, coded), test)
     found: dict[str, Any] = {
@@ -109,17 +109,27 @@ def _code(vae: Any, params: Any, test: np.ndarray, settings: Settings) -> dict[s
     }
     some = test[: settings.num_swept]
 
-    def rates(codecs: list[bits_back.Codec]) -> np.ndarray:
-        return np.array(
-            [bits_back.encode(codec, some).num_bits / len(some) for codec in codecs]
+    def rates(name: str, codecs: list[latent_codec.Codec]) -> None:
+        found[f"bits_of_{name}"], found[f"milliseconds_of_{name}"] = np.transpose(
+            [_rate(codec, some, settings.num_seeds) for codec in codecs]
         )
 
-    found["bits_of_precisions"] = rates(
-        [bits_back.make_codec(vae, params, bits) for bits in settings.latent_bits]
+    rates(
+        "precisions",
+        [latent_codec.make_codec(vae, params, bits) for bits in settings.latent_bits],
     )
-    found["bits_of_samples"] = rates(
-        [bits_back.make_codec(vae, params, num_samples=k) for k in settings.num_samples]
+    rates(
+        "samples",
+        [latent_codec.make_codec(vae, params, num_samples=k) for k in settings.num_samples],
     )
+    annealed = [
+        latent_codec.make_codec(vae, params, num_annealing_steps=n)
+        for n in settings.coding_steps
+    ]
+    rates("steps", annealed)
+    few = some[:20]
+    again = bits_back.decode(annealed[-1], bits_back.encode(annealed[-1], few))
+    found["is_annealing_lossless"] = np.array(np.array_equal(again, few))
     model, x = latent.as_latent_model(vae), jnp.asarray(some, jnp.float32)
     key, repeats = jax.random.key(6), settings.num_bound_samples
     # The bounds that those rates should come to, each as a mean of many.
@@ -133,6 +143,15 @@ def _code(vae: Any, params: Any, test: np.ndarray, settings: Settings) -> dict[s
         ]
     )
     return found
+
+
+def _rate(codec: latent_codec.Codec, images: np.ndarray, num_seeds: int) -> tuple[float, float]:
+    """Net bits, and CPU milliseconds, of an image, in the mean over seeds."""
+    bits_back.encode(codec, images[:1])  # compiled before time is taken
+    start = time.process_time()
+    bits = [bits_back.encode(codec, images, seed=seed).num_bits for seed in range(num_seeds)]
+    seconds = time.process_time() - start
+    return sum(bits) / num_seeds / len(images), 1000 * seconds / num_seeds / len(images)
 
 
 def _bound(log_weights: np.ndarray, num_samples: int) -> float:

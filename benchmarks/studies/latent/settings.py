@@ -20,8 +20,12 @@ class Settings(NamedTuple):
     annealing_steps: int = 200
     annealing_walkers: int = 8
     latent_bits: tuple[int, ...] = (2, 4, 6, 8, 10)
-    num_samples: tuple[int, ...] = (1, 2, 4, 8, 16)
+    #: Latents, and steps of annealing: the last of either cost much the same.
+    num_samples: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    coding_steps: tuple[int, ...] = (2, 4, 8, 16, 32)
     num_swept: int = 200
+    #: Of the seed words, and so of the latents, in these sweeps.
+    num_seeds: int = 4
     # Digits with noise.
     num_digit_updates: int = 20000
     num_diffusion_steps: int = 100
@@ -45,7 +49,9 @@ QUICK = Settings(
     annealing_walkers=8,
     latent_bits=(4, 8),
     num_samples=(1, 16),
+    coding_steps=(4, 16),
     num_swept=100,
+    num_seeds=1,
     num_digit_updates=1000,
     num_diffusion_steps=50,
     num_bracketed=50,

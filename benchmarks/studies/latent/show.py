@@ -63,7 +63,14 @@ def _draw_rates(results: Results, settings: Settings, folder: Path) -> None:
         images["bits_of_samples"],
         "o",
         color="0",
-        label="bits back",
+        label="bits back, K latents",
+    )
+    axes[0].plot(
+        passes(settings),
+        images["bits_of_steps"],
+        "^",
+        color="0.5",
+        label="one latent, annealed",
     )
     axes[0].plot(
         settings.num_samples,
@@ -74,7 +81,7 @@ def _draw_rates(results: Results, settings: Settings, folder: Path) -> None:
     some = images["negative_elbo"][: settings.num_swept].mean() / np.log(2)
     axes[0].axhline(some, **drawing.STYLES[3], label="minus the evidence lower bound")
     axes[0].set_xscale("log", base=2)
-    axes[0].set_xlabel("latents an image, K")
+    axes[0].set_xlabel("passes of the decoder an image (K; a gradient: 2)")
     axes[1].plot(settings.latent_bits, images["bits_of_precisions"], "s-", color="0")
     axes[1].axhline(some, **drawing.STYLES[3])
     axes[1].set_xlabel("bits of a latent, b (K = 1)")
@@ -82,6 +89,11 @@ def _draw_rates(results: Results, settings: Settings, folder: Path) -> None:
         axis.set_ylabel("net bits an image")
     axes[0].legend()
     drawing.save(figure, folder, "rates")
+
+
+def passes(settings: Settings) -> list[int]:
+    """What n steps cost: n + 1 gradients by the latent, of two passes of the decoder each."""
+    return [2 * (n + 1) for n in settings.coding_steps]
 
 
 def _draw_excess(results: Results, folder: Path) -> None:
@@ -121,8 +133,31 @@ def write_table(results: Results, settings: Settings, folder: Path) -> None:
             ["code", "bits a pixel"],
             [[name, f"{bits / num_pixels:.4f}"] for name, bits in codes.items()],
         ),
+        f"Bits back, the first {settings.num_swept} of them, bits an image:",
+        markdown(
+            ["latents or steps", "passes of the decoder", "bits", "CPU milliseconds"],
+            _rates(images, settings),
+        ),
     ]
     (folder / "table.md").write_text("\n\n".join(parts) + "\n")
+
+
+def _rates(images: dict[str, np.ndarray], settings: Settings) -> list[list[str]]:
+    kinds = [
+        ("samples", [f"K = {k}" for k in settings.num_samples], list(settings.num_samples)),
+        ("steps", [f"n = {n}" for n in settings.coding_steps], passes(settings)),
+    ]
+    return [
+        [label, str(cost), f"{bits:.2f}", f"{milliseconds:.1f}"]
+        for kind, labels, costs in kinds
+        for label, cost, bits, milliseconds in zip(
+            labels,
+            costs,
+            images[f"bits_of_{kind}"],
+            images[f"milliseconds_of_{kind}"],
+            strict=True,
+        )
+    ]
 
 
 def _row(name: str, found: dict[str, np.ndarray]) -> list[str]:

@@ -124,6 +124,16 @@ def _of_images(found: dict[str, np.ndarray], settings: Settings) -> list[Claim]:
             0.01,
         ),
         claims.below(
+            f"bits back, {settings.coding_steps[-1]} steps of annealing, less -ELBO, bits",
+            float(found["bits_of_steps"][-1]) - elbo_of_some,
+            0,
+        ),
+        claims.is_true(
+            "images coded with annealing come back",
+            bool(found["is_annealing_lossless"]),
+            "bit for bit",
+        ),
+        claims.below(
             "CPU seconds to code the images and back", float(found["cpu_seconds"]), 60
         ),
     ]
