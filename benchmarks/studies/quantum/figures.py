@@ -41,6 +41,7 @@ def _draw_steps(results: Results, folder: Path) -> None:
         _draw_at_steps(axis, results[name])
         axis.axhline(exact, color="0.0", linewidth=0.8, label="exact")
         axis.set(xlabel="step h (imaginary time)", title=title)
+        axis.locator_params(axis="x", nbins=5)
     axes[0, 0].set(ylabel="energy (hartree)")
     axes[0, 0].legend(fontsize=8)
     drawing.save(figure, folder, "energies_against_the_step")
