@@ -155,7 +155,7 @@ def relative_error(shares: Array) -> Array:
     """
     size = shares.shape[0]
     # As deviations from their mean, 1/N, so that small errors do not drown in rounding.
-    return jnp.sqrt(jnp.sum(jnp.square(size * shares - 1)) / (size * (size - 1)))
+    return jnp.sqrt(jnp.sum(jnp.square(size * shares - 1)) / size / (size - 1))
 
 
 def weighted_mean(log_weights: Array, values: Any) -> Any:

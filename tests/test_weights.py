@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as npst
 from scipy.special import logsumexp
 from scipy.stats import entropy
 
-from jarzynski_jax import weights
+from jarzynski_jax import free_energy, weights
 
 INF = np.inf
 SUMMARIES = [weights.log_mean_exp, weights.effective_sample_size, weights.perplexity]
@@ -140,3 +140,14 @@ def test_several_ensembles_by_vmap():
     for summary in SUMMARIES:
         singly = [summary(row) for row in log_weights]
         np.testing.assert_allclose(jax.vmap(summary)(log_weights), singly, rtol=1e-6)
+
+
+def test_errors_of_a_hundred_thousand_walkers():
+    """N (N - 1) is beyond 32 bits."""
+    shares = jnp.full(100_000, 1e-5).at[0].add(1e-3).at[1:].add(-1e-3 / 99_999)
+    p = np.asarray(shares, np.float64)
+    exact = np.sqrt((len(p) * np.sum(p**2) - 1) / (len(p) - 1))
+    assert float(weights.relative_error(shares)) == pytest.approx(exact, rel=1e-3)
+    found = free_energy.importance_estimate(jnp.log(shares))
+    error = float(found.log_partition_function.standard_error)
+    assert error == pytest.approx(exact, rel=1e-3)

@@ -251,7 +251,7 @@ def _influences(log_weights: Array, deviations: Array, log_z_factor: Scalar) -> 
 
 def _error(influences: Array) -> Array:
     size = influences.shape[0]
-    return jnp.sqrt(jnp.sum(jnp.square(influences)) / (size * (size - 1)))
+    return jnp.sqrt(jnp.sum(jnp.square(influences)) / size / (size - 1))
 
 
 def _at_least_two(log_weights: Array, name: str) -> Array:
