@@ -10,7 +10,7 @@ path costs one.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -155,9 +155,8 @@ def estimate(
         As of :func:`~jarzynski_jax.annealing.anneal`, of the runs behind the pilot;
         :func:`jarzynski_jax.progress.show_fraction` makes a bar of it.
     mesh
-        Devices to spread the walkers of each replicate over, from
-        :func:`jarzynski_jax.walkers.make_mesh`; None for the one where they are. The result is
-        the same but for the order of sums.
+        Of :func:`jarzynski_jax.walkers.make_mesh`: each replicate's walkers are spread over its
+        devices. The result is the same but for the order of sums.
 
     Examples
     --------
@@ -183,9 +182,7 @@ def estimate(
         spent = int(choices.num_gradients)
     choices = jax.tree.map(jnp.asarray, jax.device_get(choices))  # found on whatever devices
     positions = sample(key_start, num_walkers)
-    if mesh is not None:
-        positions, relaxed = walkers_lib.spread_data((positions, relaxed), mesh)
-        key_runs = walkers_lib.spread_key(key_runs, mesh)
+    key_runs, (positions, relaxed) = _spread(key_runs, (positions, relaxed), mesh)
     with walkers_lib.on_mesh(mesh):
         bounds = log_partition_bounds(
             key_runs,
@@ -218,6 +215,12 @@ def _check_numbers(num_walkers: int, num_relaxed: int, num_devices: int) -> None
             f"relaxed must have a multiple of {_NUM_REPLICATES * num_devices} samples, for "
             f"{_NUM_REPLICATES} replicates{on_each}; got {num_relaxed}"
         )
+
+
+def _spread(rng_key: PRNGKey, data: Any, mesh: Mesh | None) -> tuple[PRNGKey, Any]:
+    if mesh is None:
+        return rng_key, data
+    return walkers_lib.spread_key(rng_key, mesh), walkers_lib.spread_data(data, mesh)
 
 
 def _path(base: Density, target: Density | None, path: Path | None) -> Path:
@@ -260,10 +263,7 @@ def _send_pilot(
             f"steps each way; got {num_gradients}. Give more, or a smaller num_walkers"
         )
     key_start, key_walk = jax.random.split(rng_key)
-    positions = sample(key_start, pilots)
-    if mesh is not None:
-        positions = walkers_lib.spread_data(positions, mesh)
-        key_walk = walkers_lib.spread_key(key_walk, mesh)
+    key_walk, positions = _spread(key_walk, sample(key_start, pilots), mesh)
     with walkers_lib.on_mesh(mesh):
         return _find_choices(
             key_walk,

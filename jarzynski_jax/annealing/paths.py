@@ -134,9 +134,8 @@ def check_ends(path: Path, positions: Position, is_strict: bool = True) -> None:
     for time in (0.0, 1.0):
         with jax.ensure_compile_time_eval():
             logdensity = jax.vmap(path(time))(lift(positions))
-        if isinstance(logdensity, jax.core.Tracer):  # of parameters, say
-            return
-        if not logdensity.is_fully_addressable:
+        is_traced = isinstance(logdensity, jax.core.Tracer)  # of parameters, say
+        if is_traced or not logdensity.is_fully_addressable:
             return
         values = np.asarray(logdensity)
         is_wrong = np.isnan(values) | np.isposinf(values)

@@ -7,7 +7,7 @@ second time counts.
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,6 @@ from jarzynski_jax.resampling import adaptive, from_log_weights, systematic
 from jarzynski_jax.targets import lattice
 from jarzynski_jax.types import Array, PRNGKey
 from jarzynski_jax.walkers import Dynamics, Walkers
-from jarzynski_jax.weights import effective_sample_size
 
 BETA = 0.44
 Found = dict[str, np.ndarray]
@@ -59,20 +58,19 @@ def _timed(computation: Callable[[PRNGKey], Any], key: PRNGKey) -> tuple[Any, fl
     return found, time.process_time() - begin
 
 
-def _network(length: int, settings: Settings) -> nnx.Module:
+def make_network(length: int, settings: Settings, seed: int = 0) -> nnx.Module:
     """Dense where the lattice is small: it learns faster there, and its parameters are N²."""
-    shape, rngs = (length, length), nnx.Rngs(0)
+    shape, rngs = (length, length), nnx.Rngs(seed)
     if length <= 8:
         return MaskedDense(shape, settings.num_features, 2, rngs=rngs)
     return MaskedConvolutions(shape, settings.num_features, 3, 3, rngs=rngs)
 
 
-def _train(length: int, target: Density, settings: Settings) -> tuple[Density, Found]:
-    net = _network(length, settings)
-    model, params = autoregressive(net, is_symmetric=True)
+def make_objective(model: Any, target: Density, settings: Settings) -> training.Objective:
+    """Of an autoregressive model, with a temperature that is annealed."""
     rate = 0.5 ** (5 / settings.num_updates)  # β is within 1e-5 of its end after five sevenths
     steps = optax.cosine_decay_schedule(0.02, settings.num_updates)
-    objective = training.reinforce(
+    return training.reinforce(
         model.sample,
         model.logdensity_fn,
         target,
@@ -80,6 +78,11 @@ def _train(length: int, target: Density, settings: Settings) -> tuple[Density, F
         settings.num_training_samples,
         power=lambda update: 1 - rate ** (3.2 * update),
     )
+
+
+def _train(length: int, target: Density, settings: Settings) -> tuple[Density, Found]:
+    model, params = autoregressive(make_network(length, settings), is_symmetric=True)
+    objective = make_objective(model, target, settings)
     state = objective.init(jax.random.key(0), params)
     half = settings.num_updates // 2
     key = jax.random.key(1)
@@ -123,50 +126,69 @@ def _importance(
     }, log_weights
 
 
+class Annealing(NamedTuple):
+    """From a network's samples to the target and back, never resampled.
+
+    By heat bath, corrected for what is between.
+    """
+
+    model: Density
+    target: Density
+    num_steps: int
+
+    def forward(self, key_draw: PRNGKey, key_run: PRNGKey, num_walkers: int) -> Walkers:
+        spins, _ = draw(key_draw, self.model, num_walkers)
+        return self._run(key_run, spins, self._times(), 0.0)
+
+    def back(self, key_draw: PRNGKey, key_run: PRNGKey, end: Walkers) -> tuple[Array, Array]:
+        """Log-weights by the model where walkers arrived, and of paths from there to it."""
+        num_walkers = len(end.log_weights)
+        ancestors = from_log_weights(systematic)(key_draw, end.log_weights, num_walkers)
+        spins = end.position[ancestors]
+        back = self._run(key_run, spins, self._times()[::-1], 1.0)
+        log_p, log_q = (jax.vmap(of.logdensity_fn)(spins) for of in (self.target, self.model))
+        return log_p - log_q, -back.log_weights
+
+    def _times(self) -> Array:
+        return jnp.arange(self.num_steps + 1) / self.num_steps
+
+    def _run(self, key: PRNGKey, spins: Array, times: Array, first: float) -> Walkers:
+        move = surrogate.as_move(heat_bath.as_move(), self.target.logdensity_fn)
+        never = Dynamics(move, resampler=adaptive(systematic, 0.0))
+        path = annealing.geometric_path(self.model.logdensity_fn, self.target.logdensity_fn)
+        start = walkers.init(spins, path(first), never.kernel_init)
+        return annealing.anneal(key, start, path, times[1:], never)[0]
+
+
 def _annealed_on(
     key: PRNGKey, model: Density, target: Density, log_weights: Array, settings: Settings
 ) -> Found:
-    """From the network's samples to the target, by heat bath corrected for what is between.
+    """From the network's samples to the target, and back.
 
     Where they arrive they are samples of the target, nearly: these tell what the network's own
     samples, of the log-weights given, do not show; and a run back tells it of the paths.
     """
-    move = surrogate.as_move(heat_bath.as_move(), target.logdensity_fn)
-    never = Dynamics(move, resampler=adaptive(systematic, 0.0))
-    path = annealing.geometric_path(model.logdensity_fn, target.logdensity_fn)
-    num_steps = settings.num_network_steps
-    num_walkers = max(settings.num_network_samples // num_steps, 100)
-
-    times = jnp.arange(num_steps + 1) / num_steps
+    walk = Annealing(model, target, settings.num_network_steps)
+    num_walkers = max(settings.num_network_samples // settings.num_network_steps, 100)
 
     @jax.jit
-    def anneal(key: PRNGKey) -> Any:
+    def forward(key: PRNGKey) -> Walkers:
         key_draw, key_run = jax.random.split(key)
-        spins, log_q = draw(key_draw, model, num_walkers)
-        nis = jax.vmap(target.logdensity_fn)(spins) - log_q
-        start = walkers.init(spins, path(0.0), move.init)
-        end, _ = annealing.anneal(key_run, start, path, times[1:], never)
-        return nis, end
+        return walk.forward(key_draw, key_run, num_walkers)
 
     @jax.jit
-    def go_back(key: PRNGKey, end: Walkers) -> Any:
+    def back(key: PRNGKey, end: Walkers) -> tuple[Array, Array]:
         key_draw, key_run = jax.random.split(key)
-        ancestors = from_log_weights(systematic)(key_draw, end.log_weights, num_walkers)
-        spins = end.position[ancestors]
-        start = walkers.init(spins, path(1.0), move.init)
-        back, _ = annealing.anneal(key_run, start, path, times[-2::-1], never)
-        log_q = jax.vmap(model.logdensity_fn)(spins)
-        return jax.vmap(target.logdensity_fn)(spins) - log_q, -back.log_weights
+        return walk.back(key_draw, key_run, end)
 
-    (nis, end), seconds = _timed(anneal, key)
-    at_end, of_paths = go_back(jax.random.fold_in(key, 3), end)
+    end, seconds = _timed(forward, key)
+    at_end, of_paths = back(jax.random.fold_in(key, 3), end)
     on = importance_estimate(end.log_weights, of_paths)
     return {
         "num_nis_doubts": np.array(len(importance_estimate(log_weights, at_end).doubts)),
         "num_on_doubts": np.array(len(on.doubts)),
         "on": np.array(on.log_partition_function),
         "on_ess": np.array(on.effective_sample_size),
-        "on_start_ess": np.array(effective_sample_size(nis)),
         "on_seconds": np.array(seconds),
     }
 

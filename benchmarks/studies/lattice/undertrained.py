@@ -8,22 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from flax import nnx
 
-from benchmarks.studies.lattice.network import BETA
+from benchmarks.studies.lattice.network import BETA, Annealing, make_network, make_objective
 from benchmarks.studies.lattice.settings import QUICK
-from jarzynski_jax import annealing, training, walkers
+from jarzynski_jax import training
 from jarzynski_jax.density import draw
 from jarzynski_jax.free_energy import ImportanceEstimate, importance_estimate
-from jarzynski_jax.generators import MaskedDense, autoregressive
-from jarzynski_jax.kernels import heat_bath, surrogate
-from jarzynski_jax.resampling import adaptive, from_log_weights, systematic
+from jarzynski_jax.generators import autoregressive
 from jarzynski_jax.targets import lattice
 from jarzynski_jax.types import Array, Params, PRNGKey
-from jarzynski_jax.walkers import Dynamics
 
 SHAPE = (8, 8)
 NUM_RUNS = 16
@@ -37,55 +31,33 @@ Sides = tuple[Array, Array]
 
 def log_weights(num_updates: int, num_seeds: int, num_runs: int) -> Iterator[dict[str, Sides]]:
     """By method, of the model's samples and of those of the target, of each run."""
-    target = lattice.ising(SHAPE, BETA)
-    model, _ = autoregressive(_network(0), is_symmetric=True)
-    rate = 0.5 ** (5 / num_updates)
-    steps = optax.cosine_decay_schedule(0.02, num_updates)
-    objective = training.reinforce(
-        model.sample,
-        model.logdensity_fn,
-        target,
-        optax.chain(optax.clip_by_global_norm(1.0), optax.adam(steps)),
-        QUICK.num_training_samples,
-        power=lambda update: 1 - rate ** (3.2 * update),
-    )
-    move = surrogate.as_move(heat_bath.as_move(), target.logdensity_fn)
-    never = Dynamics(move, resampler=adaptive(systematic, 0.0))
-    times = jnp.arange(QUICK.num_network_steps + 1) / QUICK.num_network_steps
-    num_walkers = QUICK.num_network_samples // QUICK.num_network_steps
+    target, settings = lattice.ising(SHAPE, BETA), QUICK._replace(num_updates=num_updates)
+    model, _ = autoregressive(make_network(SHAPE[0], settings), is_symmetric=True)
+    objective = make_objective(model, target, settings)
+    num_walkers = settings.num_network_samples // settings.num_network_steps
 
     @jax.jit
     def run(key: PRNGKey, params: Params) -> dict[str, Sides]:
         network = model.density(params)
-        path = annealing.geometric_path(network.logdensity_fn, target.logdensity_fn)
+        walk = Annealing(network, target, settings.num_network_steps)
         key_samples, key_start, key_run, key_end = jax.random.split(key, 4)
         key_back, _, _ = jax.random.split(jax.random.fold_in(key, 7), 3)
-        spins, log_q = draw(key_samples, network, QUICK.num_network_samples)
+        spins, log_q = draw(key_samples, network, settings.num_network_samples)
         of_network = jax.vmap(target.logdensity_fn)(spins) - log_q
-        spins, _ = draw(key_start, network, num_walkers)
-        start = walkers.init(spins, path(0.0), never.kernel_init)
-        end, _ = annealing.anneal(key_run, start, path, times[1:], never)
-        ancestors = from_log_weights(systematic)(key_end, end.log_weights, num_walkers)
-        spins = end.position[ancestors]
-        log_p, log_q = (jax.vmap(of.logdensity_fn)(spins) for of in (target, network))
-        start = walkers.init(spins, path(1.0), never.kernel_init)
-        back, _ = annealing.anneal(key_back, start, path, times[-2::-1], never)
+        end = walk.forward(key_start, key_run, num_walkers)
+        at_end, of_paths = walk.back(key_end, key_back, end)
         return {
-            "samples": (of_network, log_p - log_q),
-            "annealed on": (end.log_weights, -back.log_weights),
+            "samples": (of_network, at_end),
+            "annealed on": (end.log_weights, of_paths),
         }
 
     for seed in range(num_seeds):
-        _, params = autoregressive(_network(seed), is_symmetric=True)
+        _, params = autoregressive(make_network(SHAPE[0], settings, seed), is_symmetric=True)
         state = objective.init(jax.random.key(seed), params)
         key = jax.random.key(1 + seed)
         trained = training.fit(key, objective, state, num_steps=num_updates).state.params
         for number in range(num_runs):
             yield run(jax.random.key(1000 * seed + number), trained)
-
-
-def _network(seed: int) -> MaskedDense:
-    return MaskedDense(SHAPE, QUICK.num_features, 2, rngs=nnx.Rngs(seed))
 
 
 def rates(sides: list[Sides], truth: float) -> dict[str, float]:
