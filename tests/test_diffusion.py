@@ -363,6 +363,16 @@ def test_the_bracket_of_a_diffusion(ten_steps):
     assert found.upper - found.lower < 0.1
 
 
+def test_a_network_that_was_not_trained_is_right_for_standard_normal_data():
+    """E[eps | x_t] = sqrt(1 - abar_t) x_t, at each step t of its own."""
+    schedule = diffusion.linear_schedule(20, 0.01, 0.4)
+    predictor = NoisePredictor((2,), schedule, (32,), rngs=nnx.Rngs(0))
+    x = jnp.array([0.3, -2.0])
+    for t in (1, 7, 20):
+        expected = np.sqrt(1 - schedule.alpha_bars[t - 1]) * x
+        np.testing.assert_allclose(predictor(jnp.array(t), x), expected, rtol=1e-6)
+
+
 def test_noise_prediction_learns():
     """The optimum of the simple loss of N(0, s^2) is s^2 abar/v a feature, averaged over t."""
     schedule = diffusion.linear_schedule(20, 0.01, 0.4)
