@@ -1,28 +1,32 @@
-"""A coupling flow of bijx on phi^4: log Z from both sides, and the share that it covers."""
+"""A coupling flow of bijx on phi^4: log Z from both sides, what it covers, and a chain."""
 
 import math
+import time
 from pathlib import Path
 
-import bijx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 
 from benchmarks.harness import drawing
-from benchmarks.harness.claims import Claim, is_true, within
+from benchmarks.harness.claims import Claim, above, is_true, within
 from benchmarks.harness.tables import Results
+from benchmarks.studies.flows import gaussian_field
 from benchmarks.studies.flows.settings import Settings
-from jarzynski_jax import annealing, free_energy, targets, training, walkers
-from jarzynski_jax.density import Density
+from jarzynski_jax import annealing, free_energy, training, walkers
 from jarzynski_jax.interop.bijx import layered
-from jarzynski_jax.kernels import generalized_hmc
+from jarzynski_jax.kernels import generalized_hmc, independence
 from jarzynski_jax.resampling import systematic
 from jarzynski_jax.targets import lattice
 from jarzynski_jax.types import Array, PRNGKey
 from jarzynski_jax.walkers import Dynamics
-from jarzynski_jax.weights import log_mean_exp, normalize, relative_error
+from jarzynski_jax.weights import (
+    effective_sample_size,
+    log_mean_exp,
+    normalize,
+    relative_error,
+)
 
 QUARTIC = 0.022
 
@@ -35,57 +39,60 @@ def names(settings: Settings) -> list[str]:
 def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
     """Train, draw from the flow and from the target, and weigh both."""
     kappa = float(name.split("-")[1])
-    key_fit, key_model, key_target = jax.random.split(jax.random.key(round(100 * kappa)), 3)
-    size = math.prod(settings.lattice)
-    field = lattice.phi4(settings.lattice, kappa, QUARTIC)
-    target = Density(lambda x: field.logdensity_fn(x.reshape(settings.lattice)))
-    chain = bijx.realnvp_flow(
-        size,
-        n_coupling_layers=settings.num_coupling_layers,
-        width=settings.coupling_width,
-        depth=1,
-        rngs=nnx.Rngs(0),
+    key = jax.random.key(round(100 * kappa))
+    key_fit, key_model, key_target, key_chain = jax.random.split(key, 4)
+    target = lattice.phi4(settings.lattice, kappa, QUARTIC)
+    gaussian = gaussian_field.best_gaussian(settings.lattice, kappa, QUARTIC)
+    base = gaussian_field.density(gaussian, settings.lattice, kappa)
+    layers = gaussian_field.coupling_layers(
+        settings.lattice, settings.num_coupling_layers, settings.coupling_width
     )
-    flow, params = layered(chain, targets.gaussian([1.0] * size))
+    flow, params = layered(layers, base)
     optimizer = optax.chain(
         optax.clip_by_global_norm(10.0),
-        optax.adam(optax.cosine_decay_schedule(2e-3, settings.num_coupling_updates)),
+        optax.adam(optax.cosine_decay_schedule(3e-3, settings.num_coupling_updates)),
     )
     objective = training.path_gradient(flow.sample_with_score, target, optimizer, 64)
-    state = training.fit(
+    begin = time.process_time()
+    params = training.fit(
         key_fit,
         objective,
         objective.init(key_fit, params),
         num_steps=settings.num_coupling_updates,
-    ).state
-    params = state.params
+    ).state.params
+    seconds = time.process_time() - begin
+
+    def log_weight(x: Array) -> Array:
+        return target.logdensity_fn(x) - flow.logdensity(params, x)
 
     @jax.jit
-    def of_model(key: PRNGKey) -> tuple[Array, Array]:
+    def of_model(key: PRNGKey) -> tuple[Array, Array, Array]:
+        """Samples, their log-weights, and those by the density of which both signs are."""
+
+        def one(key: PRNGKey) -> tuple[Array, Array, Array]:
+            x, log_q = flow.flow.sample_and_logdensity(key, params)
+            log_q_of_image = flow.logdensity(params, -x)
+            both = jnp.logaddexp(log_q, log_q_of_image) - math.log(2)
+            log_p = target.logdensity_fn(x)
+            return x, log_p - log_q, log_p - both
+
         keys = jax.random.split(key, settings.num_coupling_samples)
-        x, log_q = jax.vmap(flow.flow.sample_and_logdensity, (0, None))(keys, params)
-        return x, jax.vmap(target.logdensity_fn)(x) - log_q
+        return jax.lax.map(one, keys, batch_size=200)
 
-    @jax.jit
-    def of_target(x: Array) -> Array:
-        log_q = jax.vmap(flow.logdensity, (None, 0))(params, x)
-        return jax.vmap(target.logdensity_fn)(x) - log_q
-
-    x, model_weights = of_model(key_model)
+    x, model_weights, symmetrised = of_model(key_model)
     log_z, log_z_error, samples = _annealed(key_target, settings, kappa)
-    target_weights = of_target(samples.reshape(-1, size))
+    target_weights = jax.jit(lambda x: jax.lax.map(log_weight, x, batch_size=200))(samples)
     found = free_energy.importance_estimate(model_weights, target_weights)
-    # The density symmetrised by hand, (q(x) + q(-x))/2: any flow may be.
-    log_q = jax.vmap(target.logdensity_fn)(x) - model_weights
-    log_q_of_image = jax.vmap(target.logdensity_fn)(-x) - of_target(-x)
-    both = jnp.logaddexp(log_q, log_q_of_image) - math.log(2)
-    symmetrised = jax.vmap(target.logdensity_fn)(x) - both
     share = normalize(symmetrised)
+    chain = _chain(key_chain, x.mean(axis=(1, 2)), symmetrised)
     assert found.upper is not None
     assert found.log_coverage is not None
     assert found.forward_effective_sample_size is not None
     return {
-        "mean_work": np.asarray(-jnp.mean(model_weights)),
+        "bound_of_gaussian": np.array(gaussian.bound),
+        "mean_of_gaussian": np.array(gaussian.mean),
+        "training_seconds": np.array(seconds),
+        "bound": np.asarray(jnp.mean(model_weights)),
         "log_z_q": np.asarray(found.log_partition_function),
         "log_z_p": np.asarray(found.upper),
         "coverage": np.exp(np.asarray(found.log_coverage.value)),
@@ -93,12 +100,30 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
             jnp.exp(found.log_coverage.value) * found.log_coverage.standard_error
         ),
         "ess": np.asarray(found.effective_sample_size),
+        "ess_symmetrised": np.asarray(effective_sample_size(symmetrised)),
         "forward_ess": np.asarray(found.forward_effective_sample_size),
         "num_doubts": np.array(len(found.doubts)),
         "log_z_symmetrised": np.array([log_mean_exp(symmetrised), relative_error(share)]),
         "log_z_annealed": np.array([log_z, log_z_error]),
-        "magnetisation": np.asarray(jnp.mean(x, axis=1)),
-        "magnetisation_of_target": np.asarray(jnp.mean(samples.reshape(-1, size), axis=1)),
+        "magnetisation": np.asarray(x.mean(axis=(1, 2))),
+        "magnetisation_of_target": np.asarray(samples.mean(axis=(1, 2))),
+        **chain,
+    }
+
+
+def _chain(key: PRNGKey, magnetisation: Array, log_weights: Array) -> dict[str, np.ndarray]:
+    """Neural Markov chain Monte Carlo by the flow's samples, each with a sign at random."""
+    key_sign, key_order = jax.random.split(key)
+    signs = jax.random.rademacher(key_sign, magnetisation.shape, magnetisation.dtype)
+    chain = independence.accept_in_order(key_order, log_weights)
+    along = (signs * magnetisation)[chain.indices]
+    signed, absolute = (free_energy.autocorrelation(of) for of in (along, jnp.abs(along)))
+    return {
+        "acceptance": np.asarray(jnp.mean(chain.is_accepted[1:])),
+        "tau": np.asarray(absolute.time),
+        "signed_mean": np.asarray(signed.mean),
+        "absolute_mean": np.asarray(absolute.mean),
+        "num_chain_doubts": np.array(len(signed.doubts) + len(absolute.doubts)),
     }
 
 
@@ -159,6 +184,18 @@ def claims(results: Results, settings: Settings) -> list[Claim]:
                 f"{where}: a doubt is told if and only if a phase is missing",
                 bool(of["num_doubts"] > 0) == (covered < 1),
                 "so",
+            ),
+            above(
+                f"{where}: acceptance of neural Markov chain Monte Carlo by the flow",
+                float(of["acceptance"]),
+                0.4,
+            ),
+            within(
+                f"{where}: mean of the field along that chain",
+                of["signed_mean"][0],
+                of["signed_mean"][1],
+                0.0,
+                4,
             ),
         ]
     return found
