@@ -14,6 +14,7 @@ import numpy as np
 
 from jarzynski_jax import walkers
 from jarzynski_jax.kernels import ula
+from jarzynski_jax.kernels.step_info import WeightInfo
 
 
 class Target(NamedTuple):
@@ -124,7 +125,7 @@ def reference_ula(bugs=ULABugs()):  # noqa: B008
             new_value, new_grad, x - new_x, h
         )
         increment = jnp.where(bugs.is_unweighted, 0, increment)
-        return new_state, ula.ULAInfo(increment, jnp.isfinite(increment))
+        return new_state, WeightInfo(increment, jnp.isfinite(increment))
 
     return kernel
 

@@ -16,6 +16,7 @@ from jarzynski_jax.interpolants.interpolant import FieldFn
 from jarzynski_jax.kernels import escorted
 from jarzynski_jax.kernels.arithmetic import check_positive
 from jarzynski_jax.kernels.move import Move
+from jarzynski_jax.kernels.step_info import WeightInfo
 from jarzynski_jax.resampling import AdaptiveResampler
 from jarzynski_jax.types import Array, LogDensityFn, PRNGKey, Scalar
 from jarzynski_jax.walkers import Dynamics, Walkers
@@ -189,7 +190,7 @@ def _escorted_move(
     logdensity_fn: LogDensityFn,
     time: Array,
     step_size: Array,
-) -> tuple[escorted.EscortedState, escorted.EscortedInfo]:
+) -> tuple[escorted.EscortedState, WeightInfo]:
     velocity = partial(velocity_fn, time)
     kernel = escorted.build_kernel()
     epsilon = diffusion_at(diffusion, time)

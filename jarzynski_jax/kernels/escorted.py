@@ -46,6 +46,7 @@ from jarzynski_jax.kernels.arithmetic import (
 from jarzynski_jax.kernels.binding import bind
 from jarzynski_jax.kernels.move import Move
 from jarzynski_jax.kernels.preconditioning import Preconditioner, apply, apply_factor, solve
+from jarzynski_jax.kernels.step_info import WeightInfo
 from jarzynski_jax.types import (
     Array,
     ArrayTree,
@@ -58,7 +59,6 @@ from jarzynski_jax.types import (
 )
 
 __all__ = [
-    "EscortedInfo",
     "EscortedState",
     "VelocityFn",
     "as_move",
@@ -83,21 +83,6 @@ class EscortedState(NamedTuple):
     logdensity: Array
     logdensity_grad: ArrayTree
     log_endpoint: Array
-
-
-class EscortedInfo(NamedTuple):
-    r"""What one step did: :math:`\Delta A`, ``-inf`` where anything is not finite, never NaN.
-
-    A walker whose increment is not finite is dead: its weight is 0.
-    """
-
-    log_weight_increment: Array
-    is_finite: Array
-
-    @property
-    def is_lost(self) -> Array:
-        """Whether it died by its own move: walkers that come back are missing."""
-        return ~self.is_finite
 
 
 def init(
@@ -142,7 +127,7 @@ def build_kernel() -> Kernel:
         step_size: Scalar,
         diffusion: Scalar,
         preconditioner: Preconditioner | None = None,
-    ) -> tuple[EscortedState, EscortedInfo]:
+    ) -> tuple[EscortedState, WeightInfo]:
         check_step_size(step_size)
         check_positive("diffusion, ε,", diffusion)
         proposed = _escorted_step(rng_key, state, step_size, diffusion, preconditioner)
@@ -176,7 +161,7 @@ def build_kernel() -> Kernel:
         is_finite = jnp.isfinite(increment) & all_finite(proposed)
         bounded = jnp.where(is_finite, bound_endpoint(log_endpoint, position), 0)
         new_state = EscortedState(position, velocity, logdensity, score, bounded)
-        return new_state, EscortedInfo(jnp.where(is_finite, increment, -jnp.inf), is_finite)
+        return new_state, WeightInfo(jnp.where(is_finite, increment, -jnp.inf), is_finite)
 
     return kernel
 

@@ -56,6 +56,7 @@ from jarzynski_jax.kernels.binding import bind
 from jarzynski_jax.kernels.guides import FREE, Evaluated, Guide
 from jarzynski_jax.kernels.move import Move
 from jarzynski_jax.kernels.preconditioning import Preconditioner, apply_factor, solve
+from jarzynski_jax.kernels.step_info import WeightInfo
 from jarzynski_jax.types import (
     Array,
     ArrayTree,
@@ -68,7 +69,6 @@ from jarzynski_jax.types import (
 )
 
 __all__ = [
-    "FeynmanKacInfo",
     "FeynmanKacState",
     "as_move",
     "as_top_level_api",
@@ -97,18 +97,6 @@ class FeynmanKacState(NamedTuple):
     drift: ArrayTree
     log_wave: Array
     log_endpoint: Array
-
-
-class FeynmanKacInfo(NamedTuple):
-    r"""What one step did: :math:`\Delta A`, ``-inf`` where something is not finite."""
-
-    log_weight_increment: Array
-    is_finite: Array
-
-    @property
-    def is_lost(self) -> Array:
-        """Whether it died by its own move: walkers that come back are missing."""
-        return ~self.is_finite
 
 
 def init(
@@ -183,7 +171,7 @@ def build_kernel() -> Kernel:
         guide: Guide,
         step_size: Scalar,
         inverse_masses: Preconditioner | None = None,
-    ) -> tuple[FeynmanKacState, FeynmanKacInfo]:
+    ) -> tuple[FeynmanKacState, WeightInfo]:
         check_step_size(step_size)
         proposed = _guided_step(rng_key, state, step_size, inverse_masses)
         position = keep_finite(proposed, state.position)
@@ -215,7 +203,7 @@ def build_kernel() -> Kernel:
         is_finite = jnp.isfinite(increment) & jnp.isfinite(rate) & all_finite(proposed)
         bounded = jnp.where(is_finite, bound_endpoint(log_endpoint, position), 0)
         new_state = FeynmanKacState(position, rate, at.energy, at.drift, at.log_wave, bounded)
-        return new_state, FeynmanKacInfo(jnp.where(is_finite, increment, -jnp.inf), is_finite)
+        return new_state, WeightInfo(jnp.where(is_finite, increment, -jnp.inf), is_finite)
 
     return kernel
 

@@ -54,6 +54,7 @@ from jarzynski_jax.kernels.arithmetic import (
 from jarzynski_jax.kernels.binding import bind
 from jarzynski_jax.kernels.kinetic import difference_of_squares
 from jarzynski_jax.kernels.move import Move, itself
+from jarzynski_jax.kernels.step_info import HeatInfo
 from jarzynski_jax.kernels.thermostat import (
     Masses,
     Thermostatted,
@@ -76,7 +77,6 @@ from jarzynski_jax.types import (
 
 __all__ = [
     "Masses",
-    "NoseHooverInfo",
     "NoseHooverState",
     "Thermostatted",
     "as_move",
@@ -108,23 +108,6 @@ class NoseHooverState(NamedTuple):
     logdensity: Array
     logdensity_grad: ArrayTree
     log_endpoint: Array
-
-
-class NoseHooverInfo(NamedTuple):
-    r"""What one step did: :math:`\Delta A`, ``-inf`` where anything is not finite, never NaN.
-
-    A walker whose increment is not finite is dead: its weight is 0. ``heat`` is what it took up
-    from the thermostats, :math:`\log|J|`, in units of the temperature.
-    """
-
-    log_weight_increment: Array
-    is_finite: Array
-    heat: Array
-
-    @property
-    def is_lost(self) -> Array:
-        """Whether it died by its own move: walkers that come back are missing."""
-        return ~self.is_finite
 
 
 def init(
@@ -172,7 +155,7 @@ def build_kernel() -> Kernel:
         logdensity_fn: LogDensityFn,
         step_size: Scalar,
         masses: Masses,
-    ) -> tuple[NoseHooverState, NoseHooverInfo]:
+    ) -> tuple[NoseHooverState, HeatInfo]:
         check_step_size(step_size)
         dtype = state.log_endpoint.dtype
         weights = check_masses(masses, state.friction.shape[0], dtype)
@@ -201,7 +184,7 @@ def build_kernel() -> Kernel:
             jnp.where(is_finite, bound_endpoint(log_endpoint, position), 0),
         )
         increment = jnp.where(is_finite, increment, -jnp.inf)
-        return new_state, NoseHooverInfo(increment, is_finite, heat)
+        return new_state, HeatInfo(increment, is_finite, heat)
 
     return kernel
 

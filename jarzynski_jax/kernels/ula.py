@@ -45,6 +45,7 @@ from jarzynski_jax.kernels.arithmetic import (
 from jarzynski_jax.kernels.binding import bind
 from jarzynski_jax.kernels.move import Move, itself, keep_state
 from jarzynski_jax.kernels.preconditioning import Preconditioner, apply, apply_factor
+from jarzynski_jax.kernels.step_info import WeightInfo
 from jarzynski_jax.types import (
     Array,
     ArrayTree,
@@ -57,7 +58,6 @@ from jarzynski_jax.types import (
 )
 
 __all__ = [
-    "ULAInfo",
     "ULAState",
     "as_move",
     "as_top_level_api",
@@ -81,21 +81,6 @@ class ULAState(NamedTuple):
     logdensity: Array
     logdensity_grad: ArrayTree
     log_endpoint: Array
-
-
-class ULAInfo(NamedTuple):
-    r"""What one step did: :math:`\Delta A`, ``-inf`` where anything is not finite, never NaN.
-
-    A walker whose increment is not finite is dead: its weight is 0.
-    """
-
-    log_weight_increment: Array
-    is_finite: Array
-
-    @property
-    def is_lost(self) -> Array:
-        """Whether it died by its own move: walkers that come back are missing."""
-        return ~self.is_finite
 
 
 def init(position: Position, logdensity_fn: LogDensityFn) -> ULAState:
@@ -139,7 +124,7 @@ def build_kernel() -> Kernel:
         logdensity_fn: LogDensityFn,
         step_size: Scalar,
         preconditioner: Preconditioner | None = None,
-    ) -> tuple[ULAState, ULAInfo]:
+    ) -> tuple[ULAState, WeightInfo]:
         check_step_size(step_size)
         proposed = _langevin_step(rng_key, state, step_size, preconditioner)
         position = keep_finite(proposed, state.position)
@@ -163,7 +148,7 @@ def build_kernel() -> Kernel:
         is_finite = jnp.isfinite(increment)
         bounded = jnp.where(is_finite, bound_endpoint(log_endpoint, position), 0)
         new_state = ULAState(position, logdensity, grad, bounded)
-        return new_state, ULAInfo(jnp.where(is_finite, increment, -jnp.inf), is_finite)
+        return new_state, WeightInfo(jnp.where(is_finite, increment, -jnp.inf), is_finite)
 
     return kernel
 

@@ -42,6 +42,7 @@ from jarzynski_jax.kernels.arithmetic import (
     subtract,
 )
 from jarzynski_jax.kernels.move import Move, itself
+from jarzynski_jax.kernels.step_info import HeatInfo
 from jarzynski_jax.types import (
     Array,
     ArrayTree,
@@ -52,7 +53,7 @@ from jarzynski_jax.types import (
     Scalar,
 )
 
-__all__ = ["DrivenInfo", "DrivenState", "ForceFn", "as_move", "build_kernel", "init"]
+__all__ = ["DrivenState", "ForceFn", "as_move", "build_kernel", "init"]
 
 #: ``force_fn(position) -> force``, in the structure of the position.
 ForceFn: TypeAlias = Callable[[Position], ArrayTree]
@@ -65,22 +66,6 @@ class DrivenState(NamedTuple):
     force: ArrayTree
     logdensity: Array
     log_endpoint: Array
-
-
-class DrivenInfo(NamedTuple):
-    r"""What one step did: :math:`\Delta A`, and the heat taken up, :math:`\log K(x' \to x)/K`.
-
-    A walker whose increment is not finite is dead: its weight is 0.
-    """
-
-    log_weight_increment: Array
-    is_finite: Array
-    heat: Array
-
-    @property
-    def is_lost(self) -> Array:
-        """Whether it died by its own move: walkers that come back are missing."""
-        return ~self.is_finite
 
 
 def init(position: Position, logdensity_fn: LogDensityFn, force_fn: ForceFn) -> DrivenState:
@@ -123,7 +108,7 @@ def build_kernel() -> Kernel:
         logdensity_fn: LogDensityFn,
         force_fn: ForceFn,
         step_size: Scalar,
-    ) -> tuple[DrivenState, DrivenInfo]:
+    ) -> tuple[DrivenState, HeatInfo]:
         check_step_size(step_size)
         noise = draw_noise(rng_key, state.position)
 
@@ -145,7 +130,7 @@ def build_kernel() -> Kernel:
         increment = new_state.logdensity - state.logdensity + heat
         is_finite = jnp.isfinite(increment) & all_finite(proposed)
         increment = jnp.where(is_finite, increment, -jnp.inf)
-        return new_state, DrivenInfo(increment, is_finite, heat)
+        return new_state, HeatInfo(increment, is_finite, heat)
 
     return kernel
 
