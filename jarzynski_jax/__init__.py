@@ -24,7 +24,7 @@ In the order in which they build on each other:
 - ``app``: the command line, ``jarzynski-jax --help``; by itself, with the extra ``cli``
 
 Beneath them ``compiling`` (a computation compiled once for many calls), ``compiler_faults``,
-``formatting``, ``interruption`` and ``progress``.
+``formatting``, ``interruption``, ``progress`` and ``uniform`` (numbers that are never 0).
 """
 
 import os
@@ -57,6 +57,7 @@ from jarzynski_jax import (  # noqa: E402
     targets,
     training,
     types,
+    uniform,
     walkers,
     weights,
 )
@@ -85,6 +86,7 @@ __all__ = [
     "targets",
     "training",
     "types",
+    "uniform",
     "walkers",
     "weights",
 ]

@@ -548,3 +548,16 @@ def test_progress_is_told_of_few_steps_and_of_replicates_side_by_side():
     keys = jax.random.split(jax.random.key(0), 4)
     jax.block_until_ready(jax.vmap(run)(keys, jnp.zeros((4, 10))))
     assert shares == pytest.approx(3 * [1 / 3])
+
+
+def test_schedules_end_at_the_last_density_and_replicates_have_walkers():
+    path = geometric_path(lambda x: -(x**2) / 2, lambda x: -(x**2))
+    x = jnp.zeros((8, 8))
+    with pytest.raises(ValueError, match=r"times must end at 1.*got 0\.9"):
+        log_partition_bounds(
+            jax.random.key(0), x, path, 0.0, langevin(0.1), times=jnp.array([0.5, 0.9])
+        )
+    with pytest.raises(ValueError, match="leave it out"):
+        log_partition_bounds(
+            jax.random.key(0), x, path, 0.0, langevin(0.1), 4, num_replicates=8
+        )

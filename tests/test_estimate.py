@@ -1,5 +1,7 @@
 """One call for log Z: right within its errors, and a doubt where it cannot be."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -213,3 +215,12 @@ def test_bad_input(options, message):
 def test_a_base_without_samples_is_refused():
     with pytest.raises(ValueError, match="whose sample is None"):
         estimate(jax.random.key(0), TARGET, TARGET, num_gradients=1000)
+
+
+def test_the_least_budget_that_is_told_suffices():
+    base, target = targets.gaussian([1.0, 1.0]), Density(lambda x: -2 * jnp.sum(x**2))
+    with pytest.raises(ValueError, match="num_gradients must be at least") as told:
+        estimate(jax.random.key(0), base, target, num_gradients=1000, num_walkers=32)
+    least = int(re.search(r"at least (\d+)", str(told.value))[1])
+    found = estimate(jax.random.key(0), base, target, num_gradients=least, num_walkers=32)
+    assert np.isfinite(found.log_partition_function)

@@ -244,3 +244,28 @@ def test_bad_input(log_weights):
             run(log_weights)
     with pytest.raises(ValueError, match="integrated_autocorrelation_time must be positive"):
         importance_estimate(np.zeros(3), integrated_autocorrelation_time=0.0)
+
+
+def test_offsets_of_known_weights_are_taken_off_in_double_precision():
+    weights = 0.3 * np.random.default_rng(0).normal(size=20_000)
+    back = weights[:1000] + 0.09  # E[w] is e^0.045: samples of the target have 0.09 more
+    near, far = (importance_estimate(c + weights, c + back) for c in (0.0, 1e5))
+    assert float(far.log_coverage.value) == pytest.approx(
+        float(near.log_coverage.value), abs=1e-6
+    )
+    assert float(far.log_partition_function.value) == pytest.approx(1e5, abs=1)
+    assert [doubt for doubt in far.doubts if "is rounded by" in doubt]
+    assert not [doubt for doubt in near.doubts if "is rounded by" in doubt]
+
+
+def test_an_exact_model_of_a_wrong_constant_is_doubted():
+    (doubt,) = importance_estimate(jnp.zeros(16), jnp.ones(16)).doubts
+    assert "inf standard errors" in doubt
+
+
+def test_values_are_one_a_sample():
+    x = jnp.ones((5, 1))
+    with pytest.raises(ValueError, match=r"shape \(5,\), one a sample; got \(5, 1\)"):
+        observable(jnp.zeros(5), x)
+    with pytest.raises(ValueError, match="one a sample"):
+        thermodynamics(jnp.zeros(5), x, 1.0)

@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from zscore import assert_biased, assert_unbiased, replicate, test_key
 
 from jarzynski_jax import targets, walkers
-from jarzynski_jax.annealing import geometric_path, multistage
+from jarzynski_jax.annealing import estimate, geometric_path, multistage
 from jarzynski_jax.kernels import (
     flip,
     generalized_hmc,
@@ -227,3 +227,24 @@ def test_moves_that_cannot_be_corrected():
     with pytest.raises(ValueError, match="have a reverse"):
         surrogate.as_move(two, REFERENCE)
     assert surrogate.as_move(flip.as_move(), REFERENCE).is_invariant
+
+
+def test_a_path_that_begins_at_another_constant_is_told():
+    base = targets.gaussian([1.0])._replace(log_partition_function=0.0)
+    normalised = base._replace(
+        logdensity_fn=lambda x: base.logdensity_fn(x) - jnp.log(2 * jnp.pi) / 2
+    )
+    path = geometric_path(base.logdensity_fn, lambda x: -jnp.sum(x**2))
+    with pytest.raises(ValueError, match="must begin at the base's log-density"):
+        estimate(jax.random.key(0), normalised, path=path, num_gradients=10_000, num_walkers=32)
+    with pytest.raises(ValueError, match="must begin at the base's log-density"):
+        multistage(
+            jax.random.key(0),
+            normalised,
+            path,
+            jnp.array([0.5, 1.0]),
+            generalized_hmc.as_move(2, 0.4, 1.0),
+            num_chains=8,
+            num_samples=10,
+            num_burn_in=1,
+        )

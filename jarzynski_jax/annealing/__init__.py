@@ -22,6 +22,7 @@ from jarzynski_jax.annealing.paths import (
     Path,
     check_ends,
     check_times,
+    check_whole_schedule,
     geometric_path,
     tempering_path,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "anneal_adaptively",
     "check_ends",
     "check_times",
+    "check_whole_schedule",
     "estimate",
     "find_step_size",
     "geometric_path",

@@ -27,7 +27,7 @@ from jarzynski_jax.annealing.anneal import (
     part_of,
     reverse_args,
 )
-from jarzynski_jax.annealing.paths import Path, check_ends, check_times
+from jarzynski_jax.annealing.paths import Path, check_ends, check_whole_schedule
 from jarzynski_jax.compiling import compiled_once
 from jarzynski_jax.free_energy.annealing_runs import AnnealingInfo, LogPartitionBounds
 from jarzynski_jax.resampling import from_log_weights, systematic
@@ -145,7 +145,7 @@ def _schedule(num_steps: int | None, times: Array | None) -> Array:
             f"num_steps={num_steps} and times={times}"
         )
     if times is not None:
-        return check_times(times, is_ascending=True)
+        return check_whole_schedule(times)
     assert num_steps is not None
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1; got {num_steps}")
@@ -171,6 +171,11 @@ def _by_replicate(positions: Position, num_replicates: int | None) -> Position:
         raise ValueError(
             f"num_replicates must divide the number of walkers, {leading[0]}; got "
             f"{num_replicates}"
+        )
+    if leading[0] == num_replicates:
+        raise ValueError(
+            f"num_replicates = {num_replicates} is the length of the leading axis: a replicate "
+            "would have one walker. If positions are of R replicates already, leave it out"
         )
     return jax.tree.map(
         lambda leaf: leaf.reshape(num_replicates, -1, *leaf.shape[1:]), positions

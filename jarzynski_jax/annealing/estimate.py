@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax.annealing.bounds import log_partition_bounds
-from jarzynski_jax.annealing.paths import LinearPath, Path, geometric_path
+from jarzynski_jax.annealing.paths import LinearPath, Path, check_base, geometric_path
 from jarzynski_jax.annealing.pilot import NUM_MOVES, Choices, find_choices, step_args
 from jarzynski_jax.checks import check_known
 from jarzynski_jax.compiling import compiled_once
@@ -182,6 +182,8 @@ def estimate(
         spent = int(choices.num_gradients)
     choices = jax.tree.map(jnp.asarray, jax.device_get(choices))  # found on whatever devices
     positions = sample(key_start, num_walkers)
+    if target is None:
+        check_base(base.logdensity_fn, path, positions)
     key_runs, (positions, relaxed) = _spread(key_runs, (positions, relaxed), mesh)
     with walkers_lib.on_mesh(mesh):
         bounds = log_partition_bounds(
@@ -253,11 +255,13 @@ def _send_pilot(
     cost = NUM_MOVES + manner.evaluation.cost_again
     of_pilot = int(_PILOT_SHARE * num_gradients) // cost
     pilots = int(np.clip(of_pilot // _MIN_STOPS, *_PILOT_WALKERS))
+    max_stops = (of_pilot * cost // pilots - 1) // cost  # it takes one gradient before it moves
     fixed, each = (manner.cost(num_walkers, num_relaxed, steps) for steps in (0, 1))
     num_steps = (num_gradients - of_pilot * cost - fixed) // (each - fixed)
-    if num_steps < 2 or of_pilot < pilots:
+    if num_steps < 2 or max_stops < 1:
         of_walkers = manner.cost(num_walkers, num_relaxed, 2) / (1 - _PILOT_SHARE)
-        needed = int(max(of_walkers, _PILOT_WALKERS[0] * cost / _PILOT_SHARE)) + cost
+        of_a_stop = (_PILOT_WALKERS[0] * (cost + 1) + cost) / _PILOT_SHARE
+        needed = int(max(of_walkers, of_a_stop)) + cost
         raise ValueError(
             f"num_gradients must be at least {needed}, for {num_walkers} walkers to take two "
             f"steps each way; got {num_gradients}. Give more, or a smaller num_walkers"
@@ -265,14 +269,8 @@ def _send_pilot(
     key_start, key_walk = jax.random.split(rng_key)
     key_walk, positions = _spread(key_walk, sample(key_start, pilots), mesh)
     with walkers_lib.on_mesh(mesh):
-        return _find_choices(
-            key_walk,
-            positions,
-            path,
-            (of_pilot * cost // pilots - 1) // cost,  # one gradient is taken before it moves
-            num_steps,
-            manner.evaluation,
-        )
+        of_walk = key_walk, positions, path, max_stops, num_steps, manner.evaluation
+        return _find_choices(*of_walk)
 
 
 _find_choices = compiled_once(find_choices)

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jarzynski_jax.annealing.paths import Path, check_times
+from jarzynski_jax.annealing.paths import Path, check_base, check_times
 from jarzynski_jax.checks import check_known
 from jarzynski_jax.compiling import compiled_once
 from jarzynski_jax.density import Density, check_exact
@@ -135,6 +135,7 @@ def multistage(
     times = check_times(times, is_ascending=True)
     key_start, key_chains = jax.random.split(rng_key)
     positions = sample(key_start, num_chains * num_samples)
+    check_base(base.logdensity_fn, path, positions)
     positions = jax.tree.map(
         lambda leaf: leaf.reshape(num_chains, num_samples, *leaf.shape[1:]), positions
     )

@@ -19,8 +19,10 @@ from jarzynski_jax.types import Array, LogDensityFn, Position, Scalar
 __all__ = [
     "LinearPath",
     "Path",
+    "check_base",
     "check_ends",
     "check_times",
+    "check_whole_schedule",
     "geometric_path",
     "tempering_path",
 ]
@@ -109,6 +111,36 @@ def check_times(times: Array, is_ascending: bool = False) -> Array:
             f"from {before} they come to times[{index}] = {at}, then to {after}"
         )
     return times
+
+
+def check_whole_schedule(times: Array) -> Array:
+    """Raise a ``ValueError`` unless times ascend to 1, where the last density is."""
+    times = check_times(times, is_ascending=True)
+    if not isinstance(times, jax.core.Tracer) and abs(float(times[-1]) - 1) > 1e-6:
+        raise ValueError(
+            f"times must end at 1, where the last density is; got {float(times[-1]):.7g}"
+        )
+    return times
+
+
+def check_base(logdensity_fn: LogDensityFn, path: Path, positions: Position) -> None:
+    """Raise a ``ValueError`` unless a path begins at the base whose log Z is to be added.
+
+    A normalised base, and a path from the same density without its constant, would pass for
+    each other and be wrong by that constant. Looked at are some of the base's samples.
+    """
+    some = jax.tree.map(lambda leaf: lift(leaf[:32]), positions)
+    of_base, of_path = (
+        np.asarray(jax.vmap(fn)(some), np.float64) for fn in (logdensity_fn, path(0.0))
+    )
+    gaps = np.where(np.isfinite(of_base) & np.isfinite(of_path), np.abs(of_base - of_path), 0)
+    excess = gaps - 1e-4 * np.abs(np.where(gaps > 0, of_base, 0))
+    worst = int(np.argmax(excess))
+    if excess[worst] > 1e-3:
+        raise ValueError(
+            "the path must begin at the base's log-density, with its constant: at one of the "
+            f"base's samples it is {of_path[worst]:.7g}, and the base's {of_base[worst]:.7g}"
+        )
 
 
 def check_ends(path: Path, positions: Position, is_strict: bool = True) -> None:

@@ -52,6 +52,7 @@ from jarzynski_jax.annealing import Path
 from jarzynski_jax.density import Density
 from jarzynski_jax.kernels.gibbs import Units
 from jarzynski_jax.types import Array, LogDensityFn, PRNGKey, Scalar
+from jarzynski_jax.uniform import bernoulli
 
 __all__ = [
     "Machine",
@@ -230,7 +231,7 @@ def base_density(params: Machine) -> Density:
             params.visible_bias.astype(jnp.promote_types(dtype, jnp.float32))
         )
         shape = num_samples, *probability.shape
-        return jax.random.bernoulli(rng_key, probability, shape).astype(dtype)
+        return bernoulli(rng_key, probability, shape).astype(dtype)
 
     log_z = sum(jnp.sum(jax.nn.softplus(bias)) for bias in params[:2])
     return Density(

@@ -36,7 +36,7 @@ def doubts_of_bounds(
     """
     forward, forward_error = forward_estimate
     doubts = _lost_walkers(bounds)
-    upper = max(value for _, value, _ in backward.values())
+    upper = float(np.max([value for _, value, _ in backward.values()]))  # NaN, if one is
     is_leaky = bool(doubts)
     if not (math.isfinite(forward) and math.isfinite(upper)):
         doubts.append(

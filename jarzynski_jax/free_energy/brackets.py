@@ -89,6 +89,10 @@ def bracket(
     together
     """
     check_known("free_energy.bracket", energies)
+    if np.ndim(energies) != 1:
+        raise ValueError(
+            f"energies must have shape (n,), one a test sample; got {np.shape(energies)}"
+        )
     energy, test_error = _mean_and_error(energies)
     log_z = log_partition_bracket(bounds, tolerance)
     lower, upper = energy + log_z.lower, energy + log_z.upper
@@ -138,7 +142,8 @@ def log_partition_bracket(bounds: LogPartitionBounds, tolerance: float = 0.5) ->
     if bounds.backward_from_relaxed is not None:
         relaxed, error = _mean_and_error(bounds.backward_from_relaxed)
         backward["samples relaxed from data"] = (tolerance, relaxed, error)
-    upper, upper_error = max((value, error) for _, value, error in backward.values())
+    uppers = [(value, error) for _, value, error in backward.values()]
+    upper, upper_error = uppers[int(np.argmax([value for value, _ in uppers]))]  # a NaN counts
 
     doubts = doubts_of_bounds(bounds, (forward, forward_error), backward, tolerance)
     return Bracket(forward, forward_error, upper, upper_error, relaxed, 0.0, tuple(doubts))

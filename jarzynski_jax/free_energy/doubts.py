@@ -154,6 +154,19 @@ def _variance_seen_back(work_back: np.ndarray, difference_back: float, size: int
     return max(float(np.mean(square)) - 1, 0) / size
 
 
+def doubts_of_rounding(name: str, found: Estimate) -> list[str]:
+    """Of a value so large that its error is smaller than what is between two numbers."""
+    value, error = (float(of) for of in found)
+    rounding = precision(found.value.dtype) * abs(value) / 2
+    if not rounding > max(error, NEGLIGIBLE):
+        return []
+    doubt = (
+        f"{name}, {value:.7g}, is rounded by {rounding:.2g} nats, more than its standard error "
+        f"of {error:.2g}: take off an offset, or use float64"
+    )
+    return [doubt]
+
+
 # ---------------------------------------------------------------- importance sampling
 
 
@@ -179,10 +192,11 @@ def doubts_of_importance(
     value, error = (float(of) for of in found.log_coverage)
     if abs(value) > max(MAX_ERRORS_OF_BOUNDS * error, NEGLIGIBLE) or math.isnan(value):
         share, reason = math.exp(min(value, 700)), "its samples are not the target's"
+        num_errors = abs(value) / error if error > 0 else math.inf
         if value < 0:
             reason = "modes are missing, and log Z is too small by as much"
         doubts.append(
-            f"the model covers {share:.3g} of the target, {abs(value) / error:.1f} standard "
+            f"the model covers {share:.3g} of the target, {num_errors:.1f} standard "
             f"errors from all of it: {reason}"
         )
         return doubts

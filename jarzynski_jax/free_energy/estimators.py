@@ -29,7 +29,7 @@ from jarzynski_jax.formatting import disbelief, format_with_error
 from jarzynski_jax.free_energy.acceptance_ratio import acceptance_ratio, overlap_at
 from jarzynski_jax.free_energy.bounds import Bounds, two_sided_bounds
 from jarzynski_jax.free_energy.crossing import crossing_near
-from jarzynski_jax.free_energy.doubts import NEGLIGIBLE, doubts_of_work, precision
+from jarzynski_jax.free_energy.doubts import doubts_of_rounding, doubts_of_work, precision
 from jarzynski_jax.free_energy.exponential import cumulant_expansion
 from jarzynski_jax.free_energy.work_values import Estimate, as_pair, shift
 from jarzynski_jax.types import Array, Scalar
@@ -129,14 +129,9 @@ def estimate(forward_work: Array, reverse_work: Array) -> FreeEnergy:
     found = _estimate_all(forward, reverse)
     rounding = max(precision(work.dtype) for work in works) * abs(float(offset))
     doubts = doubts_of_work(found, np.asarray(forward), np.asarray(reverse), rounding)
-    bar, value = found.bar, float(found.bar.value + offset)
-    rounding = precision(bar.value.dtype) * abs(value) / 2
-    if rounding > max(float(bar.standard_error), NEGLIGIBLE):
-        doubts.append(
-            f"BAR, {value:.7g}, is rounded by {rounding:.2g} nats, more than its standard "
-            f"error of {float(bar.standard_error):.2g}: take off an offset, or use float64"
-        )
-    return _moved(found, offset)._replace(doubts=tuple(doubts))
+    found = _moved(found, offset)
+    doubts += doubts_of_rounding("BAR", found.bar)
+    return found._replace(doubts=tuple(doubts))
 
 
 def _moved(found: FreeEnergy, offset: Scalar) -> FreeEnergy:

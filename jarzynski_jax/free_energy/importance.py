@@ -23,16 +23,17 @@ References: Nicoli, Nakajima, Strodthoff, Samek, Müller and Kessel, *Phys. Rev.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jarzynski_jax.checks import check_known
 from jarzynski_jax.formatting import disbelief, format_with_error
-from jarzynski_jax.free_energy.doubts import doubts_of_importance
+from jarzynski_jax.free_energy.doubts import doubts_of_importance, doubts_of_rounding
 from jarzynski_jax.free_energy.pareto import pareto_shape
-from jarzynski_jax.free_energy.work_values import Estimate, negative
+from jarzynski_jax.free_energy.work_values import Estimate, negative, shift
 from jarzynski_jax.types import Array, Scalar
 from jarzynski_jax.weights import (
     as_log_weights,
@@ -106,8 +107,8 @@ class ThermodynamicEstimates(NamedTuple):
 
 
 def importance_estimate(
-    model_log_weights: Array,
-    target_log_weights: Array | None = None,
+    model_log_weights: Array | np.ndarray,
+    target_log_weights: Array | np.ndarray | None = None,
     *,
     integrated_autocorrelation_time: float = 0.5,
 ) -> ImportanceEstimate:
@@ -118,7 +119,9 @@ def importance_estimate(
     resampling, A forward and minus A of a run back from the target, for whole paths.
 
     Its doubts are values that are no log-weights; one sample with a tenth of the weight; and
-    largest weights with a Pareto shape with which a mean is not reliable, of 250 samples on.
+    largest weights with a Pareto shape with which a mean is not reliable, of 250 samples on;
+    and a log Z that is rounded by more than its error. Offsets of weights that are not JAX's
+    are taken off in float64.
     Without samples of the target nobody can tell what the model misses. With them they are also
     a share of the target that is not covered; more than all of it covered (the samples are not
     the target's); and an error that is twice as large as the one stated,
@@ -147,12 +150,11 @@ def importance_estimate(
             "integrated_autocorrelation_time must be positive and finite; "
             f"got {integrated_autocorrelation_time}"
         )
-    weights = _at_least_two(model_log_weights, "model_log_weights")
+    offset, weights, of_target = _without_offset(model_log_weights, target_log_weights)
     shares = normalize(weights)
     log_z = Estimate(log_mean_exp(weights), relative_error(shares))
     upper, coverage, forward = None, None, None
-    if target_log_weights is not None:
-        of_target = _at_least_two(target_log_weights, "target_log_weights")
+    if of_target is not None:
         error = relative_error(normalize(-of_target))
         error *= math.sqrt(2 * integrated_autocorrelation_time)
         upper = negative(Estimate(log_mean_exp(-of_target), error))
@@ -170,9 +172,29 @@ def importance_estimate(
         pareto_shape(weights),
         (),
     )
-    given = None if target_log_weights is None else np.asarray(target_log_weights)
-    doubts = doubts_of_importance(found, np.asarray(model_log_weights), given)
+    back = None if of_target is None else np.asarray(of_target)
+    doubts = doubts_of_importance(found, np.asarray(weights), back)
+    found = found._replace(
+        log_partition_function=shift(log_z, offset),
+        upper=None if upper is None else shift(upper, offset),
+    )
+    doubts += doubts_of_rounding("log Z", found.log_partition_function)
     return found._replace(doubts=tuple(doubts))
+
+
+def _without_offset(of_model: Any, of_target: Any | None) -> tuple[float, Array, Array | None]:
+    """The largest log-weight of the model's samples, and all less it, in float64 till then."""
+    names = {"model_log_weights": of_model, "target_log_weights": of_target}
+    values = {name: np.asarray(of) for name, of in names.items() if of is not None}
+    for name, of in values.items():
+        if of.ndim != 1 or len(of) < 2:
+            raise ValueError(f"{name} must have shape (n,) with n ≥ 2; got {of.shape}")
+    largest = float(np.max(values["model_log_weights"]))
+    offset = largest if math.isfinite(largest) else 0.0
+    dtype = jax.dtypes.canonicalize_dtype(values["model_log_weights"].dtype)
+    dtype = jnp.promote_types(dtype, jnp.float32)
+    shifted = [jnp.asarray(of.astype(np.float64) - offset, dtype) for of in values.values()]
+    return offset, shifted[0], None if of_target is None else shifted[1]
 
 
 def forward_effective_sample_size(target_log_weights: Array) -> Array:
@@ -205,6 +227,10 @@ def observable(log_weights: Array, values: Array, log_z_factor: Scalar = 0.0) ->
     (2.0, 0.5774)
     """
     weights = _at_least_two(log_weights, "log_weights")
+    if jnp.shape(values) != weights.shape:
+        raise ValueError(
+            f"values must have shape {weights.shape}, one a sample; got {jnp.shape(values)}"
+        )
     mean = weighted_mean(weights, values)
     influences = _influences(weights, jnp.asarray(values) - mean, log_z_factor)
     return Estimate(mean + log_z_factor * log_mean_exp(weights), _error(influences))

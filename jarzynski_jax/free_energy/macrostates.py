@@ -44,8 +44,8 @@ class Macrostate(NamedTuple):
     share
         Of the model, in the region, with the error of its logarithm.
     importance
-        Of the target restricted to the region, and what of it the model covers; None without
-        two samples there.
+        Of the target restricted to the region, by the model's samples there, without the error
+        of its share, and what of it the model covers; None without two samples there.
     work
         All that work in both directions tells; None without samples of the target.
     doubts
@@ -165,10 +165,12 @@ def _region(values: Any, is_inside: np.ndarray, of_target: Any) -> Macrostate:
         jnp.asarray(num_inside / size), jnp.asarray(math.sqrt(1 / num_inside - 1 / size))
     )
     # Against the model restricted to the region, q/P_q(B), for samples of the target in it.
-    normalised = None if of_target is None else jnp.asarray(of_target) + log_share
-    importance = importance_estimate(jnp.where(is_inside, values, -jnp.inf), normalised)
+    normalised = None if of_target is None else np.asarray(of_target, np.float64) + log_share
+    inside = np.asarray(values, np.float64)[is_inside]
+    importance = importance_estimate(inside + log_share, normalised)
     log_z, work = importance.log_partition_function, None
-    free_energy = Estimate(-log_z.value, log_z.standard_error)
+    error = jnp.hypot(log_z.standard_error, share.standard_error)
+    free_energy = Estimate(-log_z.value, error)
     if of_target is not None:
         work = estimate(-values[is_inside], of_target)
         error = jnp.hypot(work.bar.standard_error, share.standard_error)

@@ -27,8 +27,10 @@ import numpy as np
 from flax import nnx
 
 from jarzynski_jax.density import Density
+from jarzynski_jax.kernels.arithmetic import lift
 from jarzynski_jax.kernels.spins import as_floating, check_spins
 from jarzynski_jax.types import Array, Params, PRNGKey
+from jarzynski_jax.uniform import open_uniform
 
 __all__ = ["Autoregressive", "autoregressive"]
 
@@ -101,7 +103,7 @@ def autoregressive(module: Any, is_symmetric: bool = False) -> tuple[Autoregress
         return nnx.merge(graphdef, params, fixed, copy=True)
 
     def logdensity_once(params: Params, spins: Array) -> Array:
-        return jnp.sum(jax.nn.log_sigmoid(spins * merge(params)(spins)))
+        return jnp.sum(jax.nn.log_sigmoid(spins * lift(merge(params)(spins))))
 
     def logdensity_fn(params: Params, spins: Array) -> Array:
         check_spins(spins)
@@ -135,12 +137,14 @@ def _draw(rng_key: PRNGKey, net: Any) -> tuple[Array, Array]:
     """One state, site by site, with its log-density."""
     num_sites = int(np.prod(net.shape))
     seen = net.start()
-    dtype = seen[0].dtype
-    uniform = jax.random.uniform(rng_key, (num_sites,), dtype)
+    # Parameters of half precision are stored so alone.
+    dtype = jnp.promote_types(seen[0].dtype, jnp.float32)
+    uniform = open_uniform(rng_key, (num_sites,), dtype)
 
     def step(seen: tuple[Array, ...], inputs: tuple[Array, Array]) -> tuple[Any, Any]:
         site, u = inputs
         log_odds, seen = net.log_odds_at(seen, site)
+        log_odds = log_odds.astype(dtype)
         spin = jnp.where(u < jax.nn.sigmoid(log_odds), 1, -1).astype(jnp.int32)
         logdensity = jax.nn.log_sigmoid(spin * log_odds)
         return net.put(seen, site, spin), (spin, logdensity)

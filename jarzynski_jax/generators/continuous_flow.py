@@ -96,6 +96,8 @@ class ContinuousFlow(NamedTuple):
         """As of a flow: one sample and log q, differentiable."""
         if self.num_probes is None:
             return self.flow.sample_and_logdensity(rng_key, params)
+        if self.num_probes < 1:
+            raise ValueError(f"num_probes must be at least 1; got {self.num_probes}")
         sample, log_z = check_exact(self.base)
         key_base, key_probes = jax.random.split(rng_key)
         z = sample(key_base, 1)[0]

@@ -153,7 +153,8 @@ def check_flow(
     r"""Check a flow of vectors or arrays once, before it is used; ValueError if it is wrong.
 
     What is tried: shapes; the round trip of samples of the base; and at one of them the
-    log-determinant against :func:`jax.numpy.linalg.slogdet` of the whole Jacobian. It looks at
+    log-determinant against :func:`jax.numpy.linalg.slogdet` of the whole Jacobian, and the
+    score of ``sample_with_score`` against the gradient of log q. It looks at
     values, so a ValueError inside ``jax.jit`` or ``jax.vmap`` too.
 
     Parameters
@@ -197,7 +198,23 @@ def check_flow(
             raise ValueError(
                 f"the {name} map says log|det| = {said:.6g} where its Jacobian has {exact:.6g}"
             )
+    _check_score(rng_key, flow, params, tolerance)
     return missed
+
+
+def _check_score(rng_key: PRNGKey, flow: Any, params: Params, tolerance: float) -> None:
+    """Of one sample: a layer whose mask is the wrong way round has right samples all the same.
+
+    An integrator's step is in it, of a continuous flow, so a hundredth of its size is allowed.
+    """
+    x, _, score = flow.sample_with_score(rng_key, params, 1)
+    exact = jax.grad(flow.logdensity, argnums=1)(params, x[0])
+    gap, size = (float(jnp.max(jnp.abs(of))) for of in (score[0] - exact, exact))
+    if not gap <= max(tolerance, 0.01) * (1 + size):
+        raise ValueError(
+            f"the score of sample_with_score is {gap:.3g} away from the gradient of log q, of "
+            f"size {size:.3g}: of a layered flow see that is_active tells what a layer changes"
+        )
 
 
 def _check_shapes(flow: Any, params: Params, z: Array) -> None:

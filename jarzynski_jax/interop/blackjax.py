@@ -27,6 +27,7 @@ from jarzynski_jax.checks import (
     check_resampler,
 )
 from jarzynski_jax.kernels import invariant
+from jarzynski_jax.kernels.arithmetic import is_lost
 from jarzynski_jax.resampling import AdaptiveResampler
 from jarzynski_jax.types import (
     Array,
@@ -149,6 +150,13 @@ def elliptical_slice(mean: Array, covariance: Array) -> Kernel:
     return invariant.build_kernel(init, step)
 
 
+class UpdateInfo(NamedTuple):
+    """What an update of particles tells besides: how they were resampled, and what was lost."""
+
+    resampling: walkers_lib.ResampleInfo
+    leakage: Array
+
+
 def weighted_update(
     kernel_init: KernelInit, kernel: Kernel, resampler: AdaptiveResampler
 ) -> Callable:
@@ -158,8 +166,12 @@ def weighted_update(
     time step too; then under the next target, as BlackJAX does. Weights are carried from step
     to step, and particles are resampled on the shadow weight when that has degenerated. The sum
     of ``log_likelihood_increment`` is then the logarithm of an unbiased estimate of the
-    evidence. (BlackJAX's adaptive schedule looks at particles without their weights; with it
-    the estimate is consistent.) ValueError if this is no kernel, or the resampler has no
+    evidence, where prior and likelihood are positive. (BlackJAX's adaptive schedule looks at
+    particles without their weights; with it the estimate is consistent.) Where a likelihood is
+    zero BlackJAX's density is NaN at a temper of 0 and particles die there, from where others
+    would come back: what they had is told by ``update_info.leakage``, as of
+    :class:`~jarzynski_jax.walkers.Walkers`; take
+    :func:`~jarzynski_jax.annealing.tempering_path` then, or a floor. ValueError if this is no kernel, or the resampler has no
     threshold; of the update, if BlackJAX hands it other things than version 1.7.1 does.
 
     Parameters
@@ -206,8 +218,9 @@ def weighted_update(
         shared, own = _split(mcmc_parameters, num_particles)
         start = walkers_lib.init(state.particles, logposterior_fn, kernel_init)
         # Mean weight one, so that the mean afterwards is the increment of the evidence.
-        log_weights = start.log_weights + jnp.log(num_particles * state.weights)
-        ensemble = start._replace(log_weights=log_weights.astype(start.log_weights.dtype))
+        given = jnp.log(num_particles * state.weights).astype(start.log_weights.dtype)
+        leakage = walkers_lib.lost_log_weight(given, jnp.isneginf(start.log_weights))
+        ensemble = start._replace(log_weights=start.log_weights + given, leakage=leakage)
         key_move, key_resample = jax.random.split(rng_key)
 
         def move(index: Array, ensemble: walkers_lib.Walkers) -> walkers_lib.Walkers:
@@ -217,7 +230,9 @@ def weighted_update(
             )(keys, ensemble.state, own)
             check_fields(info, "info", "log_weight_increment")
             log_weights = ensemble.log_weights + info.log_weight_increment
-            return ensemble._replace(state=states, log_weights=log_weights)
+            lost = walkers_lib.lost_log_weight(ensemble.log_weights, is_lost(info))
+            leakage = ensemble.leakage + lost
+            return ensemble._replace(state=states, log_weights=log_weights, leakage=leakage)
 
         ensemble = jax.lax.fori_loop(0, num_mcmc_steps, move, ensemble)
         increments = jax.vmap(log_weights_fn)(ensemble.position)
@@ -230,7 +245,11 @@ def weighted_update(
         weights = normalize(ensemble.log_weights)
         return (
             SMCState(ensemble.position, weights, mcmc_parameters),
-            SMCInfo(ensemble.roots, log_mean_exp(ensemble.log_weights), info),
+            SMCInfo(
+                ensemble.roots,
+                log_mean_exp(ensemble.log_weights),
+                UpdateInfo(info, ensemble.leakage),
+            ),
         )
 
     return update

@@ -25,6 +25,7 @@ from jarzynski_jax.kernels.binding import SamplingAlgorithm, bind
 from jarzynski_jax.kernels.density_state import DensityState, init, without_endpoint
 from jarzynski_jax.kernels.move import Move
 from jarzynski_jax.types import Array, Kernel, LogDensityFn, PRNGKey
+from jarzynski_jax.uniform import bernoulli
 
 __all__ = ["as_move", "as_top_level_api", "build_kernel", "init"]
 
@@ -63,7 +64,7 @@ def _choose_sign(
     flipped = jax.tree.map(jnp.negative, state.position)
     logdensity = logdensity_fn(flipped).astype(state.logdensity.dtype)
     probability = jax.nn.sigmoid(logdensity - state.logdensity)
-    is_flipped = jax.random.uniform(rng_key) < probability
+    is_flipped = bernoulli(rng_key, probability)
     position, logdensity = jax.tree.map(
         lambda new, old: jnp.where(is_flipped, new, old),
         (flipped, logdensity),

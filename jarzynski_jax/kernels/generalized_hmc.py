@@ -113,7 +113,14 @@ def as_move(
 ) -> Move:
     """Make a move of n steps; it takes ``(step_size, friction, preconditioner=None)`` too."""
     kernel = build_kernel(num_steps, evaluation)
-    return Move(kinetic.build_init(evaluation), kernel, args, itself, is_invariant=True)
+    return Move(
+        kinetic.build_init(evaluation),
+        kernel,
+        args,
+        itself,
+        is_invariant=True,
+        is_differentiable=False,
+    )
 
 
 def as_top_level_api(

@@ -45,6 +45,7 @@ from jarzynski_jax.kernels.density_state import DensityState, without_endpoint
 from jarzynski_jax.kernels.invariant import InvariantInfo
 from jarzynski_jax.kernels.move import Move, itself, keep_state
 from jarzynski_jax.types import Array, Kernel, LogDensityFn, Position, PRNGKey
+from jarzynski_jax.uniform import bernoulli
 
 __all__ = [
     "GibbsInfo",
@@ -133,7 +134,15 @@ def build_kernel() -> Kernel:
 def as_move(num_hidden: int) -> Move:
     """Make a move of the kernel."""
     start = partial(init, num_hidden=num_hidden)
-    return Move(start, build_kernel(), (num_hidden,), itself, keep_state, is_invariant=True)
+    return Move(
+        start,
+        build_kernel(),
+        (num_hidden,),
+        itself,
+        keep_state,
+        is_invariant=True,
+        is_differentiable=False,
+    )
 
 
 def as_top_level_api(logdensity_fn: LogDensityFn, num_hidden: int) -> SamplingAlgorithm:
@@ -184,7 +193,7 @@ def _draw(rng_key: PRNGKey, probability: Position, like: Position) -> Position:
     """Units of 0 or 1, independent, in the structure and dtypes of others."""
     leaves, structure = jax.tree.flatten(probability)
     keys = [rng_key] if len(leaves) == 1 else list(jax.random.split(rng_key, len(leaves)))
-    drawn = [jax.random.bernoulli(key, leaf) for key, leaf in zip(keys, leaves, strict=True)]
+    drawn = [bernoulli(key, leaf) for key, leaf in zip(keys, leaves, strict=True)]
     return jax.tree.map(
         lambda new, old: new.astype(jnp.result_type(old)),
         jax.tree.unflatten(structure, drawn),

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from jarzynski_jax.kernels.arithmetic import lift
 from jarzynski_jax.kernels.preconditioning import Preconditioner, apply
 from jarzynski_jax.types import Array, ArrayTree, LogDensityFn, Position
 
@@ -151,5 +152,6 @@ def _local_energy(
     inverse_masses: Preconditioner | None,
     position: Position,
 ) -> Array:
+    position = lift(position)
     potential = potential_fn(position)
     return _evaluate_wave(log_wave_fn, position, potential, inverse_masses).energy

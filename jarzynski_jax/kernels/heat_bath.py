@@ -35,6 +35,7 @@ from jarzynski_jax.kernels.density_state import DensityState, without_endpoint
 from jarzynski_jax.kernels.move import Move, keep_state
 from jarzynski_jax.kernels.spins import as_floating, check_spins
 from jarzynski_jax.types import Array, Kernel, LogDensityFn, Position, PRNGKey
+from jarzynski_jax.uniform import open_uniform
 
 __all__ = ["as_move", "as_top_level_api", "build_kernel", "init"]
 
@@ -86,7 +87,15 @@ def _sweep(colour: int) -> Move:
         del move
         return _sweep(1 - colour)
 
-    return Move(init, build_kernel(), (colour,), turned_round, keep_state, is_invariant=True)
+    return Move(
+        init,
+        build_kernel(),
+        (colour,),
+        turned_round,
+        keep_state,
+        is_invariant=True,
+        is_differentiable=False,
+    )
 
 
 def as_top_level_api(logdensity_fn: LogDensityFn) -> SamplingAlgorithm:
@@ -99,7 +108,7 @@ def _sweep_spins(
 ) -> tuple[DensityState, Array]:
     """The Markov kernel, with BlackJAX's signature."""
     spins = as_floating(state.position)
-    uniform = jax.random.uniform(rng_key, spins.shape, spins.dtype)
+    uniform = open_uniform(rng_key, spins.shape, spins.dtype)
     colours = _colour(spins.shape)
 
     def draw(spins: Array, is_drawn: Array) -> tuple[Array, None]:

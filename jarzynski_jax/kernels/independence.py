@@ -41,6 +41,7 @@ from jarzynski_jax.types import (
     Position,
     PRNGKey,
 )
+from jarzynski_jax.uniform import open_uniform
 
 __all__ = [
     "AcceptedInOrder",
@@ -145,7 +146,13 @@ def build_kernel(proposal: Density) -> Kernel:
 def as_move(proposal: Density) -> Move:
     """Make a move of the kernel."""
     return Move(
-        build_init(proposal), build_kernel(proposal), (), itself, keep_state, is_invariant=True
+        build_init(proposal),
+        build_kernel(proposal),
+        (),
+        itself,
+        keep_state,
+        is_invariant=True,
+        is_differentiable=False,
     )
 
 
@@ -180,7 +187,7 @@ def accept_in_order(rng_key: PRNGKey, log_weights: Array) -> AcceptedInOrder:
             "or infinite"
         )
     first = jnp.argmax(is_finite)
-    log_uniform = jnp.log(jax.random.uniform(rng_key, log_weights.shape, log_weights.dtype))
+    log_uniform = jnp.log(open_uniform(rng_key, log_weights.shape, log_weights.dtype))
 
     def step(current: Array, inputs: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
         index, log_u = inputs
@@ -229,7 +236,7 @@ def _built(proposal: Density) -> tuple[KernelInit, Kernel]:
         # From where the density is not finite any proposal is better.
         log_ratio = jnp.where(jnp.isfinite(logdensity), log_ratio, jnp.inf)
         log_ratio = jnp.where(is_proposal_finite, log_ratio, -jnp.inf)
-        log_uniform = jnp.log(jax.random.uniform(key_accept, (), dtype))
+        log_uniform = jnp.log(open_uniform(key_accept, (), dtype))
         is_accepted = log_uniform < log_ratio
         moved = jax.tree.map(
             lambda new, old: jnp.where(is_accepted, new, old), proposed, current

@@ -119,7 +119,9 @@ def as_move(mcmc_init: MCMCInit, mcmc_kernel: MCMCKernel, *args: Any) -> Move:
 
 def markov_move(kernel: Kernel, *args: Any) -> Move:
     """Make a move of what :func:`build_kernel` built."""
-    return Move(init, kernel, args, itself, keep_state, is_invariant=True)
+    return Move(
+        init, kernel, args, itself, keep_state, is_invariant=True, is_differentiable=False
+    )
 
 
 def as_top_level_api(

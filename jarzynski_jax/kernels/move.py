@@ -29,6 +29,9 @@ class Move(NamedTuple):
     is_invariant
         Whether the kernel leaves its target invariant, so that at a target at rest its
         increments are 0.
+    is_differentiable
+        Whether where it ends is a smooth function of the target: not where it accepts and
+        rejects, or draws what is discrete.
     """
 
     init: KernelInit
@@ -37,6 +40,7 @@ class Move(NamedTuple):
     reverse: "Callable[[Move], Move] | None" = None
     reject: Callable[[Any, Any], Any] | None = None
     is_invariant: bool = False
+    is_differentiable: bool = True
 
 
 def itself(move: Move) -> Move:

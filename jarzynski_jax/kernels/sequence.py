@@ -153,7 +153,9 @@ def as_move(stages: Sequence[Move]) -> Move:
     alone = stages[0].reverse if len(stages) == 1 else None
     reverse = None if alone is None else lambda move: as_move([alone(stages[0])])
     is_invariant = all(stage.is_invariant for stage in stages)
-    return Move(build_init(stages), build_kernel(stages), (), reverse, None, is_invariant)
+    is_differentiable = all(stage.is_differentiable for stage in stages)
+    kernels = build_init(stages), build_kernel(stages)
+    return Move(*kernels, (), reverse, None, is_invariant, is_differentiable)
 
 
 def as_top_level_api(logdensity_fn: LogDensityFn, stages: Sequence[Move]) -> SamplingAlgorithm:

@@ -36,6 +36,7 @@ from jarzynski_jax.kernels.density_state import DensityState, without_endpoint
 from jarzynski_jax.kernels.move import Move, itself, keep_state
 from jarzynski_jax.kernels.spins import as_floating, bond_sum, check_spins
 from jarzynski_jax.types import Array, Kernel, LogDensityFn, Position, PRNGKey
+from jarzynski_jax.uniform import bernoulli, open_uniform
 
 __all__ = [
     "ClusterInfo",
@@ -98,7 +99,15 @@ def build_kernel(all_clusters: bool = False) -> Kernel:
 
 def as_move(all_clusters: bool = False) -> Move:
     """Make a move of the kernel, of Wolff's clusters or of Swendsen and Wang's."""
-    return Move(init, build_kernel(all_clusters), (), itself, keep_state, is_invariant=True)
+    return Move(
+        init,
+        build_kernel(all_clusters),
+        (),
+        itself,
+        keep_state,
+        is_invariant=True,
+        is_differentiable=False,
+    )
 
 
 def as_top_level_api(
@@ -121,7 +130,7 @@ def _flip_clusters(
     logdensity = logdensity_fn(proposed)
     log_ratio = logdensity - state.logdensity
     log_ratio -= coupling * (bond_sum(proposed) - bond_sum(spins))
-    is_accepted = jnp.log(jax.random.uniform(key_accept)) < log_ratio
+    is_accepted = jnp.log(open_uniform(key_accept)) < log_ratio
     moved = jnp.where(is_accepted, proposed, spins)
     new_state = without_endpoint(
         moved.astype(jnp.result_type(state.position)),
@@ -139,8 +148,7 @@ def mean_coupling(logdensity_fn: LogDensityFn, spins: Array) -> Array:
 def draw_bonds(rng_key: PRNGKey, spins: Array, coupling: Array) -> Array:
     """Whether each site is bound to the next one along each axis, shape ``(d, *shape)``."""
     products = jnp.stack([spins * _ahead(spins, axis) for axis in range(spins.ndim)])
-    uniform = jax.random.uniform(rng_key, products.shape, spins.dtype)
-    return uniform < -jnp.expm1(-2 * coupling * products)
+    return bernoulli(rng_key, -jnp.expm1(-2 * coupling * products))
 
 
 def label_clusters(bonds: Array) -> Array:

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 
 from jarzynski_jax.latent.bernoulli_mixture import check_binary
 from jarzynski_jax.types import Array, PRNGKey
+from jarzynski_jax.uniform import bernoulli
 
 __all__ = [
     "Enumerated",
@@ -166,10 +167,10 @@ def run(
             unit = jax.random.categorical(key_hidden, logits)
             hidden = jax.nn.one_hot(unit, logits.shape[0], dtype=logits.dtype)
         else:
-            on = jax.random.bernoulli(key_hidden, jax.nn.sigmoid(logits))
+            on = bernoulli(key_hidden, jax.nn.sigmoid(logits))
             hidden = on.astype(logits.dtype)
         probability = jax.nn.sigmoid(visible_logits(machine, hidden))
-        drawn = jax.random.bernoulli(key_visible, probability).astype(visible.dtype)
+        drawn = bernoulli(key_visible, probability).astype(visible.dtype)
         return drawn, (visible, hidden)
 
     last, (visible, hidden) = jax.lax.scan(step, start, jax.random.split(rng_key, num_steps))
@@ -194,7 +195,7 @@ def log_hidden_transitions(rng_key: PRNGKey, machine: Machine, num_samples: int)
     def row(key: PRNGKey, hidden: Array) -> Array:
         probability = jax.nn.sigmoid(visible_logits(machine, hidden))
         shape = (num_samples, *probability.shape)
-        visible = jax.random.bernoulli(key, probability, shape).astype(probability.dtype)
+        visible = bernoulli(key, probability, shape).astype(probability.dtype)
         logits = visible @ machine.encoder_weights.T + machine.encoder_bias
         return jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0) - jnp.log(num_samples)
 

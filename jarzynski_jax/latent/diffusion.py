@@ -262,11 +262,13 @@ def noise_prediction(
 
     def loss_fn(rng_key: PRNGKey, batch: Array, params: Params) -> tuple[Array, tuple[()]]:
         check(batch)
-        key_step, key_noise = jax.random.split(rng_key)
+        key_step, key_noise, key_order = jax.random.split(rng_key, 3)
         noise = jax.random.normal(key_noise, batch.shape, batch.dtype)
         size = batch.shape[0]
         places = (jnp.arange(size) + jax.random.uniform(key_step, (size,))) / size
         steps = jnp.clip(jnp.floor(places * num_steps).astype(jnp.int32) + 1, 1, num_steps)
+        # Each datum is to see all steps, also in batches that are always in the same order.
+        steps = jax.random.permutation(key_order, steps)
 
         def of_one(x: Array, t: Array, eps: Array) -> Array:
             if weighting == "simple":

@@ -84,6 +84,7 @@ class GaussianEncoder(nnx.Module):
                 f"an observation must have the shape {self.shape}; got {jnp.shape(x)}"
             )
         x = jnp.reshape(x, (-1,))
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # of bytes, 2 x would overflow
         if self.num_levels is not None:
             x = 2 * x / (self.num_levels - 1) - 1
         y = self.trunk(x)

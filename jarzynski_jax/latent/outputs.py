@@ -20,6 +20,7 @@ from jax.scipy.special import betaln, gammaln
 from jax.scipy.stats import norm
 
 from jarzynski_jax.types import Array, PRNGKey
+from jarzynski_jax.uniform import bernoulli as tossed
 
 __all__ = [
     "Output",
@@ -105,7 +106,7 @@ def bernoulli() -> Output:
 
     def sample(rng_key: PRNGKey, channels: Array) -> Array:
         logit = channels[..., 0]
-        return jax.random.bernoulli(rng_key, jax.nn.sigmoid(logit)).astype(logit.dtype)
+        return tossed(rng_key, jax.nn.sigmoid(logit)).astype(logit.dtype)
 
     return Output("bernoulli", 1, 0, 2, log_prob, sample)
 

@@ -130,8 +130,8 @@ def z_scores(correlators: Correlators, reversal: Any) -> Array:
     (True, 0.0)
     """
     gaps = Correlators(reversal_gap(correlators.samples, reversal))
-    error = gaps.standard_error
-    return jnp.where(error > 0, gaps.mean / jnp.where(error > 0, error, 1), 0)
+    mean, error = gaps.mean, gaps.standard_error
+    return jnp.where((mean == 0) & (error == 0), 0, mean / error)  # NaN stays NaN
 
 
 def allowed_by(reversals: Any) -> np.ndarray:

@@ -101,6 +101,8 @@ def path_entropy_production(
 
     def log_at(table: Array, *index: Array) -> Array:
         table = jnp.where(table > 0, jnp.log(jnp.where(table > 0, table, 1)), -jnp.inf)
+        # JAX takes a negative index from the end.
+        index = tuple(jnp.where(of < 0, table.shape[-1], of) for of in index)
         return table.at[index].get(mode="fill", fill_value=jnp.nan)
 
     forward = log_at(initial, paths[..., 0]) + log_at(matrices, steps, before, after).sum(-1)

@@ -101,6 +101,8 @@ def correlator(process: LinearLangevin, times: Any) -> np.ndarray:
 
 
 def _propagator(process: LinearLangevin, time: float) -> np.ndarray:
+    if not time >= 0:
+        raise ValueError(f"times must be at least 0; got {time}")
     from scipy.linalg import expm
 
     return expm(process.drift * time)
@@ -131,6 +133,8 @@ def entropy_production(
     >>> abs(entropy_production(free, 0.1, np.diag([1.0, -1.0]))) < 1e-12
     True
     """
+    if not time > 0:
+        raise ValueError(f"the time between two moments must be positive; got {time}")
     size = len(process.drift)
     reversal = check_reversal(reversal, size)
     other = process

@@ -36,6 +36,13 @@ def log_stationary_distribution(log_matrix: Array) -> Array:
             f"logs of a transition matrix must have shape (m, m), m ≥ 2; got {logs.shape}"
         )
     size = logs.shape[0]
+    if not isinstance(logs, jax.core.Tracer):
+        largest = float(jnp.max(jnp.where(jnp.eye(size, dtype=bool), -jnp.inf, logs)))
+        if not largest <= 1e-5:
+            raise ValueError(
+                "logs of probabilities are wanted, which are not positive; the largest beside "
+                f"the diagonal is {largest:.6g}"
+            )
     into = []
     for last in range(size - 1, 0, -1):
         # Without its last state: whoever goes there comes out again somewhere.

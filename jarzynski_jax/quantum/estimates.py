@@ -131,12 +131,16 @@ def extrapolate(
             f"{values.tolist()} and {spread.tolist()}"
         )
     # Rounding alone where there is no spread at all.
-    scale = np.maximum(spread, 1e-12 * (1 + np.abs(values)))
+    least = max(1e-6 * np.max(spread), 1e-12 * (1 + np.max(np.abs(values))))
+    scale = np.maximum(spread, least)
+    # Errors may be far apart: not by normal equations, and the most certain rows first.
+    order = np.argsort(scale)
     design = np.stack([steps**power for power in (0, *powers)], axis=1) / scale[:, None]
-    covariance = np.linalg.inv(design.T @ design)
-    fit = covariance @ design.T @ (values / scale)
+    orthogonal, triangle = np.linalg.qr(design[order])
+    inverse = np.linalg.inv(triangle)
+    fit = inverse @ (orthogonal.T @ (values / scale)[order])
     residuals = values / scale - design @ fit
-    deviations = np.sqrt(np.diag(covariance)) * (np.max(spread) > 0)
+    deviations = np.linalg.norm(inverse, axis=1) * (np.max(spread) > 0)
     return Extrapolation(
         Estimate(fit[0], deviations[0]),
         Estimate(fit[1], deviations[1]),

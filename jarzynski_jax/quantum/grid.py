@@ -41,4 +41,10 @@ def grid_energies(
         kinetic = np.where(gap == 0, np.pi**2 / 6, (-1.0) ** gap / np.square(gap, dtype=float))
     with jax.enable_x64(True):
         potential = np.asarray(jax.vmap(potential_fn)(x[:, None]))
+    if potential.shape != x.shape or not np.all(np.isfinite(potential)):
+        raise ValueError(
+            "potential_fn must return a finite scalar at each position of shape (1,); of "
+            f"{num_points} positions it gave {np.sum(np.isfinite(potential))} finite values of "
+            f"shape {potential.shape[1:]}"
+        )
     return np.linalg.eigvalsh(kinetic / spacing**2 + np.diag(potential))[:num_states]

@@ -18,6 +18,7 @@ import optax
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax import weights
+from jarzynski_jax.kernels.arithmetic import lift
 from jarzynski_jax.kernels.guides import local_energy
 from jarzynski_jax.quantum.hamiltonian import Hamiltonian, check_hamiltonian
 from jarzynski_jax.quantum.path_integral import check_positions
@@ -35,6 +36,10 @@ __all__ = ["VariationalMetrics", "VariationalState", "clip_around_median", "vari
 
 #: ``log_wave_fn(params, position) -> scalar``, log ψ.
 LogWaveOfParams = Callable[[Params, Position], Array]
+
+
+#: Of the whole weight, what walkers without a finite local energy may have.
+_MAX_LOST = 1e-3
 
 
 class VariationalState(NamedTuple):
@@ -154,30 +159,32 @@ def variational_energy(
         )(walkers.position)
         # Of walkers without weight nothing is taken, whatever is computed there.
         is_used = (shares > 0) & jnp.isfinite(energies)
+        lost = jnp.where(jnp.isfinite(energies), 0, shares)
         shares = jnp.where(is_used, shares, 0)
         energy = jnp.sum(jnp.where(is_used, shares * energies, 0)) / jnp.sum(shares)
+        loss = jnp.where(jnp.sum(lost) > _MAX_LOST, jnp.inf, energy)
         energies = jnp.where(is_used, energies, energy)
         variance = jnp.sum(shares * jnp.square(energies - energy))
         clipped = clip_around_median(energies, clip_width)
         pull = shares * (clipped - jnp.sum(shares * clipped))
 
         def loss_fn(params: Params) -> tuple[Array, tuple[()]]:
-            log_waves = jax.vmap(lambda x: log_wave_fn(params, x))(walkers.position)
+            log_waves = jax.vmap(lambda x: log_wave_fn(params, x))(lift(walkers.position))
             surrogate = 2 * jnp.sum(jnp.where(is_used, pull * log_waves, 0))
-            return with_gradient_of(energy, surrogate), ()
+            return with_gradient_of(loss, surrogate), ()
 
         descent, seen, _ = descend(
             DescentState(state.step, state.params, state.opt_state), loss_fn, optimizer
         )
         walkers, info = walkers_lib.resample(key_resample, walkers, dynamics.resampler)
         metrics = VariationalMetrics(
-            loss=energy,
+            loss=loss,
             loss_deviation=jnp.sqrt(variance),
             gradient_norm=seen.gradient_norm,
             is_skipped=seen.is_skipped,
             effective_sample_size=info.effective_sample_size,
             is_resampled=info.is_resampled,
-            num_dead=num_dead,
+            num_dead=num_dead + jnp.sum(lost > 0),
         )
         walkers = walkers_lib.relocate_dead(walkers)
         return VariationalState(*descent, walkers), metrics

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jarzynski_jax.density import Density
+from jarzynski_jax.targets.vectors import check_vector
 from jarzynski_jax.types import Array, PRNGKey
 
 __all__ = ["forty_modes", "funnel", "gaussian", "gaussian_mixture", "two_modes"]
@@ -30,6 +31,7 @@ def gaussian(variances: Sequence[float] | np.ndarray) -> Density:
     scale = jnp.asarray(np.sqrt(values), jnp.float32)
 
     def logdensity_fn(x: Array) -> Array:
+        check_vector(x, values.size)
         return -jnp.sum(jnp.square(x / scale)) / 2
 
     def sample(rng_key: PRNGKey, num_samples: int) -> Array:
@@ -59,7 +61,8 @@ def gaussian_mixture(
         raise ValueError(f"scale must be positive and finite; got {scale}")
     num_modes, dimension = means.shape
     shares = np.full(num_modes, 1 / num_modes) if masses is None else np.asarray(masses)
-    if shares.shape != (num_modes,) or np.any(shares <= 0) or abs(shares.sum() - 1) > 1e-6:
+    is_law = np.all(shares > 0) and abs(shares.sum() - 1) <= 1e-6
+    if shares.shape != (num_modes,) or not is_law:
         raise ValueError(
             f"masses must be {num_modes} positive numbers of sum one; got {masses}"
         )
@@ -70,6 +73,7 @@ def gaussian_mixture(
     log_norm = dimension / 2 * math.log(2 * math.pi * scale**2)
 
     def logdensity_fn(x: Array) -> Array:
+        check_vector(x, dimension)
         squares = jnp.sum(jnp.square((x - centres) / scale), axis=1)
         return jax.scipy.special.logsumexp(log_shares - squares / 2) - log_norm
 
@@ -134,6 +138,7 @@ def funnel(dimension: int = 10, scale: float = 3.0) -> Density:
     log_norm = dimension / 2 * math.log(2 * math.pi) + math.log(scale)
 
     def logdensity_fn(x: Array) -> Array:
+        check_vector(x, dimension)
         neck, rest = x[0], x[1:]
         of_rest = jnp.sum(jnp.square(rest)) * jnp.exp(-neck) + (dimension - 1) * neck
         return -jnp.square(neck / scale) / 2 - of_rest / 2 - log_norm

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jarzynski_jax.density import Density
+from jarzynski_jax.targets.vectors import check_vector
 from jarzynski_jax.types import Array, PRNGKey
 
 __all__ = ["product"]
@@ -36,6 +37,7 @@ def product(targets: Sequence[Density]) -> Density:
     ends = np.cumsum([0, *dimensions])
 
     def logdensity_fn(x: Array) -> Array:
+        check_vector(x, int(ends[-1]))
         parts = zip(targets, ends[:-1], ends[1:], strict=True)
         values = [target.logdensity_fn(x[start:end]) for target, start, end in parts]
         return jnp.sum(jnp.stack(values))

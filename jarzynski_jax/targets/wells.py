@@ -3,14 +3,15 @@ r"""Double wells, and many of them: 2^m modes of known mass."""
 import math
 from functools import cache
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jarzynski_jax.density import Density
 from jarzynski_jax.targets.gaussians import gaussian
 from jarzynski_jax.targets.product import product
+from jarzynski_jax.targets.vectors import check_vector
 from jarzynski_jax.types import Array, PRNGKey
+from jarzynski_jax.uniform import open_uniform
 
 __all__ = ["double_well", "many_well"]
 
@@ -44,11 +45,12 @@ def double_well(tilt: float = 0.5) -> Density:
     log_z, cumulative = _tabulate(tilt)
 
     def logdensity_fn(x: Array) -> Array:
+        check_vector(x, 1)
         x = x[0]
         return -jnp.square(jnp.square(x)) + 6 * jnp.square(x) + tilt * x
 
     def sample(rng_key: PRNGKey, num_samples: int) -> Array:
-        uniform = jax.random.uniform(rng_key, (num_samples, 1))
+        uniform = open_uniform(rng_key, (num_samples, 1))
         return jnp.interp(uniform, jnp.asarray(cumulative), jnp.asarray(_GRID))
 
     return Density(logdensity_fn, log_z, sample, 1)

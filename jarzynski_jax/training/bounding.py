@@ -14,7 +14,7 @@ import jax
 
 from jarzynski_jax import annealing
 from jarzynski_jax.annealing import LogPartitionBounds, Path, geometric_path
-from jarzynski_jax.data import draw_batch
+from jarzynski_jax.data import as_samples, draw_batch
 from jarzynski_jax.density import Density, check_exact
 from jarzynski_jax.energies import gaussian_base
 from jarzynski_jax.energies.functional import logdensity
@@ -132,7 +132,8 @@ def bound_along_path(
 ) -> Bounding:
     """Bound log Z at the end of any path, by walkers that took no part in training.
 
-    ValueError if a setting is not positive, or the kernel cannot be Metropolis-adjusted.
+    ValueError if a setting is not positive, data or noise are not finite, or the kernel cannot
+    be Metropolis-adjusted.
 
     Parameters
     ----------
@@ -164,6 +165,9 @@ def bound_along_path(
     True
     """
     check_annealing(settings)
+    data = as_samples(data)
+    if not 0 <= noise_scale < math.inf:
+        raise ValueError(f"noise_scale must be at least 0 and finite; got {noise_scale}")
     sample, log_z = check_exact(base)
     num_walkers = settings.replicates * settings.walkers
     num_relaxing = math.ceil(settings.steps / 4)

@@ -4,6 +4,7 @@ A checkpoint is written beside the last one and becomes visible only when it is 
 kill at any moment leaves the last one. It carries the configuration that it belongs to.
 """
 
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jarzynski_jax import interruption
 
@@ -51,6 +53,8 @@ def save(
 ) -> None:
     """Save a training state; the last three are kept, and the best.
 
+    One that is there already is left; ValueError if there is another of as many updates.
+
     Parameters
     ----------
     folder
@@ -76,7 +80,9 @@ def save(
 
     step = int(state.step)
     with interruption.shielded(), _manager(folder) as manager:
-        if step not in manager.all_steps():
+        if step in manager.all_steps():
+            _check_same(folder, state, config, step)
+        else:
             manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -84,6 +90,17 @@ def save(
                 ),
                 metrics=None if cross_entropy is None else {"cross_entropy": cross_entropy},
             )
+
+
+def _check_same(folder: Path, state: Any, config: Mapping[str, Any], step: int) -> None:
+    if jax.process_count() > 1:  # none has all of it
+        return
+    saved, given = (jax.tree.leaves(of) for of in (restore(folder, state, config, step), state))
+    if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(saved, given, strict=True)):
+        raise ValueError(
+            f"{folder} has a checkpoint of update {step} with another state: of another run. "
+            "Resume from it, or take another folder"
+        )
 
 
 def latest_step(folder: Path) -> int | None:
@@ -183,7 +200,7 @@ def restore(
 
 def _differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     def normal(value: Any) -> Any:
-        return list(value) if isinstance(value, tuple) else value
+        return json.loads(json.dumps(value))  # as it comes back: lists, at any depth
 
     keys = sorted({*saved, *wanted})
     return ", ".join(

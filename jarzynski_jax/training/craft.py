@@ -25,7 +25,7 @@ import optax
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax import weights
-from jarzynski_jax.annealing import check_times
+from jarzynski_jax.annealing import check_whole_schedule
 from jarzynski_jax.density import Density
 from jarzynski_jax.generators.stochastic_flow import StochasticFlow
 from jarzynski_jax.training.gradient_descent import DescentState, descend
@@ -160,12 +160,12 @@ def _loss(
 
 
 def check_flow(flow: Any) -> None:
-    """Check that this is a stochastic flow whose stops ascend; else a ValueError."""
+    """Check that this is a stochastic flow whose stops ascend to 1; else a ValueError."""
     if not isinstance(flow, StochasticFlow):
         raise ValueError(
             f"the flow must be a generators.StochasticFlow; got {type(flow).__name__}"
         )
-    check_times(flow.times, is_ascending=True)
+    check_whole_schedule(flow.times)
 
 
 def check_layers(params: Params, num_steps: int) -> None:

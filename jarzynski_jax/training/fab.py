@@ -27,7 +27,7 @@ import optax
 
 from jarzynski_jax import walkers as walkers_lib
 from jarzynski_jax import weights
-from jarzynski_jax.annealing import LinearPath, anneal, check_times
+from jarzynski_jax.annealing import LinearPath, anneal, check_whole_schedule
 from jarzynski_jax.density import Density, check_density
 from jarzynski_jax.training import replay
 from jarzynski_jax.training.gradient_descent import DescentState, descend, start
@@ -135,7 +135,7 @@ def fab(
     True
     """
     check_dynamics(dynamics)
-    times = check_times(times, is_ascending=True)
+    times = check_whole_schedule(times)
     check_density("the target", target)
     if min(num_samples, batch_size, anneal_every) < 1:
         raise ValueError(

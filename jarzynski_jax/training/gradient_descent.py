@@ -150,8 +150,8 @@ def descent_objective(
 
 
 def with_gradient_of(value: Array, surrogate: Array) -> Array:
-    """Return a number that has the gradient of another one."""
-    return jax.lax.stop_gradient(value - surrogate) + surrogate
+    """Return a number that has the gradient of another one, however large that is."""
+    return jax.lax.stop_gradient(value) + (surrogate - jax.lax.stop_gradient(surrogate))
 
 
 def update(
@@ -161,7 +161,10 @@ def update(
     opt_state: Any,
     is_usable: Array,
 ) -> tuple[Params, Any, Array]:
-    """Update the parameters, unless the gradient is not usable or not finite.
+    """Update the parameters, unless the gradient is not usable, or anything not finite.
+
+    A gradient may be finite and its square not: the optimizer's mean of it would stay infinite,
+    and the parameter where it is, for ever.
 
     Returns
     -------
@@ -170,11 +173,23 @@ def update(
     """
     updates, new_opt_state = optimizer.update(gradient, opt_state, params)
     new_params = optax.apply_updates(params, updates)
-    is_finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)]
-    is_usable = jnp.all(jnp.stack(is_finite)) & is_usable
+    is_usable &= _all_finite(gradient) & _all_finite(new_params)
+    # What was infinite before, by the optimizer's own design, may stay so.
+    is_usable &= _all_finite(new_opt_state) | ~_all_finite(opt_state)
     taken = jax.tree.map(
         lambda new, old: jnp.where(is_usable, new, old),
         (new_params, new_opt_state),
         (params, opt_state),
     )
     return *taken, ~is_usable
+
+
+def _all_finite(tree: Any) -> Array:
+    """Whether all floating-point numbers are."""
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    is_finite = [
+        jnp.all(jnp.isfinite(leaf))
+        for leaf in leaves
+        if jnp.issubdtype(leaf.dtype, jnp.inexact)
+    ]
+    return jnp.all(jnp.stack(is_finite)) if is_finite else jnp.array(True)

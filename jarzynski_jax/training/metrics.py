@@ -25,8 +25,8 @@ class Metrics(NamedTuple):
     log_partition_function
         From the held-out ensemble.
     log_partition_function_error
-        Its standard error, and that of ``cross_entropy``, from the held-out walkers' own
-        genealogy.
+        Its standard error, from the held-out walkers' own genealogy. The cross entropy has
+        that of the mini-batch's mean energy besides.
     training_log_partition_function
         From the training walkers. *Biased*, often grossly.
     data_energy

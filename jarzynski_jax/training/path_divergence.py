@@ -80,11 +80,11 @@ def path_divergence(
     """
     check_flow(flow)
     check_sizes(num_walkers, base)
-    if flow.move.is_invariant:
+    if not flow.move.is_differentiable:
         raise ValueError(
             "the gradient of the mean work goes through the moves, and a move that accepts and "
-            "rejects has none: take ula or kinetic, or training.craft; got a Move that leaves "
-            "its target invariant"
+            "rejects has none: take ula or kinetic, or training.craft; got a Move whose "
+            "is_differentiable is False"
         )
     # Resampled walkers are no independent paths.
     flow = flow._replace(resampler=adaptive(systematic, 0.0))

@@ -63,7 +63,7 @@ def compile_refresh(refresh: Refresh, mesh: Mesh | None) -> Callable[[PRNGKey, A
     """Compile ``(rng_key, state) -> state`` with fresh walkers."""
 
     def take_fresh(rng_key: PRNGKey, state: Any) -> Any:
-        key = jax.random.fold_in(jax.random.fold_in(rng_key, state.step), 1)
+        key = jax.random.fold_in(jax.random.fold_in(rng_key, state.step), 2)
         state = refresh_state(key, state, refresh.start)
         if mesh is not None:
             state = jax.lax.with_sharding_constraint(state, state_shardings(state, mesh))

@@ -27,6 +27,8 @@ _MIN_STEP_QUALITY = 0.9
 # Nats by which the held-out cross entropy may rise, and chunks among which its best is sought.
 _MAX_RISE = 5.0
 _NUM_REMEMBERED = 1000
+# Updates in a row without a finite gradient, in chunks however short.
+_MAX_SKIPPED = 20
 
 _ADVICE_SLOWER = (
     "Take a smaller learning rate, or more walkers or moves an update, so that the walkers "
@@ -75,12 +77,11 @@ def diagnose(
     [True]
     """
     if watch is None:
-        failed = _no_gradient(chunks, watch)
+        failed = _no_gradient(chunks)
         return [] if failed is None else [failed]
     checks = (
         _died,
         _some_died,
-        _no_gradient,
         _below_floor,
         _runs_away,
         _collapsed,
@@ -88,6 +89,9 @@ def diagnose(
     )
     found = (check(chunks[-watch.patience :], watch) for check in checks)
     troubles = [trouble for trouble in found if trouble is not None]
+    failed = _no_gradient(chunks)
+    if failed is not None:
+        troubles.append(failed)
     worse = _worse_than_best(chunks[-_NUM_REMEMBERED:], watch)
     if worse is not None:
         troubles.append(worse)
@@ -174,16 +178,21 @@ def _some_died(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
     )
 
 
-def _no_gradient(chunks: Sequence[ChunkSummary], watch: Watch | None) -> Trouble | None:
-    last = chunks[-1]
-    num_steps = last.last_step - last.first_step
-    # A few skipped updates are no trouble, even if the last chunk has only a few.
-    if last.num_skipped < max(num_steps, 20):
+def _no_gradient(chunks: Sequence[ChunkSummary]) -> Trouble | None:
+    last, num_skipped = chunks[-1], 0
+    for chunk in reversed(chunks):
+        if chunk.num_skipped < chunk.last_step - chunk.first_step:
+            break
+        num_skipped += chunk.num_skipped
+        if num_skipped >= _MAX_SKIPPED:
+            break
+    # A few skipped updates are no trouble, even if the last chunks have only a few.
+    if num_skipped < _MAX_SKIPPED:
         return None
     return Trouble(
         "no gradient",
         last.last_step,
-        f"the gradient has not been finite for {num_steps} updates",
+        f"the gradient has not been finite for {num_skipped} updates",
         _ADVICE_STEP_SIZE,
         is_fatal=True,
     )

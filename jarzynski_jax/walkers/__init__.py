@@ -11,6 +11,7 @@ from jarzynski_jax.walkers.dynamics import (
 from jarzynski_jax.walkers.ensemble import (
     Walkers,
     init,
+    lost_log_weight,
     move,
 )
 from jarzynski_jax.walkers.estimates import (
@@ -54,6 +55,7 @@ __all__ = [
     "langevin",
     "log_partition_function",
     "log_partition_function_error",
+    "lost_log_weight",
     "make_mesh",
     "move",
     "on_mesh",

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jarzynski_jax.types import Array, PRNGKey
+from jarzynski_jax.uniform import open_uniform
 
 __all__ = ["sample_sites", "site_log_z"]
 
@@ -63,8 +64,6 @@ def sample_sites(rng_key: PRNGKey, shape: tuple[int, ...], quartic: float) -> Ar
     """
     _, grid, beyond = _tabulate(quartic)
     key_sign, key_distance = jax.random.split(rng_key)
-    uniform = jax.random.uniform(key_distance, shape)
-    # In the middle of the steps in which uniform numbers come: 0 would be the end of the grid.
-    uniform += jnp.finfo(uniform.dtype).eps / 2
+    uniform = open_uniform(key_distance, shape)  # 0 would be the end of the grid
     distance = jnp.interp(uniform, jnp.asarray(beyond), jnp.asarray(grid))
     return distance * jax.random.rademacher(key_sign, shape, distance.dtype)
