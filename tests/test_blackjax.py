@@ -358,3 +358,26 @@ def test_parameters_by_name_are_those_by_position():
     np.testing.assert_array_equal(moved.position, expected.position)
     with pytest.raises(ValueError, match=r"'step_size', .* where it moves; got .'stepsize'"):
         adapters.invariant_kernel(blackjax.hmc, stepsize=0.3)
+
+
+def test_what_dies_where_the_likelihood_is_zero_is_told():
+    """BlackJAX's density is 0 · (-inf) there at a temper of 0."""
+
+    def leakage(outside):
+        smc = blackjax.tempered_smc(
+            lambda x: -(x**2) / 2,
+            lambda x: jnp.where(x > 0, 0.0, outside),
+            None,
+            None,
+            {"step_size": jnp.array([0.1])},
+            None,
+            num_mcmc_steps=2,
+            update_particles_fn=adapters.weighted_update(
+                ula.init, ula.build_kernel(), adaptive(systematic, 0.5)
+            ),
+        )
+        state = smc.init(jax.random.normal(jax.random.key(0), (400,)))
+        return float(smc.step(jax.random.key(1), state, 1.0)[1].update_info.leakage)
+
+    assert leakage(-jnp.inf) > 0.4
+    assert leakage(-30.0) == 0

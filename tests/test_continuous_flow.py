@@ -301,3 +301,11 @@ def test_log_densities_along_the_ode_are_those_of_the_gaussian():
     slope = jax.jit(jax.grad(lambda rate: jnp.sum(log_likelihood(rate, x))))(1.0)
     expected = jnp.sum(x**2) * math.exp(-2) - 4  # d/dr of -x²e^(-2r)/2 - r
     np.testing.assert_allclose(slope, expected, atol=2e-2)
+
+
+def test_there_is_a_probe_at_least():
+    flow = ContinuousFlow(
+        targets.gaussian([1.0]), with_divergence(lambda a, t, x: a * x), 4, num_probes=0
+    )
+    with pytest.raises(ValueError, match="num_probes must be at least 1; got 0"):
+        flow.sample_and_logdensity(jax.random.key(0), 1.0)

@@ -21,7 +21,7 @@ from zscore import assert_biased, assert_unbiased, replicate, test_key
 from jarzynski_jax import annealing, targets, training, walkers
 from jarzynski_jax.density import Density
 from jarzynski_jax.generators import StochasticFlow
-from jarzynski_jax.kernels import generalized_hmc, ula
+from jarzynski_jax.kernels import generalized_hmc, sequence, ula
 from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.training import pipeline
 
@@ -293,3 +293,24 @@ def test_bad_layers_and_batches_are_refused(craft, first_state, by_work):
         craft.step(jax.random.key(0), first_state, jnp.zeros(3))
     with pytest.raises(ValueError, match="takes no data"):
         by_work.step(jax.random.key(0), first_state, jnp.zeros(3))
+
+
+def test_a_sequence_with_a_move_that_rejects_has_no_path_gradient():
+    flow, base = make_flow_and_base()
+    both = sequence.as_move([ula.as_move(0.1), generalized_hmc.as_move(1, 0.3, 1.0)])
+    with pytest.raises(ValueError, match="accepts and rejects"):
+        training.path_divergence(flow._replace(move=both), base, optax.sgd(0.1), num_walkers=8)
+
+
+def test_stops_end_at_the_target():
+    flow, base = make_flow_and_base()
+    short = flow._replace(times=flow.times * 0.75)
+    with pytest.raises(ValueError, match="times must end at 1"):
+        training.craft(short, base, optax.sgd(0.1), num_walkers=8)
+
+
+def make_flow_and_base():
+    base = targets.gaussian([1.0])
+    path = annealing.geometric_path(base.logdensity_fn, lambda x: -jnp.sum((x - 4) ** 2) / 2)
+    shift = lambda params, x: (x + params, 0.0)  # noqa: E731
+    return StochasticFlow(shift, path, jnp.array([0.5, 1.0]), ula.as_move(0.1)), base

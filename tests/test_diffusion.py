@@ -516,3 +516,19 @@ def test_what_is_no_diffusion_is_refused():
 def test_a_backward_step_that_is_not_gaussian_has_no_noise(finite):
     with pytest.raises(ValueError, match="only Gaussian backward steps"):
         markov_autoencoder.as_latent_model(finite[0])
+
+
+def test_every_datum_sees_every_step():
+    """So the mean loss of a batch does not depend on the order in which its data stand."""
+    schedule = diffusion.linear_schedule(20, 0.01, 0.4)
+    predictor = NoisePredictor((1,), schedule, (8,), rngs=nnx.Rngs(0))
+    noise_fn, params = functional(predictor)
+    model = diffusion.make_diffusion(noise_fn, schedule, (1,))
+    objective = diffusion.noise_prediction(model, optax.sgd(0.1), "likelihood")
+    batch = jnp.linspace(-3, 1, 4)[:, None]
+    state = objective.init(test_key("init"), params, batch)
+    losses = jax.jit(jax.vmap(lambda key, x: objective.step(key, state, x)[1].loss, (0, None)))
+    keys = jax.random.split(test_key("order"), 8000)
+    one, other = losses(keys[:4000], batch), losses(keys[4000:], batch[::-1])
+    error = np.hypot(np.std(one), np.std(other)) / 4000**0.5
+    assert abs(np.mean(one) - np.mean(other)) < 4.5 * error

@@ -17,6 +17,7 @@ import pytest
 
 from jarzynski_jax import training
 from jarzynski_jax.training import TrainingDiverged, Watch, checkpoint, fit
+from jarzynski_jax.training.gradient_descent import descend, start
 from jarzynski_jax.walkers import langevin
 
 KEY = jax.random.key(5)
@@ -390,3 +391,24 @@ def test_walkers_do_not_start_from_data_with_gaps(build):
     # Traced data cannot be looked at.
     state = jax.jit(lambda data: objective.init(KEY, params, DATA, data, LOG_Z))(DATA)
     assert bool(jnp.all(jnp.isfinite(state.walkers.log_weights)))
+
+
+def test_a_gradient_whose_square_overflows_is_skipped():
+    """Else the mean of squares of Adam stays infinite, and its parameter where it is."""
+    optimizer = optax.adam(0.1)
+    state = start(jnp.array(1.0), optimizer)
+    for update in range(300):
+        curvature = 1e20 if update == 5 else 1.0
+        state, metrics, _ = descend(state, lambda p, c=curvature: (c * p**2 / 2, ()), optimizer)
+        assert bool(metrics.is_skipped) == (update == 5)
+    assert abs(float(state.params)) < 0.05
+
+
+def test_a_nested_configuration_comes_back(tmp_path):
+    state = training.TrainingState(jnp.array(0), jnp.ones(2), (), (), None)
+    config = {"model": {"hidden": (8, 8)}, "layers": ((16, 5), (32, 3))}
+    checkpoint.save(tmp_path, state, config)
+    assert checkpoint.restore(tmp_path, state, config).params.tolist() == [1, 1]
+    checkpoint.save(tmp_path, state, config)  # the same is left
+    with pytest.raises(ValueError, match="another state: of another run"):
+        checkpoint.save(tmp_path, state._replace(params=5 * jnp.ones(2)), config)

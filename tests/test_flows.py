@@ -18,7 +18,7 @@ from flowjax.flows import coupling_flow
 from zscore import assert_biased, assert_unbiased, replicate, test_key
 
 from jarzynski_jax import annealing, targets, training
-from jarzynski_jax.generators import Flow, check_flow
+from jarzynski_jax.generators import Flow, Layer, LayeredFlow, check_flow
 from jarzynski_jax.interop import flowjax as from_flowjax_library
 from jarzynski_jax.walkers import Dynamics
 
@@ -367,3 +367,16 @@ def test_what_is_no_flow_is_refused(case):
     call, message = NOT_TAKEN[case]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_mask_turned_round_is_seen():
+    shear = Layer(
+        lambda a, z: (z.at[1].add(a * z[0] ** 2), jnp.zeros(())),
+        lambda a, x: (x.at[1].add(-a * x[0] ** 2), jnp.zeros(())),
+        np.array([False, True]),
+    )
+    base = targets.gaussian([1.0, 1.0])
+    check_flow(jax.random.key(0), LayeredFlow(base, [shear]), 1.5)
+    wrong = shear._replace(is_active=~shear.is_active)
+    with pytest.raises(ValueError, match="is_active"):
+        check_flow(jax.random.key(0), LayeredFlow(base, [wrong]), 1.5)

@@ -337,3 +337,25 @@ def test_runs_and_reports_refuse_what_makes_no_sense():
         )
     with pytest.raises(ValueError, match="must divide num_blocks"):
         Sampling(num_blocks=7).sizes  # noqa: B018
+
+
+def test_walkers_beyond_a_wall_are_no_energy_below_the_lowest():
+    """A wave that does not end at the wall has an infinite energy, and is told so."""
+    box = quantum.Hamiltonian(lambda x: jnp.where(jnp.abs(x[0]) < 1, 0.0, jnp.inf), (1,))
+    objective = quantum.variational_energy(
+        box, lambda w, x: -w * jnp.sum(x**2) / 2, optax.adam(0.05), langevin(0.05)
+    )
+    x = jax.random.normal(jax.random.key(0), (100, 1))
+    state = objective.init(jax.random.key(1), jnp.array(0.5), x)
+    _, metrics = jax.jit(objective.step)(jax.random.key(2), state, None)
+    assert float(metrics.loss) == np.inf
+    assert bool(metrics.is_skipped)
+    assert int(metrics.num_dead) > 10
+
+
+def test_local_energies_of_half_precision_are_computed_in_single():
+    energy = guides.local_energy(
+        lambda x: -0.45 * jnp.sum(x**2), lambda x: jnp.sum(x**2) / 2, None
+    )
+    x = jax.random.normal(jax.random.key(0), (3,)).astype(jnp.bfloat16)
+    assert float(energy(x)) == pytest.approx(float(energy(x.astype(jnp.float32))), rel=1e-6)

@@ -457,3 +457,10 @@ def test_a_gradient_that_is_not_finite_is_no_update():
     step = jax.jit(objective.step)
     _, metrics = step(jax.random.key(0), state, jnp.full((2, 3), jnp.inf))
     assert bool(metrics.is_skipped)
+
+
+def test_images_of_bytes_are_encoded_as_the_same_numbers():
+    net = networks.Encoder((4,), 2, (8,), num_levels=256, rngs=nnx.Rngs(0))
+    x = np.array([100, 128, 200, 255])
+    as_bytes, as_numbers = (net(jnp.asarray(x, of)) for of in (jnp.uint8, jnp.float32))
+    np.testing.assert_array_equal(as_bytes[0], as_numbers[0])

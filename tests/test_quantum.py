@@ -264,3 +264,26 @@ def test_extrapolation():
     ):
         with pytest.raises(ValueError, match=message):
             quantum.extrapolate(*given)
+
+
+@pytest.mark.parametrize(
+    ("errors", "value", "error"),
+    [([1e-10, 0.01], 0.9, 0.01), ([0.01, 0.0], 0.9, 0.02), ([0.0, 0.01], 0.9, 0.01)],
+)
+def test_errors_far_apart_leave_the_fit_its_digits(errors, value, error):
+    found = quantum.extrapolate([0.1, 0.2], [1.0, 1.1], errors).value
+    assert float(found.value) == pytest.approx(value, abs=1e-6)
+    assert float(found.standard_error) == pytest.approx(error, rel=1e-3)
+
+
+def test_a_potential_is_a_scalar_at_each_position():
+    with pytest.raises(ValueError, match=r"finite scalar.*of shape \(1,\)"):
+        quantum.grid_energies(lambda x: x**2 / 2, -10, 10)
+    with pytest.raises(ValueError, match="finite values"):
+        quantum.grid_energies(lambda x: jnp.where(x[0] < 0, jnp.inf, 0.0), -1, 1)
+
+
+def test_trotters_energy_has_its_digits_at_small_steps():
+    for step in (0.5, 1e-2, 1e-4):
+        exact = np.arcsinh(step / 2) / step
+        assert float(quantum.trotter_energy(step)) == pytest.approx(exact, rel=1e-6)

@@ -134,3 +134,24 @@ def test_a_product_without_samples_has_none():
 def test_bad_input_is_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        targets.gaussian([1.0] * 3),
+        targets.two_modes(3),
+        targets.funnel(3),
+        targets.double_well(),
+        targets.product([targets.double_well(), targets.gaussian([1.0])]),
+    ],
+)
+def test_positions_are_of_the_densitys_shape(target):
+    for shape in ((), (target.dimension + 1,), (5, target.dimension)):
+        with pytest.raises(ValueError, match=f"must have shape \\({target.dimension},\\)"):
+            target.logdensity_fn(jnp.ones(shape))
+
+
+def test_masses_that_are_nan_are_none():
+    with pytest.raises(ValueError, match="masses must be 2 positive numbers"):
+        targets.gaussian_mixture(np.zeros((2, 1)), 1.0, np.array([np.nan, np.nan]))

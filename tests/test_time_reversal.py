@@ -426,3 +426,18 @@ def test_spins():
     back = kubo.kubo_correlator(hamiltonian, y, x, times)
     np.testing.assert_allclose(there + back, 0, atol=1e-14)
     assert np.abs(there).max() > 0.1
+
+
+def test_one_walker_of_nan_is_no_reversal():
+    noise = jax.random.normal(jax.random.key(0), (50, 3, 2, 2)).at[7].set(jnp.nan)
+    scores = correlators.z_scores(correlators.Correlators(noise), np.diag([1, -1]))
+    assert bool(jnp.all(jnp.isnan(scores[:, 0, 1])))
+
+
+def test_times_go_forward():
+    free = linear_langevin.LinearLangevin(-np.eye(2), np.eye(2))
+    with pytest.raises(ValueError, match="at least 0; got -1"):
+        linear_langevin.correlator(free, [-1.0])
+    for time in (0.0, -0.5):
+        with pytest.raises(ValueError, match="must be positive"):
+            linear_langevin.entropy_production(free, time, -np.eye(2))

@@ -152,3 +152,14 @@ def test_a_watch_belongs_to_the_objective(build, is_fatal):
     assert monitor.diagnose(below, False) == []
     died = [*below, HEALTHY._replace(first_dead_step=7)]
     assert [trouble.sign for trouble in monitor.diagnose(died, False)] == ["died"]
+
+
+def test_no_gradient_is_seen_in_chunks_however_short():
+    short = [HEALTHY._replace(first_step=s, last_step=s + 7, num_skipped=7) for s in (0, 7, 14)]
+    for watch in (None, WATCH):
+        assert "no gradient" not in [of.sign for of in diagnose(short[:2], watch)]
+        (found,) = [of for of in diagnose(short, watch) if of.sign == "no gradient"]
+        assert found.is_fatal
+        assert "21 updates" in found.cause
+    one_was_made = [short[0], short[1]._replace(num_skipped=6), short[2]]
+    assert diagnose(one_was_made, None) == []

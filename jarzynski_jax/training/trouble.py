@@ -79,19 +79,17 @@ def diagnose(
     if watch is None:
         failed = _no_gradient(chunks)
         return [] if failed is None else [failed]
-    checks = (
-        _died,
-        _some_died,
-        _below_floor,
-        _runs_away,
-        _collapsed,
-        _held_out_collapsed,
+    recent = chunks[-watch.patience :]
+    found = (
+        _died(recent, watch),
+        _some_died(recent, watch),
+        _no_gradient(chunks),
+        _below_floor(recent, watch),
+        _runs_away(recent, watch),
+        _collapsed(recent, watch),
+        _held_out_collapsed(recent, watch),
     )
-    found = (check(chunks[-watch.patience :], watch) for check in checks)
     troubles = [trouble for trouble in found if trouble is not None]
-    failed = _no_gradient(chunks)
-    if failed is not None:
-        troubles.append(failed)
     worse = _worse_than_best(chunks[-_NUM_REMEMBERED:], watch)
     if worse is not None:
         troubles.append(worse)
