@@ -349,16 +349,6 @@ def test_the_smallest_entry_of_a_law_is_as_accurate_as_the_largest():
     assert float(markov_chains.entropy_production(jnp.asarray(matrix, jnp.float32))) < 1e-6
 
 
-def test_a_law_of_states_that_are_left_for_ever():
-    matrix = jnp.array([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5], [0.0, 0.5, 0.5]])
-    law = markov_chains.stationary_distribution(matrix)
-    np.testing.assert_allclose(law, [0, 0.5, 0.5], atol=1e-6)
-    ends = jnp.array([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5], [0.0, 0.0, 1.0]])
-    np.testing.assert_allclose(
-        markov_chains.stationary_distribution(ends), [0, 0, 1], atol=1e-6
-    )
-
-
 def test_negative_states_are_none():
     ring = jnp.array([[0.2, 0.7, 0.1], [0.1, 0.2, 0.7], [0.7, 0.1, 0.2]])
     law = jnp.ones(3) / 3

@@ -109,9 +109,8 @@ def stationary_distribution(matrix: Array) -> Array:
     r"""The law that a step leaves as it is, :math:`\pi P = \pi`.
 
     By elimination without subtractions (Grassmann, Taksar and Heyman, *Oper. Res.* 33 (1985)
-    1107), so that its smallest entry is as accurate as the largest, and none is negative; where
-    not all states communicate, by a linear solve. Exact for periodic chains too, where powers
-    of P do not converge; it can be differentiated.
+    1107), so that its smallest entry is as accurate as the largest, and none is negative.
+    Exact for periodic chains too, where powers of P do not converge; it can be differentiated.
     The matrix is as of :func:`check_transition_matrix`, here and below.
 
     Examples
@@ -120,23 +119,16 @@ def stationary_distribution(matrix: Array) -> Array:
     [0.3333, 0.6667]
     """
     matrix = check_transition_matrix(matrix)
-    law, communicate = _eliminate(matrix)
-    return jnp.where(communicate, law, _solve(matrix))
-
-
-def _eliminate(matrix: Array) -> tuple[Array, Array]:
-    """The stationary law, and whether each state leads to those before it."""
     numbers = jnp.arange(matrix.shape[0])
 
-    def leave_out(matrix: Array, last: Array) -> tuple[Array, tuple[Array, Array]]:
+    def leave_out(matrix: Array, last: Array) -> tuple[Array, Array]:
         """Without its last state: whoever goes there comes out again somewhere."""
         is_left = numbers < last
         out = jnp.where(is_left, matrix[last], 0)
-        total = jnp.sum(out)
-        enters = jnp.where(is_left, matrix[:, last], 0) / jnp.where(total > 0, total, 1)
-        return matrix + enters[:, None] * out, (enters, total > 0)
+        enters = jnp.where(is_left, matrix[:, last], 0) / jnp.sum(out)
+        return matrix + enters[:, None] * out, enters
 
-    _, (entering, leads_back) = jax.lax.scan(leave_out, matrix, numbers[:0:-1])
+    _, entering = jax.lax.scan(leave_out, matrix, numbers[:0:-1])
 
     def put_back(law: Array, of: tuple[Array, Array]) -> tuple[Array, None]:
         number, enters = of
@@ -144,14 +136,7 @@ def _eliminate(matrix: Array) -> tuple[Array, Array]:
 
     first = jnp.zeros_like(matrix[0]).at[0].set(1)
     law, _ = jax.lax.scan(put_back, first, (numbers[1:], entering[::-1]))
-    return law / jnp.sum(law), jnp.all(leads_back)
-
-
-def _solve(matrix: Array) -> Array:
-    size = matrix.shape[0]
-    # One equation follows from the others, and gives way to the norm.
-    system = (jnp.eye(size, dtype=matrix.dtype) - matrix.T).at[-1].set(1)
-    return jnp.linalg.solve(system, jnp.zeros(size, matrix.dtype).at[-1].set(1))
+    return law / jnp.sum(law)
 
 
 def flows(matrix: Array) -> Array:
