@@ -14,10 +14,20 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+
+#: Memory maps from which on compiled programs are forgotten: Linux allows a process 65 530,
+#: and every program has some.
+_MANY_MAPS = 20_000
+
+
+class JobDied(RuntimeError):
+    """A job's process ended without a result."""
 
 
 class Job(NamedTuple):
@@ -61,7 +71,14 @@ def run_all(jobs: Sequence[Job], settings: Any, folder: Path, num_processes: int
     ) as pool:
         futures = {pool.submit(_run, job, settings, folder): job for job in left}
         for done, future in enumerate(as_completed(futures), 1):
-            seconds = future.result()
+            try:
+                seconds = future.result()
+            except BrokenProcessPool:
+                raise JobDied(
+                    f"the process of {futures[future].name}, or of a job beside it, died, as "
+                    f"for want of memory; what is done is in {folder}: run the same again, "
+                    "with --processes 1 if it comes back"
+                ) from None
             print(f"[{done}/{len(left)}] {futures[future].name}: {seconds:.0f} s", flush=True)
 
 
@@ -89,7 +106,17 @@ def _run(job: Job, settings: Any, folder: Path) -> float:
     with part.open("wb") as file:
         np.savez_compressed(file, **found)
     part.rename(job.path(folder))
+    if _num_maps() > _MANY_MAPS:
+        jax.clear_caches()
     return time.perf_counter() - start
+
+
+def _num_maps() -> int:
+    """Memory maps of this process; 0 where it is not told."""
+    try:
+        return len(Path("/proc/self/maps").read_text().splitlines())
+    except OSError:
+        return 0
 
 
 def load(jobs: Sequence[Job], folder: Path) -> dict[str, dict[str, np.ndarray]]:
