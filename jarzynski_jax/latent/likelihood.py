@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jarzynski_jax.annealing import log_partition_bounds, tempering_path
-from jarzynski_jax.annealing.paths import check_times
+from jarzynski_jax.annealing.paths import check_whole_schedule
 from jarzynski_jax.checks import check_known
 from jarzynski_jax.compiling import compiled_once
 from jarzynski_jax.free_energy import Bracket, log_partition_bracket
@@ -103,7 +103,7 @@ def likelihood_bounds(
     """
     model.check(data)
     check_dynamics(dynamics)
-    times = check_times(times, is_ascending=True)
+    times = check_whole_schedule(times)
     for name, value in (("num_walkers", num_walkers), ("num_replicates", num_replicates)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1; got {value}")
