@@ -12,7 +12,7 @@ import optax
 from benchmarks.harness import drawing
 from benchmarks.harness.claims import Claim, above, is_true, within
 from benchmarks.harness.tables import Results
-from benchmarks.studies.flows import gaussian_field
+from benchmarks.studies.flows.neighbours import coupling_layers
 from benchmarks.studies.flows.settings import Settings
 from jarzynski_jax import annealing, free_energy, training, walkers
 from jarzynski_jax.interop.bijx import layered
@@ -42,9 +42,9 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
     key = jax.random.key(round(100 * kappa))
     key_fit, key_model, key_target, key_chain = jax.random.split(key, 4)
     target = lattice.phi4(settings.lattice, kappa, QUARTIC)
-    gaussian = gaussian_field.best_gaussian(settings.lattice, kappa, QUARTIC)
-    base = gaussian_field.density(gaussian, settings.lattice, kappa)
-    layers = gaussian_field.coupling_layers(
+    gaussian = lattice.fit_gaussian(settings.lattice, kappa, QUARTIC)
+    base = lattice.best_gaussian(settings.lattice, kappa, QUARTIC, is_symmetric=False)
+    layers = coupling_layers(
         settings.lattice, settings.num_coupling_layers, settings.coupling_width
     )
     flow, params = layered(layers, base)

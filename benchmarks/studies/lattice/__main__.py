@@ -12,6 +12,7 @@ from benchmarks.harness.tables import describe, machine, markdown
 from benchmarks.studies.lattice import (
     field,
     free_flow,
+    from_gaussian,
     gauge,
     ising,
     network,
@@ -21,7 +22,7 @@ from benchmarks.studies.lattice import (
 from benchmarks.studies.lattice.settings import FULL, QUICK
 
 #: Longest first.
-_PARTS = (field, network, gauge, ising, free_flow)
+_PARTS = (field, network, gauge, from_gaussian, ising, free_flow)
 
 
 def main(

@@ -10,6 +10,7 @@ from jax.tree_util import Partial
 
 from benchmarks.studies.lattice import coverage
 from benchmarks.studies.lattice.exact import QUARTIC, grid
+from benchmarks.studies.lattice.from_gaussian import num_gradients
 from benchmarks.studies.lattice.settings import Settings
 from jarzynski_jax.annealing import (
     Path,
@@ -48,12 +49,6 @@ def run(name: str, settings: Settings) -> Found:
     found |= {"ends": ends}
     found |= {"brackets": np.array([_bracket(shape, kappa, settings) for kappa in ends])}
     return found | _one_call(shape, num_gradients(kappas, settings), settings)
-
-
-def num_gradients(kappas: np.ndarray, settings: Settings) -> int:
-    """That the chain of simulations takes."""
-    steps = settings.num_field_samples + _num_burn_in(settings)
-    return (len(kappas) - 1) * settings.num_field_chains * steps * NUM_MOVES
 
 
 def _num_burn_in(settings: Settings) -> int:

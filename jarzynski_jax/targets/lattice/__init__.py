@@ -1,5 +1,10 @@
 """Lattice systems with their exact solutions, where there are some."""
 
+from jarzynski_jax.targets.lattice.best_gaussian import (
+    GaussianFit,
+    best_gaussian,
+    fit_gaussian,
+)
 from jarzynski_jax.targets.lattice.couplings import (
     Couplings,
     from_continuum,
@@ -34,11 +39,14 @@ __all__ = [
     "CRITICAL_INVERSE_TEMPERATURE",
     "Couplings",
     "GaugeValues",
+    "GaussianFit",
     "IsingThermodynamics",
     "PathValues",
+    "best_gaussian",
     "bond_sum",
     "double_well_path",
     "double_well_path_values",
+    "fit_gaussian",
     "free_field_flow",
     "from_continuum",
     "from_mass",
