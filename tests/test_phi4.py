@@ -326,3 +326,35 @@ def test_couplings_that_no_lattice_has():
         lattice.from_continuum(1.0, -1.0)
     with pytest.raises(ValueError, match="kappa must be positive"):
         lattice.to_mass(lattice.Couplings(0.0, 0.1))
+
+
+def test_the_best_gaussian_of_the_free_field_is_the_free_field():
+    field = lattice.phi4((4, 6), 0.2, 0.0)
+    base = lattice.best_gaussian((4, 6), 0.2, 0.0)
+    x = base.sample(jax.random.key(0), 50)
+    log_weights = jax.vmap(field.logdensity_fn)(x) - jax.vmap(base.logdensity_fn)(x)
+    np.testing.assert_allclose(log_weights, field.log_partition_function, atol=2e-3)
+    fit = lattice.fit_gaussian((4, 6), 0.2, 0.0)
+    assert fit.bound == pytest.approx(field.log_partition_function, abs=1e-6)
+
+
+@pytest.mark.parametrize("kappa", [0.2, 0.3])
+def test_the_best_gaussian_bounds_log_z_by_its_own_samples(kappa):
+    """One-sided in the broken phase, where both signs have log 2 more."""
+    field, fit = lattice.phi4((4, 4), kappa, 0.022), lattice.fit_gaussian((4, 4), kappa, 0.022)
+    assert (fit.mean > 1) == (kappa == 0.3)
+    one = lattice.best_gaussian((4, 4), kappa, 0.022, is_symmetric=False)
+    x = one.sample(jax.random.key(1), 20_000)
+    bounds = jax.vmap(field.logdensity_fn)(x) - jax.vmap(one.logdensity_fn)(x)
+    error = float(jnp.std(bounds)) / 20_000**0.5
+    assert abs(float(jnp.mean(bounds)) - fit.bound) < 4.5 * error
+    both = lattice.best_gaussian((4, 4), kappa, 0.022)
+    signs = jnp.sign(both.sample(jax.random.key(2), 20_000).mean((1, 2)))
+    assert abs(float(jnp.mean(signs))) < 4.5 / 20_000**0.5
+    far = one.logdensity_fn(x[0]) - both.logdensity_fn(x[0])
+    assert float(far) == pytest.approx(np.log(2) if fit.mean > 1 else 0, abs=1e-4)
+
+
+def test_the_best_gaussian_takes_no_negative_hopping():
+    with pytest.raises(ValueError, match=r"kappa must be at least 0; got -0\.1"):
+        lattice.best_gaussian((4, 4), -0.1, 0.022)
