@@ -1,11 +1,14 @@
 """φ⁴ theory annealed from its best Gaussian, which is found without samples."""
 
+from functools import cache
+
 import jax
 import numpy as np
 
 from benchmarks.studies.lattice.exact import QUARTIC, grid
 from benchmarks.studies.lattice.settings import Settings
 from jarzynski_jax.annealing import estimate
+from jarzynski_jax.density import Density
 from jarzynski_jax.targets import lattice
 
 #: Of the gradients that the chain of simulations takes.
@@ -40,14 +43,15 @@ def num_gradients(kappas: np.ndarray, settings: Settings) -> int:
     return (len(kappas) - 1) * settings.num_field_chains * steps * 3
 
 
+@cache  # the same functions, so that what was compiled with them is found again
+def _ends(shape: tuple[int, int], kappa: float) -> tuple[Density, Density]:
+    couplings = (shape, kappa, QUARTIC)
+    return lattice.best_gaussian(*couplings), lattice.phi4(*couplings)
+
+
 def one_call(shape: tuple[int, int], kappa: float, seed: int, budget: int) -> list[float]:
     """Log Z and its error, both bounds with theirs, and how many doubts there are."""
-    found = estimate(
-        jax.random.key(seed),
-        lattice.best_gaussian(shape, kappa, QUARTIC),
-        lattice.phi4(shape, kappa, QUARTIC),
-        num_gradients=budget,
-    )
+    found = estimate(jax.random.key(seed), *_ends(shape, kappa), num_gradients=budget)
     bounds = found.bounds
     return [
         found.log_partition_function,
