@@ -460,7 +460,7 @@ def test_a_gradient_that_is_not_finite_is_no_update():
 
 
 def test_images_of_bytes_are_encoded_as_the_same_numbers():
-    net = networks.((4,), 2, (8,), num_levels=256, rngs=nnx.Rngs(0))
+    net = networks.GaussianEncoder((4,), 2, (8,), num_levels=256, rngs=nnx.Rngs(0))
     x = np.array([100, 128, 200, 255])
     as_bytes, as_numbers = (net(jnp.asarray(x, of)) for of in (jnp.uint8, jnp.float32))
     np.testing.assert_array_equal(as_bytes[0], as_numbers[0])
