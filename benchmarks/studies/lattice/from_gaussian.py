@@ -23,7 +23,7 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
     """Log Z at the last coupling over seeds, and brackets at the others that have one."""
     rows, columns = (int(of) for of in name.rpartition("_")[2].split("x"))
     kappas = grid(settings.grid_level)
-    ends = kappas[:0:-1][:: settings.bracket_stride][::-1]
+    ends = kappas[:0:-1][:: settings.bracket_stride][: settings.num_near_couplings][::-1]
     budget = int(_SHARE * num_gradients(kappas, settings))
     last = [
         one_call((rows, columns), ends[-1], seed, budget) for seed in range(settings.num_seeds)

@@ -27,6 +27,8 @@ class Settings(NamedTuple):
     num_field_steps: int = 2000
     #: Every how manieth of them has a bracket.
     bracket_stride: int = 2
+    #: How many of these, the last ones, are annealed to from the best Gaussian.
+    num_near_couplings: int = 7
     # Of the comparison at equal numbers of gradients.
     num_seeds: int = 8
     # Of a model that knows one sign of the field's mean; on lattices up to this volume.
@@ -57,6 +59,7 @@ QUICK = Settings(
     num_field_samples=300,
     num_field_steps=200,
     bracket_stride=3,
+    num_near_couplings=1,
     num_seeds=3,
     num_coverage_samples=4000,
     gauge_lengths=(8,),
