@@ -174,6 +174,9 @@ def estimate(
     num_relaxed = 0 if relaxed is None else jax.tree.leaves(relaxed)[0].shape[0]
     _check_numbers(num_walkers, num_relaxed, walkers_lib.count_devices(mesh))
     key_pilot, key_start, key_runs = jax.random.split(rng_key, 3)
+    positions = sample(key_start, num_walkers)
+    if target is None:
+        check_base(base.logdensity_fn, path, positions)
     spent = 0
     if choices is None:
         choices = _send_pilot(
@@ -181,9 +184,6 @@ def estimate(
         )
         spent = int(choices.num_gradients)
     choices = jax.tree.map(jnp.asarray, jax.device_get(choices))  # found on whatever devices
-    positions = sample(key_start, num_walkers)
-    if target is None:
-        check_base(base.logdensity_fn, path, positions)
     key_runs, (positions, relaxed) = _spread(key_runs, (positions, relaxed), mesh)
     with walkers_lib.on_mesh(mesh):
         bounds = log_partition_bounds(
@@ -269,8 +269,7 @@ def _send_pilot(
     key_start, key_walk = jax.random.split(rng_key)
     key_walk, positions = _spread(key_walk, sample(key_start, pilots), mesh)
     with walkers_lib.on_mesh(mesh):
-        of_walk = key_walk, positions, path, max_stops, num_steps, manner.evaluation
-        return _find_choices(*of_walk)
+        return _find_choices(key_walk, positions, path, max_stops, num_steps, manner.evaluation)
 
 
 _find_choices = compiled_once(find_choices)

@@ -172,8 +172,8 @@ def weighted_update(
     would come back: what they had is told by ``update_info.leakage``, as of
     :class:`~jarzynski_jax.walkers.Walkers`; take
     :func:`~jarzynski_jax.annealing.tempering_path` then, or a floor. ValueError if this is no
-    kernel, or the resampler has no
-    threshold; of the update, if BlackJAX hands it other things than version 1.7.1 does.
+    kernel, or the resampler has no threshold; of the update, if BlackJAX hands it other things
+    than version 1.7.1 does.
 
     Parameters
     ----------

@@ -183,8 +183,11 @@ def bound_endpoint(log_endpoint: Array, position: Position) -> Array:
 
 
 def all_finite(tree: ArrayTree) -> Array:
-    """Whether every number of every leaf is finite."""
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+    """Whether every number of every leaf of floating point is finite; integers and keys are."""
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    floating = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    is_finite = [jnp.all(jnp.isfinite(leaf)) for leaf in floating]
+    return jnp.all(jnp.stack(is_finite)) if is_finite else jnp.array(True)
 
 
 def scalar_product(left: ArrayTree, right: ArrayTree, dtype: jnp.dtype) -> Array:

@@ -19,8 +19,8 @@ import numpy as np
 from jax.scipy.special import betaln, gammaln
 from jax.scipy.stats import norm
 
+from jarzynski_jax import uniform
 from jarzynski_jax.types import Array, PRNGKey
-from jarzynski_jax.uniform import bernoulli as tossed
 
 __all__ = [
     "Output",
@@ -106,7 +106,7 @@ def bernoulli() -> Output:
 
     def sample(rng_key: PRNGKey, channels: Array) -> Array:
         logit = channels[..., 0]
-        return tossed(rng_key, jax.nn.sigmoid(logit)).astype(logit.dtype)
+        return uniform.bernoulli(rng_key, jax.nn.sigmoid(logit)).astype(logit.dtype)
 
     return Output("bernoulli", 1, 0, 2, log_prob, sample)
 

@@ -66,7 +66,8 @@ class VariationalMetrics(NamedTuple):
     effective_sample_size
         Of the walkers' weights, a fraction.
     is_resampled, num_dead
-        Whether walkers were resampled; how many died in this step.
+        Whether walkers were resampled; how many died in this step, or have weight without a
+        finite local energy: with a thousandth of all the loss is infinite.
     """
 
     loss: Array

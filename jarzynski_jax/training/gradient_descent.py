@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jarzynski_jax.kernels.arithmetic import all_finite
 from jarzynski_jax.training.objective import Objective
 from jarzynski_jax.types import Array, Params, PRNGKey
 
@@ -42,7 +43,8 @@ class DescentMetrics(NamedTuple):
     gradient_norm
         Of the gradient of the loss.
     is_skipped
-        Whether loss or gradient was not finite, so that no update was made.
+        Whether loss or gradient was not finite, or what they would have led to, so that no
+        update was made.
     """
 
     loss: Array
@@ -173,23 +175,12 @@ def update(
     """
     updates, new_opt_state = optimizer.update(gradient, opt_state, params)
     new_params = optax.apply_updates(params, updates)
-    is_usable &= _all_finite(gradient) & _all_finite(new_params)
+    is_usable &= all_finite(gradient) & all_finite(new_params)
     # What was infinite before, by the optimizer's own design, may stay so.
-    is_usable &= _all_finite(new_opt_state) | ~_all_finite(opt_state)
+    is_usable &= all_finite(new_opt_state) | ~all_finite(opt_state)
     taken = jax.tree.map(
         lambda new, old: jnp.where(is_usable, new, old),
         (new_params, new_opt_state),
         (params, opt_state),
     )
     return *taken, ~is_usable
-
-
-def _all_finite(tree: Any) -> Array:
-    """Whether all floating-point numbers are."""
-    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree)]
-    is_finite = [
-        jnp.all(jnp.isfinite(leaf))
-        for leaf in leaves
-        if jnp.issubdtype(leaf.dtype, jnp.inexact)
-    ]
-    return jnp.all(jnp.stack(is_finite)) if is_finite else jnp.array(True)

@@ -3,15 +3,23 @@
 One sign is looked for whatever is learned: that losses or gradients are not finite any more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["FiniteSummary", "TrainingDiverged", "Trouble", "diagnose", "summarize"]
+__all__ = [
+    "MAX_FAILED",
+    "FiniteSummary",
+    "TrainingDiverged",
+    "Trouble",
+    "count_in_a_row",
+    "diagnose",
+    "summarize",
+]
 
-# Updates in a row that may fail before going on is useless.
-_MAX_FAILED = 20
+#: Updates in a row that may fail before going on is useless.
+MAX_FAILED = 20
 _LOOKED_AT = ("loss", "gradient_norm")
 
 
@@ -131,6 +139,24 @@ def summarize(metrics: Any, first_step: int) -> FiniteSummary:
     return FiniteSummary(first_step + num_steps, num_steps, int(num_steps - first_failed))
 
 
+def count_in_a_row(chunks: Iterable[tuple[int, int]]) -> int:
+    """Count updates that failed one after the other, until there are enough of them.
+
+    Chunks come from the last one back: how many updates at its end failed, of how many.
+
+    Examples
+    --------
+    >>> count_in_a_row([(7, 7), (3, 7), (7, 7)])
+    10
+    """
+    num_failed = 0
+    for num_at_end, num_steps in chunks:
+        num_failed += num_at_end
+        if num_at_end < num_steps or num_failed >= MAX_FAILED:
+            break
+    return num_failed
+
+
 def diagnose(chunks: Sequence[FiniteSummary], is_whole: bool) -> list[Trouble]:
     """See whether all updates have failed for a whole chunk, and for 20 updates in a row.
 
@@ -148,13 +174,11 @@ def diagnose(chunks: Sequence[FiniteSummary], is_whole: bool) -> list[Trouble]:
     >>> diagnose([FiniteSummary(50, 50, 49)], True)
     []
     """
-    num_failed = 0
-    for chunk in reversed(chunks):
-        num_failed += chunk.num_failed_at_end
-        if chunk.num_failed_at_end < chunk.num_steps or num_failed >= _MAX_FAILED:
-            break
+    num_failed = count_in_a_row(
+        (chunk.num_failed_at_end, chunk.num_steps) for chunk in reversed(chunks)
+    )
     last = chunks[-1]
-    if not is_whole or num_failed < max(last.num_steps, _MAX_FAILED):
+    if not is_whole or num_failed < max(last.num_steps, MAX_FAILED):
         return []
     return [
         Trouble(

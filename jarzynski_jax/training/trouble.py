@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jarzynski_jax.training.chunk_summary import ChunkSummary, believed_cross_entropy
-from jarzynski_jax.training.stop_rules import Trouble
+from jarzynski_jax.training.stop_rules import MAX_FAILED, Trouble, count_in_a_row
 from jarzynski_jax.training.watch import Watch
 
 __all__ = ["blame_step_size", "diagnose", "is_of_deaths"]
@@ -27,8 +27,6 @@ _MIN_STEP_QUALITY = 0.9
 # Nats by which the held-out cross entropy may rise, and chunks among which its best is sought.
 _MAX_RISE = 5.0
 _NUM_REMEMBERED = 1000
-# Updates in a row without a finite gradient, in chunks however short.
-_MAX_SKIPPED = 20
 
 _ADVICE_SLOWER = (
     "Take a smaller learning rate, or more walkers or moves an update, so that the walkers "
@@ -177,15 +175,16 @@ def _some_died(chunks: Sequence[ChunkSummary], watch: Watch) -> Trouble | None:
 
 
 def _no_gradient(chunks: Sequence[ChunkSummary]) -> Trouble | None:
-    last, num_skipped = chunks[-1], 0
-    for chunk in reversed(chunks):
-        if chunk.num_skipped < chunk.last_step - chunk.first_step:
-            break
-        num_skipped += chunk.num_skipped
-        if num_skipped >= _MAX_SKIPPED:
-            break
+    last = chunks[-1]
+    num_steps = [chunk.last_step - chunk.first_step for chunk in reversed(chunks)]
+    # Where in a chunk some were skipped is not known: only whole ones count.
+    skipped = (
+        chunk.num_skipped if chunk.num_skipped >= size else 0
+        for chunk, size in zip(reversed(chunks), num_steps, strict=True)
+    )
+    num_skipped = count_in_a_row(zip(skipped, num_steps, strict=True))
     # A few skipped updates are no trouble, even if the last chunks have only a few.
-    if num_skipped < _MAX_SKIPPED:
+    if num_skipped < MAX_FAILED:
         return None
     return Trouble(
         "no gradient",

@@ -10,7 +10,6 @@ from jax.tree_util import Partial
 
 from benchmarks.studies.lattice import coverage
 from benchmarks.studies.lattice.exact import QUARTIC, grid
-from benchmarks.studies.lattice.from_gaussian import num_gradients
 from benchmarks.studies.lattice.settings import Settings
 from jarzynski_jax.annealing import (
     Path,
@@ -45,10 +44,21 @@ def run(name: str, settings: Settings) -> Found:
     rows, columns = (int(of) for of in name.rpartition("_")[2].split("x"))
     shape, kappas = (rows, columns), grid(settings.grid_level)
     found = {"kappas": kappas} | _chain(shape, kappas, settings)
-    ends = kappas[:0:-1][:: settings.bracket_stride][::-1]
+    ends = bracketed(kappas, settings)
     found |= {"ends": ends}
     found |= {"brackets": np.array([_bracket(shape, kappa, settings) for kappa in ends])}
     return found | _one_call(shape, num_gradients(kappas, settings), settings)
+
+
+def bracketed(kappas: np.ndarray, settings: Settings) -> np.ndarray:
+    """Those that have a bracket, the last one among them."""
+    return kappas[:0:-1][:: settings.bracket_stride][::-1]
+
+
+def num_gradients(kappas: np.ndarray, settings: Settings) -> int:
+    """That the chain of simulations takes."""
+    steps = settings.num_field_samples + _num_burn_in(settings)
+    return (len(kappas) - 1) * settings.num_field_chains * steps * NUM_MOVES
 
 
 def _num_burn_in(settings: Settings) -> int:

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from benchmarks.studies.lattice.exact import QUARTIC, grid
+from benchmarks.studies.lattice.field import bracketed, num_gradients
 from benchmarks.studies.lattice.settings import Settings
 from jarzynski_jax.annealing import estimate
 from jarzynski_jax.density import Density
@@ -23,7 +24,7 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
     """Log Z at the last coupling over seeds, and brackets at the others that have one."""
     rows, columns = (int(of) for of in name.rpartition("_")[2].split("x"))
     kappas = grid(settings.grid_level)
-    ends = kappas[:0:-1][:: settings.bracket_stride][: settings.num_near_couplings][::-1]
+    ends = bracketed(kappas, settings)[-settings.num_near_couplings :]
     budget = int(_SHARE * num_gradients(kappas, settings))
     last = [
         one_call((rows, columns), ends[-1], seed, budget) for seed in range(settings.num_seeds)
@@ -35,12 +36,6 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
         "ours": np.array(last),
         "budget": np.array(budget),
     }
-
-
-def num_gradients(kappas: np.ndarray, settings: Settings) -> int:
-    """That the chain of simulations takes, of three moves a sample and a tenth of burn-in."""
-    steps = settings.num_field_samples + settings.num_field_samples // 10
-    return (len(kappas) - 1) * settings.num_field_chains * steps * 3
 
 
 @cache  # the same functions, so that what was compiled with them is found again

@@ -17,7 +17,12 @@ import numpy as np
 
 from jarzynski_jax.density import Sample
 from jarzynski_jax.kernels.bijection import Bijection
-from jarzynski_jax.targets.lattice.geometry import check_finite, check_position, check_shape
+from jarzynski_jax.targets.lattice.geometry import (
+    check_finite,
+    check_position,
+    check_shape,
+    momentum_cosines,
+)
 from jarzynski_jax.types import Array, PRNGKey
 
 __all__ = ["free_field_flow", "free_log_z", "free_sample"]
@@ -71,8 +76,7 @@ def _sample(
 def _precisions(shape: tuple[int, ...], kappa: float) -> np.ndarray:
     r""":math:`1 - 2\kappa\sum_\mu\cos p_\mu`, half of one over the variance of each mode."""
     kappa = check_finite("kappa", kappa)
-    cosines = [np.cos(2 * np.pi * np.arange(length) / length) for length in shape]
-    precisions = np.asarray(1 - 2 * kappa * sum(np.ix_(*cosines)))
+    precisions = 1 - 2 * kappa * momentum_cosines(shape)
     if np.min(precisions) <= 0:
         raise ValueError(
             f"a free field in {len(shape)} dimensions needs kappa below 1/{2 * len(shape)} "

@@ -11,7 +11,7 @@ import numpy as np
 from jarzynski_jax.kernels.spins import bond_sum
 from jarzynski_jax.types import Array
 
-__all__ = ["bond_sum", "check_finite", "check_position", "check_shape"]
+__all__ = ["bond_sum", "check_finite", "check_position", "check_shape", "momentum_cosines"]
 
 
 def check_shape(shape: tuple[int, ...], num_axes: int | None = None) -> tuple[int, ...]:
@@ -50,3 +50,9 @@ def check_position(x: Array, shape: tuple[int, ...], *kinds: type) -> Array:
         names = " or ".join(kind.__name__ for kind in kinds)
         raise ValueError(f"a configuration must be of {names} numbers; got {x.dtype}")
     return x
+
+
+def momentum_cosines(shape: tuple[int, ...]) -> np.ndarray:
+    r""":math:`\sum_\mu\cos p_\mu` at the momenta of a torus, as its Fourier modes lie."""
+    cosines = [np.cos(2 * np.pi * np.arange(length) / length) for length in shape]
+    return np.asarray(sum(np.ix_(*cosines)))
