@@ -365,11 +365,11 @@ def test_bad_objectives():
 
 
 def test_parameters_of_half_precision_are_stored_so_alone():
-    """One spin of log-odds 2 b = -12: bfloat16's own uniform numbers come in steps of 1/128."""
+    """One spin of log-odds -6: bfloat16's own uniform numbers come in steps of 1/128."""
     net = MaskedDense((1,), 1, 1, param_dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
     model, params = autoregressive(net)
     params = jax.tree.map(lambda leaf: jnp.full_like(leaf, -6), params)
-    spins, log_q = model.sample_with_logdensity(jax.random.key(0), params, 40_000)
+    spins, log_q = model.sample_with_logdensity(test_key("half"), params, 40_000)
     stated = jax.vmap(lambda x: model.logdensity_fn(params, x))(spins)
     np.testing.assert_allclose(log_q, stated, rtol=1e-6)
     up = np.exp(float(model.logdensity_fn(params, jnp.ones(1, jnp.int32))))

@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-import jax
 import numpy as np
 import tyro
 
 from benchmarks.harness import command_line, drawing
 from benchmarks.harness.tables import machine, markdown
 from benchmarks.speed.stepping import annealing_cases
-from benchmarks.speed.timing import compare
+from benchmarks.speed.timing import Timing, compare
 
 HEADER = ("walkers", "d", "steps", "ms a run", "range", "ns a number and step", "MiB")
 
@@ -21,15 +20,6 @@ class Size(NamedTuple):
     num_walkers: int
     dimension: int
     num_steps: int
-
-
-class Cost(NamedTuple):
-    """Milliseconds of a run, the median and the range; bytes that it holds at once."""
-
-    median: float
-    low: float
-    high: float
-    num_bytes: float
 
 
 #: What grows, and what stays as it is meanwhile.
@@ -70,17 +60,13 @@ def main(
     _draw(found, out)
 
 
-def measure(size: Size, num_rounds: int) -> Cost:
-    """Compile, run, and ask XLA for the memory."""
+def measure(size: Size, num_rounds: int) -> Timing:
+    """Milliseconds of a whole run."""
     (case,) = annealing_cases(*size).values()
-    timing = compare({"annealing": case}, num_rounds)["annealing"]
-    layout = jax.jit(case.fn).lower(*case.args).compile().memory_analysis()
-    held = layout.temp_size_in_bytes + layout.argument_size_in_bytes if layout else np.nan
-    of_run = size.num_steps
-    return Cost(timing.median * of_run, timing.low * of_run, timing.high * of_run, held)
+    return compare({"annealing": case._replace(num_steps=1)}, num_rounds)["annealing"]
 
 
-def _cells(size: Size, cost: Cost) -> tuple[str, ...]:
+def _cells(size: Size, cost: Timing) -> tuple[str, ...]:
     each = 1e6 * cost.median / np.prod(size, dtype=float)
     return (
         *map(str, size),
@@ -91,18 +77,19 @@ def _cells(size: Size, cost: Cost) -> tuple[str, ...]:
     )
 
 
-def _draw(found: dict[str, list[tuple[Size, Cost]]], folder: Path) -> None:
+def _draw(found: dict[str, list[tuple[Size, Timing]]], folder: Path) -> None:
     """Time above, memory below, each with the line of proportional growth."""
     figure, axes = drawing.panels(len(found), 2, sharex="col")
     for column, (name, pairs) in enumerate(found.items()):
         x = np.array([size[column] for size, _ in pairs], float)
-        costs = np.array([cost for _, cost in pairs])
-        for row, y in enumerate((costs[:, 0] / 1000, costs[:, 3] / 2**20)):
+        costs = [cost for _, cost in pairs]
+        seconds = np.array([(of.median, of.low, of.high) for of in costs]).T / 1000
+        held = np.array([of.num_bytes for of in costs]) / 2**20
+        for row, y in enumerate((seconds[0], held)):
             axis = axes[row][column]
             axis.loglog(x, y, "o-", color="0")
             axis.loglog(x, y[-1] * x / x[-1], ":", color="0.5", label="in proportion")
-        low, high = costs[:, 1] / 1000, costs[:, 2] / 1000
-        axes[0][column].fill_between(x, low, high, color="0", alpha=0.15, linewidth=0)
+        axes[0][column].fill_between(x, *seconds[1:], color="0", alpha=0.15, linewidth=0)
         fixed = ("d = 2, 20 steps", "1000 walkers, 20 steps", "1000 walkers, d = 10")[column]
         axes[0][column].set_title(fixed)
         axes[1][column].set_xlabel(name)

@@ -1,5 +1,6 @@
 """Timing functions by turns, so that a slow minute of the machine is slow for all of them."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -23,27 +24,36 @@ class Case(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """Seconds to compile, and milliseconds a step: the median over rounds and their range."""
+    """Seconds to compile, and milliseconds a step: the median over rounds and their range.
+
+    And bytes that a call holds, its arguments and what it needs beside them, as XLA has laid
+    it out; NaN where that is not told.
+    """
 
     compile_seconds: float
     median: float
     low: float
     high: float
+    num_bytes: float = math.nan
 
 
 class Repeats(NamedTuple):
-    """Seconds to compile, and milliseconds a step of every call."""
+    """Seconds to compile, milliseconds a step of every call, and bytes that it holds."""
 
     compile_seconds: float
     milliseconds: list[float]
+    num_bytes: float
 
 
 def compare(cases: Mapping[str, Case], num_rounds: int) -> dict[str, Timing]:
     """Compile and warm all cases up, then run them by turns."""
-    return {
-        name: Timing(found.compile_seconds, *np.quantile(found.milliseconds, [0.5, 0, 1]))
-        for name, found in run_by_turns(cases, num_rounds).items()
-    }
+    found = run_by_turns(cases, num_rounds)
+    return {name: _sum_up(repeats) for name, repeats in found.items()}
+
+
+def _sum_up(repeats: Repeats) -> Timing:
+    median, low, high = np.quantile(repeats.milliseconds, [0.5, 0, 1])
+    return Timing(repeats.compile_seconds, median, low, high, repeats.num_bytes)
 
 
 def run_by_turns(cases: Mapping[str, Case], num_rounds: int) -> dict[str, Repeats]:
@@ -65,4 +75,13 @@ def run_by_turns(cases: Mapping[str, Case], num_rounds: int) -> dict[str, Repeat
                 runs[name].append(1000 * (time.perf_counter() - start) / case.num_steps)
             if case.is_carried:
                 args[name] = (result, *args[name][1:])
-    return {name: Repeats(seconds[name], runs[name]) for name in cases}
+    return {
+        name: Repeats(seconds[name], runs[name], _num_bytes(compiled[name])) for name in cases
+    }
+
+
+def _num_bytes(compiled: Any) -> float:
+    layout = compiled.memory_analysis()
+    if layout is None:
+        return math.nan
+    return float(layout.temp_size_in_bytes + layout.argument_size_in_bytes)
