@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks.speed import brackets, imaginary_time
+from benchmarks.speed import brackets, growth, imaginary_time
 from benchmarks.speed.__main__ import room_groups
 from benchmarks.speed.timing import Case, compare, run_by_turns
 from jarzynski_jax import latent
@@ -34,6 +34,17 @@ def test_cases_are_run_by_turns_and_a_state_is_carried():
     assert [len(repeats.milliseconds) for repeats in found.values()] == [3, 3]
     timing = compare({"at rest": at_rest}, 3)["at rest"]
     assert timing.low <= timing.median <= timing.high
+
+
+def test_what_a_run_holds_grows_with_its_walkers_and_hardly_with_its_steps():
+    small, wide, long = (
+        growth.measure(growth.Size(*size), 1).num_bytes
+        for size in ((1000, 8, 2), (4000, 8, 2), (1000, 8, 64))
+    )
+    position = 4 * 8 * 1000
+    assert small > 2 * position  # before and after
+    assert 3.5 * small < wide < 4.5 * small
+    assert small < long < small + position
 
 
 def test_every_group_has_its_baseline_and_every_row_its_name(groups):
