@@ -292,6 +292,14 @@ def test_many_of_few(scheme):
 TOP = np.uint32(2**32 - 1)
 
 
+@pytest.mark.parametrize("num", [1, 31, 32, 33, 255, 257, 5000])
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.uint32])
+def test_cumulative_sums_by_blocks_are_exact_and_wrap_around(num, dtype):
+    integers = np.random.default_rng(num).integers(0, 2**31, num).astype(dtype)
+    expected = np.cumsum(integers, dtype=dtype)
+    assert np.array_equal(fixed_point.cumulative_sum(jnp.asarray(integers)), expected)
+
+
 @partial(jax.jit, static_argnums=1)
 def comb_at_both_ends(w, m):
     """The cumulative distribution, and the ancestors at the least and the greatest u."""

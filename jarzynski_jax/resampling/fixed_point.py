@@ -17,9 +17,13 @@ __all__ = [
     "ancestors_of_slots",
     "comb_ancestors",
     "cumulative_distribution",
+    "cumulative_sum",
     "expected_counts",
     "search",
 ]
+
+#: Numbers in a block of a cumulative sum.
+_BLOCK = 8
 
 
 class FixedPoint(NamedTuple):
@@ -36,21 +40,42 @@ def _to_fixed_point(numbers: Array) -> FixedPoint:
     return FixedPoint(whole.astype(jnp.int32), fraction)
 
 
+def cumulative_sum(integers: Array) -> Array:
+    """``jnp.cumsum`` to the bit: within blocks, and of their sums.
+
+    XLA's own takes three to eight times as long on a CPU.
+    """
+    num, dtype = integers.shape[0], integers.dtype
+    if num <= 4 * _BLOCK:
+        return jnp.cumsum(integers, dtype=dtype)
+    blocks = jnp.pad(integers, (0, -num % _BLOCK)).reshape(-1, 1, _BLOCK)
+    is_up_to = jnp.tri(_BLOCK, dtype=bool)
+    within = jnp.sum(blocks, axis=2, where=is_up_to, dtype=dtype)
+    before = cumulative_sum(within[:, -1]) - within[:, -1]
+    return (within + before[:, None]).reshape(-1)[:num]
+
+
 def _cumsum(numbers: FixedPoint) -> FixedPoint:
-    fraction = jnp.cumsum(numbers.fraction, dtype=jnp.uint32)
+    fraction = cumulative_sum(numbers.fraction)
     carry = fraction < numbers.fraction  # the sum wrapped around
-    whole = jnp.cumsum(numbers.whole + carry, dtype=jnp.int32)
-    return FixedPoint(whole, fraction)
+    return FixedPoint(cumulative_sum(numbers.whole + carry), fraction)
+
+
+def _total(numbers: FixedPoint, dtype: jnp.dtype) -> Array:
+    """Their sum, to its rounding: of 2^24 numbers the bytes have exact sums in 32 bits."""
+    total = jnp.zeros((), dtype)
+    for shift in (0, 8, 16, 24):
+        sum_of_bytes = jnp.sum((numbers.fraction >> shift) & 255, dtype=jnp.uint32)
+        total = (total + sum_of_bytes.astype(dtype)) / 256
+    return total + jnp.sum(numbers.whole, dtype=jnp.int32).astype(dtype)
 
 
 def expected_counts(weights: Array, total: int) -> Array:
     """Scale the weights to the sum ``total``, to one rounding of the common factor."""
     expected = weights / jnp.max(weights)
     expected = expected * (total / jnp.sum(expected))
-    # A float32 sum of a million terms can be off by 1e-5 of itself; the exact one is not.
-    whole, fraction = (part[-1] for part in _cumsum(_to_fixed_point(expected)))
-    exact_sum = whole.astype(weights.dtype) + fraction.astype(weights.dtype) * 2.0**-32
-    return expected * (total / exact_sum)
+    # A float32 sum of a million terms can be off by 1e-5 of itself; one of integers is not.
+    return expected * (total / _total(_to_fixed_point(expected), weights.dtype))
 
 
 def cumulative_distribution(weights: Array, total: int) -> FixedPoint:
@@ -86,7 +111,7 @@ def ancestors_of_slots(num_points_below: Array, num_samples: int) -> Array:
     """Ancestor of slot m: how many walkers have at most m points below their end."""
     ends = jnp.zeros(num_samples, jnp.int32).at[num_points_below].add(1, mode="drop")
     # Clipped for the sake of unusable weights alone, which are masked afterwards.
-    return jnp.minimum(jnp.cumsum(ends, dtype=jnp.int32), num_points_below.shape[0] - 1)
+    return jnp.minimum(cumulative_sum(ends), num_points_below.shape[0] - 1)
 
 
 def _less(left: FixedPoint, right: FixedPoint) -> Array:

@@ -26,6 +26,7 @@ from jarzynski_jax.resampling.fixed_point import (
     ancestors_of_slots,
     comb_ancestors,
     cumulative_distribution,
+    cumulative_sum,
     expected_counts,
     search,
 )
@@ -116,7 +117,7 @@ def residual(rng_key: PRNGKey, weights: Array, num_samples: int) -> Array:
     weights = _check(weights, num_samples)
     expected = expected_counts(weights, num_samples)
     sure = jnp.floor(expected)
-    num_sure = jnp.cumsum(sure.astype(jnp.int32))
+    num_sure = cumulative_sum(sure.astype(jnp.int32))
     slots = jnp.arange(num_samples)
     drawn = multinomial(rng_key, expected - sure, num_samples)
     ancestors = jnp.where(
