@@ -61,25 +61,35 @@ def run(
 
 
 def run_all(jobs: Sequence[Job], settings: Any, folder: Path, num_processes: int) -> None:
-    """Run the jobs that have no file yet, in as many processes."""
+    """Run the jobs that have no file yet, in as many processes.
+
+    What a job raises is told at once, and raised when the others are done.
+    """
     left = [job for job in jobs if not job.path(folder).exists()]
     # Workers start afresh: a process that has run JAX must not be forked.
     context = multiprocessing.get_context("spawn")
     has_core_each = 1 < num_processes <= (os.cpu_count() or 1)
+    first_error: Exception | None = None
     with ProcessPoolExecutor(
         num_processes, context, initializer=_start_worker, initargs=(has_core_each,)
     ) as pool:
         futures = {pool.submit(_run, job, settings, folder): job for job in left}
         for done, future in enumerate(as_completed(futures), 1):
+            name = futures[future].name
             try:
-                seconds = future.result()
+                outcome = f"{future.result():.0f} s"
             except BrokenProcessPool:
                 raise JobDied(
-                    f"the process of {futures[future].name}, or of a job beside it, died, as "
+                    f"the process of {name}, or of a job beside it, died, as "
                     f"for want of memory; what is done is in {folder}: run the same again, "
                     "with --processes 1 if it comes back"
                 ) from None
-            print(f"[{done}/{len(left)}] {futures[future].name}: {seconds:.0f} s", flush=True)
+            except Exception as error:  # of whatever kind: the others go on
+                first_error = first_error or error
+                outcome = f"failed, {error!r}"
+            print(f"[{done}/{len(left)}] {name}: {outcome}", flush=True)
+    if first_error is not None:
+        raise first_error
 
 
 def _start_worker(has_core_each: bool) -> None:
