@@ -1,10 +1,16 @@
-r"""Uniform numbers that are never 0, and coins tossed by them.
+r"""Uniform numbers that are never 0, coins tossed by them, and proposals accepted.
 
 Those of JAX are multiples of :math:`\epsilon`, 0 among them: once in :math:`2^{23}` times in
 single precision. By log u < log r such a number accepts a proposal however improbable it is,
 and by u < p it tosses a side that all but never comes, whose weight is then immense. In the
 middle of their steps the numbers lie in (0, 1), and what is rarer than :math:`\epsilon/2` is
 not drawn.
+
+A compiler may compute a comparison anew for each of those who ask for it. If its sides are sums
+and products, their last bits can differ from one time to the other, and once in a million steps
+a walker gets the proposed position with the log-density of the old one: its next weight is then
+wrong by any factor. So what is compared is an exponential, which XLA computes once on a CPU,
+behind a barrier, which it respects elsewhere.
 """
 
 import jax
@@ -12,7 +18,7 @@ import jax.numpy as jnp
 
 from jarzynski_jax.types import Array, PRNGKey
 
-__all__ = ["bernoulli", "open_uniform"]
+__all__ = ["accept", "bernoulli", "open_uniform"]
 
 
 def open_uniform(
@@ -28,6 +34,20 @@ def open_uniform(
     """
     numbers = jax.random.uniform(rng_key, shape, dtype)
     return numbers + jnp.finfo(numbers.dtype).eps / 2
+
+
+def accept(rng_key: PRNGKey, log_ratio: Array) -> tuple[Array, Array]:
+    """Accept a proposal, or not, with probability min(1, e^log_ratio), which comes second.
+
+    NaN is not accepted.
+
+    Examples
+    --------
+    >>> accept(jax.random.key(0), jnp.array(-jnp.inf))
+    (Array(False, dtype=bool), Array(0., dtype=float32))
+    """
+    rate = jax.lax.optimization_barrier(jnp.exp(jnp.minimum(log_ratio, 0)))
+    return open_uniform(rng_key, rate.shape, rate.dtype) < rate, rate
 
 
 def bernoulli(

@@ -41,7 +41,7 @@ from jarzynski_jax.types import (
     Position,
     PRNGKey,
 )
-from jarzynski_jax.uniform import open_uniform
+from jarzynski_jax.uniform import accept, open_uniform
 
 __all__ = [
     "AcceptedInOrder",
@@ -236,15 +236,14 @@ def _built(proposal: Density) -> tuple[KernelInit, Kernel]:
         # From where the density is not finite any proposal is better.
         log_ratio = jnp.where(jnp.isfinite(logdensity), log_ratio, jnp.inf)
         log_ratio = jnp.where(is_proposal_finite, log_ratio, -jnp.inf)
-        log_uniform = jnp.log(open_uniform(key_accept, (), dtype))
-        is_accepted = log_uniform < log_ratio
+        is_accepted, acceptance_rate = accept(key_accept, log_ratio)
         moved = jax.tree.map(
             lambda new, old: jnp.where(is_accepted, new, old), proposed, current
         )
         info = IndependenceInfo(
             jnp.where(is_finite, increment, -jnp.inf),
             is_finite,
-            jnp.exp(jnp.minimum(log_ratio, 0)),
+            acceptance_rate,
             is_accepted,
             is_proposal_finite,
             _log_weight(moved),

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from jarzynski_jax.kernels.move import Move, check_move
 from jarzynski_jax.types import Array, Kernel, LogDensityFn, PRNGKey
-from jarzynski_jax.uniform import open_uniform
+from jarzynski_jax.uniform import accept
 
 __all__ = ["MetropolisInfo", "adjust"]
 
@@ -63,10 +63,9 @@ def adjust(move: Move) -> Kernel:
     ) -> tuple[Any, MetropolisInfo]:
         key_move, key_accept = jax.random.split(rng_key)
         proposed, info = move.kernel(key_move, state, logdensity_fn, *kernel_args)
-        log_ratio = info.log_weight_increment
-        is_accepted = jnp.log(open_uniform(key_accept, (), log_ratio.dtype)) < log_ratio
+        is_accepted, acceptance_rate = accept(key_accept, info.log_weight_increment)
         state = reject(state, info)
         state = jax.tree.map(lambda new, old: jnp.where(is_accepted, new, old), proposed, state)
-        return state, MetropolisInfo(jnp.exp(jnp.minimum(log_ratio, 0)), is_accepted)
+        return state, MetropolisInfo(acceptance_rate, is_accepted)
 
     return adjusted

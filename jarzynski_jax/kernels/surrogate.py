@@ -26,7 +26,7 @@ from jarzynski_jax.kernels.binding import SamplingAlgorithm, bind
 from jarzynski_jax.kernels.density_state import DensityState, init, without_endpoint
 from jarzynski_jax.kernels.move import Move, check_move
 from jarzynski_jax.types import Array, Kernel, LogDensityFn, PRNGKey
-from jarzynski_jax.uniform import open_uniform
+from jarzynski_jax.uniform import accept
 
 __all__ = ["SurrogateInfo", "as_move", "as_top_level_api", "build_kernel", "init"]
 
@@ -107,11 +107,11 @@ def _propose(
         proposed = jax.lax.cond(coin, lambda: take(move), lambda: take(back))
     logdensity = logdensity_fn(proposed.position).astype(state.logdensity.dtype)
     log_ratio = (logdensity - proposed.logdensity) - (state.logdensity - start.logdensity)
-    is_accepted = jnp.log(open_uniform(key_accept, (), log_ratio.dtype)) < log_ratio
+    is_accepted, acceptance_rate = accept(key_accept, log_ratio)
     position, logdensity = jax.tree.map(
         lambda new, old: jnp.where(is_accepted, new, old),
         (proposed.position, logdensity),
         (state.position, state.logdensity),
     )
-    info = SurrogateInfo(jnp.exp(jnp.minimum(log_ratio, 0)), is_accepted)
+    info = SurrogateInfo(acceptance_rate, is_accepted)
     return without_endpoint(position, logdensity), info

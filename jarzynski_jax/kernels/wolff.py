@@ -36,7 +36,7 @@ from jarzynski_jax.kernels.density_state import DensityState, without_endpoint
 from jarzynski_jax.kernels.move import Move, itself, keep_state
 from jarzynski_jax.kernels.spins import as_floating, bond_sum, check_spins
 from jarzynski_jax.types import Array, Kernel, LogDensityFn, Position, PRNGKey
-from jarzynski_jax.uniform import bernoulli, open_uniform
+from jarzynski_jax.uniform import accept, bernoulli
 
 __all__ = [
     "ClusterInfo",
@@ -130,13 +130,13 @@ def _flip_clusters(
     logdensity = logdensity_fn(proposed)
     log_ratio = logdensity - state.logdensity
     log_ratio -= coupling * (bond_sum(proposed) - bond_sum(spins))
-    is_accepted = jnp.log(open_uniform(key_accept)) < log_ratio
+    is_accepted, acceptance_rate = accept(key_accept, log_ratio)
     moved = jnp.where(is_accepted, proposed, spins)
     new_state = without_endpoint(
         moved.astype(jnp.result_type(state.position)),
         jnp.where(is_accepted, logdensity, state.logdensity),
     )
-    return new_state, ClusterInfo(jnp.exp(jnp.minimum(log_ratio, 0)), jnp.mean(is_flipped))
+    return new_state, ClusterInfo(acceptance_rate, jnp.mean(is_flipped))
 
 
 def mean_coupling(logdensity_fn: LogDensityFn, spins: Array) -> Array:
