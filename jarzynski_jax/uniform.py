@@ -43,8 +43,9 @@ def accept(rng_key: PRNGKey, log_ratio: Array) -> tuple[Array, Array]:
 
     Examples
     --------
-    >>> accept(jax.random.key(0), jnp.array(-jnp.inf))
-    (Array(False, dtype=bool), Array(0., dtype=float32))
+    >>> is_accepted, rate = accept(jax.random.key(0), jnp.array(-1e3))
+    >>> bool(is_accepted), float(rate)
+    (False, 0.0)
     """
     rate = jax.lax.optimization_barrier(jnp.exp(jnp.minimum(log_ratio, 0)))
     return open_uniform(rng_key, rate.shape, rate.dtype) < rate, rate
