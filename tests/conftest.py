@@ -5,7 +5,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
@@ -16,14 +15,11 @@ settings.load_profile("jarzynski")
 
 
 # Most of the suite's time is spent in compilers. At LLVM's first level of optimization, after
-# all of XLA's own, programs are compiled in half the time and run about as fast; in one piece
-# and by the older of XLA's two generators of loops, which jaxlib 0.10 still has, in half of
-# that again. So the suite does not test the other generator: studies that are run in full do.
-# Processes that tests start inherit this.
-_FLAGS = ["--xla_backend_optimization_level=1", "--xla_cpu_parallel_codegen_split_count=1"]
-if jaxlib.__version__.startswith("0.10."):
-    _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
-os.environ["XLA_FLAGS"] = " ".join([*_FLAGS, os.environ.get("XLA_FLAGS", "")]).strip()
+# all of XLA's own, programs are compiled in half the time and run about as fast. Processes that
+# tests start inherit it.
+os.environ["XLA_FLAGS"] = (
+    f"--xla_backend_optimization_level=1 {os.environ.get('XLA_FLAGS', '')}".strip()
+)
 
 _CACHE = pytest.StashKey[tempfile.TemporaryDirectory]()
 
