@@ -9,8 +9,8 @@ not drawn.
 A compiler may compute a comparison anew for each of those who ask for it. If its sides are sums
 and products, their last bits can differ from one time to the other, and once in a million steps
 a walker gets the proposed position with the log-density of the old one: its next weight is then
-wrong by any factor. So what is compared is an exponential, which XLA computes once on a CPU,
-behind a barrier, which it respects elsewhere.
+wrong by any factor. So a number is compared with a probability, whose exponential XLA computes
+once on a CPU, behind a barrier, which it respects elsewhere.
 """
 
 import jax
@@ -47,8 +47,8 @@ def accept(rng_key: PRNGKey, log_ratio: Array) -> tuple[Array, Array]:
     >>> bool(is_accepted), float(rate)
     (False, 0.0)
     """
-    rate = jax.lax.optimization_barrier(jnp.exp(jnp.minimum(log_ratio, 0)))
-    return open_uniform(rng_key, rate.shape, rate.dtype) < rate, rate
+    rate = jnp.exp(jnp.minimum(log_ratio, 0))
+    return bernoulli(rng_key, rate), rate
 
 
 def bernoulli(
@@ -62,4 +62,5 @@ def bernoulli(
     [False, False, True]
     """
     drawn = jnp.shape(probability) if shape is None else shape
-    return open_uniform(rng_key, drawn, jnp.result_type(probability)) < probability
+    uniform = open_uniform(rng_key, drawn, jnp.result_type(probability))
+    return uniform < jax.lax.optimization_barrier(probability)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jarzynski_jax import annealing, targets, walkers
-from jarzynski_jax.kernels import generalized_hmc, independence, metropolis
+from jarzynski_jax.kernels import flip, generalized_hmc, independence, metropolis
 from jarzynski_jax.uniform import open_uniform
 from jarzynski_jax.walkers import Dynamics
 
@@ -26,7 +26,8 @@ def greatest_jump(move):
     """
     variances = jnp.linspace(0.5, 2, 16)
     path = annealing.geometric_path(
-        lambda x: 3000 - jnp.sum(x**2) / 2, lambda x: 3300 - jnp.sum(x**2 / variances) / 2
+        lambda x: 3000 - jnp.sum((x - 0.2) ** 2) / 2,
+        lambda x: 3300 - jnp.sum((x - 0.2) ** 2 / variances) / 2,
     )
     x = jax.random.normal(jax.random.key(1), (1024, 16))
     start = walkers.init(x, path(0.3), move.init)
@@ -37,6 +38,7 @@ def greatest_jump(move):
 
 if __name__ == "__main__":
     found = {
+        "flip": greatest_jump(flip.as_move()),
         "independence": greatest_jump(independence.as_move(targets.gaussian(jnp.ones(16)))),
         "generalized_hmc": greatest_jump(generalized_hmc.as_move(3, 0.5, 1.0)),
     }

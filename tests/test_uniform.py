@@ -48,7 +48,7 @@ def test_samples_of_wells_are_where_the_density_is():
 def test_position_and_logdensity_are_accepted_alike():
     """Canary: sums that are compared can be computed twice, and differ in their last bits.
 
-    Then a walker has the log-density of another position, and its weight jumps by e^2.
+    Then a walker has the log-density of another position, and its weight jumps.
     """
     script = Path(__file__).with_name("jumps.py")
     environment = {name: of for name, of in os.environ.items() if name != "XLA_FLAGS"}
