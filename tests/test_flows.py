@@ -111,6 +111,36 @@ def test_a_net_is_what_it_says(net):
     assert density.sample(key, 5).shape == (5, density.dimension)
 
 
+def cubic_couplings():
+    """Two couplings whose scale grows with the other coordinate: far out they overflow."""
+
+    def layer(active, other):
+        def shifted(params, x, sign):
+            log_scale = sign * params * x[other] ** 2
+            return x.at[active].multiply(jnp.exp(log_scale)), log_scale
+
+        return Layer(
+            lambda params, z: shifted(params, z, 1),
+            lambda params, x: shifted(params, x, -1),
+            np.arange(2) == active,
+        )
+
+    return LayeredFlow(targets.gaussian([1.0] * 2), (layer(0, 1), layer(1, 0)))
+
+
+def test_where_the_inverse_overflows_there_is_no_density():
+    flow, params = cubic_couplings(), -1.0
+    near, far = jnp.array([0.3, -0.2]), jnp.array([20.0, 20.0])
+    z, log_det = flow.flow.inverse_fn(params, far)
+    # As the sum is, log q would be no number.
+    assert jnp.isnan(flow.base.logdensity_fn(z) + log_det)
+    assert flow.logdensity(params, far) == -jnp.inf
+    assert flow.logdensity(params, near) > -3
+    # What is wrong already stays so.
+    assert jnp.isnan(flow.logdensity(jnp.nan, near))
+    assert jnp.isnan(flow.logdensity(params, jnp.array([jnp.nan, 0.0])))
+
+
 def mean_weight(key, flow_and_params, fault):
     """E[e^A] of e^(-2|x|²), Z = (π/2)^(d/2), by the flow at random parameters.
 

@@ -18,6 +18,7 @@ from jax.tree_util import Partial
 from jarzynski_jax.checks import check_known
 from jarzynski_jax.density import Density, check_density, check_exact
 from jarzynski_jax.kernels import bijection
+from jarzynski_jax.kernels.arithmetic import all_finite
 from jarzynski_jax.kernels.move import Move
 from jarzynski_jax.types import Array, Params, Position, PRNGKey
 
@@ -60,10 +61,16 @@ class Flow(NamedTuple):
         return x, self.base.logdensity_fn(z) - log_z - log_det
 
     def logdensity(self, params: Params, x: Position) -> Array:
-        """Log q at one position, differentiable; what objectives with data take."""
+        """Log q at one position, differentiable; what objectives with data take.
+
+        Minus infinity where the inverse overflows, as far from what the flow was trained on.
+        """
         _, log_z = check_exact(self.base)
         z, log_det = self.inverse_fn(params, x)
-        return self.base.logdensity_fn(z) - log_z + log_det
+        log_q = self.base.logdensity_fn(z) - log_z + log_det
+        # No number of the base comes here: the density is 0, where the sum may be NaN.
+        is_out_of_reach = all_finite((params, x)) & ~all_finite(z)
+        return jnp.where(is_out_of_reach, -jnp.inf, log_q)
 
     def density(self, params: Params) -> Density:
         """The flow at these parameters: normalised, with exact samples."""
