@@ -25,15 +25,26 @@ from jarzynski_jax.weights import effective_sample_size, log_mean_exp, normalize
 
 MASS_SQUARED = -4.0
 GRADIENTS = ("total", "path")
+#: Total gradients at the rate of path gradients: what goes wrong is shown, at one length.
+EAGER = "eager"
 
 
 def names(settings: Settings) -> list[str]:
     """Of all jobs: a flow for each gradient, and annealing, of each length."""
-    return [
+    found = [
         f"continuous-{length}-{kind}"
         for length in settings.lengths
         for kind in (*GRADIENTS, "annealing")
     ]
+    return [*found, _eager(settings)] if _has_eager(settings) else found
+
+
+def _has_eager(settings: Settings) -> bool:
+    return settings.flow_rates[0] != settings.flow_rates[1]
+
+
+def _eager(settings: Settings) -> str:
+    return f"continuous-{settings.lengths[0]}-{EAGER}"
 
 
 def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
@@ -73,12 +84,14 @@ def _trained(
         settings.num_flow_steps,
     )
     params = generators.init_lattice_velocity(key_params, length, *settings.flow_features)
-    optimizer = optax.adam(optax.cosine_decay_schedule(5e-3, num_updates, 0.02), b1=0.8, b2=0.9)
+    rate = settings.flow_rates[0 if kind == "total" else 1]
+    schedule = optax.cosine_decay_schedule(rate, num_updates, 0.02)
+    optimizer = optax.adam(schedule, b1=0.8, b2=0.9)
     objective = (
-        training.reverse_kl(flow.sample_and_logdensity, target, optimizer, settings.flow_batch)
-        if kind == "total"
-        else training.path_gradient(
-            flow.sample_with_score, target, optimizer, settings.flow_batch
+        training.path_gradient(flow.sample_with_score, target, optimizer, settings.flow_batch)
+        if kind == "path"
+        else training.reverse_kl(
+            flow.sample_and_logdensity, target, optimizer, settings.flow_batch
         )
     )
     state = objective.init(key_params, params)
@@ -110,9 +123,9 @@ def _trained(
     behind = {}
     if kind == "path":
         behind = _langevin_behind(key_end, flow, state.params, target, settings)
-        doubts = generators.step_doubts(key_end, flow, state.params, target).doubts
-        behind["num_step_doubts"] = np.array(len(doubts))
+    doubts = generators.step_doubts(key_end, flow, state.params, target).doubts
     return {
+        "num_step_doubts": np.array(len(doubts)),
         "updates": np.arange(settings.num_looks + 1) * stride,
         "cpu_seconds": np.array(seconds),
         "seconds_an_update": np.array((seconds[-1] - seconds[1]) / (num_updates - stride)),
@@ -197,10 +210,13 @@ def claims(results: Results, settings: Settings) -> list[Claim]:
                 above(f"{where}: ESS after training by {kind} gradients", flow["ess"][-1], 0.5),
             ]
         found += [
-            below(
-                f"{where}: doubts about the steps of the path flow",
-                float(path["num_step_doubts"]),
-                0.5,
+            *(
+                below(
+                    f"{where}: doubts about the steps of the flow of {kind} gradients",
+                    float(flow["num_step_doubts"]),
+                    0.5,
+                )
+                for kind, flow in (("total", total), ("path", path))
             ),
             above(
                 f"{where}: ESS lost by the total gradient over that lost by the path gradient",
@@ -221,6 +237,20 @@ def claims(results: Results, settings: Settings) -> list[Claim]:
                 4,
             ),
         ]
+    if _has_eager(settings):
+        eager = results[_eager(settings)]
+        length = settings.lengths[0]
+        plain = results[f"continuous-{length}-annealing"]
+        where = f"phi^4 {length}x{length}, total gradients at the rate of path gradients"
+        found += [
+            above(
+                f"{where}: log Z over annealing's, in nats: the flow has learned to use the "
+                "error of its steps",
+                float(eager["log_z"][-1] - plain["log_z"][-1]),
+                1.0,
+            ),
+            above(f"{where}: doubts about its steps", float(eager["num_step_doubts"]), 0.5),
+        ]
     return found
 
 
@@ -234,6 +264,14 @@ def draw(results: Results, folder: Path) -> None:
         for style, kind in zip(drawing.STYLES, GRADIENTS, strict=False):
             found = results[f"continuous-{length}-{kind}"]
             axis.plot(found["cpu_seconds"], 1 - found["ess"], **style, label=f"{kind} gradient")
+        eager = results.get(f"continuous-{length}-{EAGER}")
+        if eager is not None:
+            axis.plot(
+                eager["cpu_seconds"],
+                1 - eager["ess"],
+                **drawing.STYLES[2],
+                label="total gradient, at the rate of path gradients",
+            )
         plain = results[f"continuous-{length}-annealing"]
         axis.plot(
             plain["cpu_seconds"],

@@ -13,13 +13,16 @@ class Settings(NamedTuple):
     # that the correlation length is about a quarter of the length (8: between its neighbours).
     lengths: tuple[int, ...] = (6, 8, 12)
     quartics: tuple[float, ...] = (6.975, 6.1, 5.276)
-    num_flow_updates: tuple[int, ...] = (3000, 3000, 2000)
+    num_flow_updates: tuple[int, ...] = (1000, 500, 150)
+    #: By the total and by the path gradient; the first length also by total ones at the
+    #: rate of the path gradients, if that is another.
+    flow_rates: tuple[float, float] = (1e-3, 5e-3)
     flow_batch: int = 128
     base_scale: float = 1.0
     num_flow_steps: int = 20
     flow_features: tuple[int, int, int, int] = (20, 20, 49, 10)
-    num_looks: int = 30
-    num_flow_samples: int = 4096
+    num_looks: int = 10
+    num_flow_samples: int = 2048
     # Langevin steps behind the flow, of so many walkers; steps of plain annealing.
     num_langevin_steps: int = 16
     num_walkers: int = 512
@@ -48,12 +51,12 @@ QUICK = Settings(
     lengths=(4,),
     quartics=(8.0,),
     num_flow_updates=(500,),
+    flow_rates=(5e-3, 5e-3),
     flow_batch=64,
     base_scale=0.5,
     num_flow_steps=12,
     flow_features=(6, 6, 12, 3),
     num_looks=4,
-    num_flow_samples=2048,
     num_walkers=256,
     annealing_steps=(256,),
     lattice=(4, 4),
