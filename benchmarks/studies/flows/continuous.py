@@ -192,66 +192,67 @@ def _annealed(key: PRNGKey, settings: Settings, number: int) -> dict[str, np.nda
 
 def claims(results: Results, settings: Settings) -> list[Claim]:
     """Of each length; what the study found, whether it was hoped for or not."""
+    found = [of for length in settings.lengths for of in _claims_of(length, results, settings)]
+    return found + (_claims_of_eager(results, settings) if _has_eager(settings) else [])
+
+
+def _claims_of(length: int, results: Results, settings: Settings) -> list[Claim]:
+    total, path, plain = (
+        results[f"continuous-{length}-{kind}"] for kind in (*GRADIENTS, "annealing")
+    )
+    where = f"phi^4 {length}x{length}"
     found = []
-    for length in settings.lengths:
-        total, path, plain = (
-            results[f"continuous-{length}-{kind}"] for kind in (*GRADIENTS, "annealing")
-        )
-        where = f"phi^4 {length}x{length}"
-        for kind, flow in (("total", total), ("path", path)):
-            found += [
-                within(
-                    f"{where}: log Z of the flow trained by {kind} gradients, annealing's",
-                    flow["log_z"][-1],
-                    math.hypot(flow["log_z_error"][-1], plain["log_z_error"][-1]),
-                    plain["log_z"][-1],
-                    4,
-                ),
-                above(f"{where}: ESS after training by {kind} gradients", flow["ess"][-1], 0.5),
-            ]
+    for kind, flow in (("total", total), ("path", path)):
         found += [
-            *(
-                below(
-                    f"{where}: doubts about the steps of the flow of {kind} gradients",
-                    float(flow["num_step_doubts"]),
-                    0.5,
-                )
-                for kind, flow in (("total", total), ("path", path))
-            ),
-            above(
-                f"{where}: ESS lost by the total gradient over that lost by the path gradient",
-                float((1 - total["ess"][-1]) / (1 - path["ess"][-1])),
-                1.0,
-            ),
-            above(
-                f"{where}: ESS with {settings.num_langevin_steps} Langevin steps behind the "
-                "flow of path gradients, over that without",
-                float(path["ess_behind"] / path["ess_of_walkers"]),
-                1.0,
-            ),
             within(
-                f"{where}: log Z with these steps, annealing's",
-                float(path["log_z_behind"]),
-                math.hypot(path["log_z_behind_error"], plain["log_z_error"][-1]),
+                f"{where}: log Z of the flow trained by {kind} gradients, annealing's",
+                flow["log_z"][-1],
+                math.hypot(flow["log_z_error"][-1], plain["log_z_error"][-1]),
                 plain["log_z"][-1],
                 4,
             ),
-        ]
-    if _has_eager(settings):
-        eager = results[_eager(settings)]
-        length = settings.lengths[0]
-        plain = results[f"continuous-{length}-annealing"]
-        where = f"phi^4 {length}x{length}, total gradients at the rate of path gradients"
-        found += [
-            above(
-                f"{where}: log Z over annealing's, in nats: the flow has learned to use the "
-                "error of its steps",
-                float(eager["log_z"][-1] - plain["log_z"][-1]),
-                1.0,
+            above(f"{where}: ESS after training by {kind} gradients", flow["ess"][-1], 0.5),
+            below(
+                f"{where}: doubts about the steps of the flow of {kind} gradients",
+                float(flow["num_step_doubts"]),
+                0.5,
             ),
-            above(f"{where}: doubts about its steps", float(eager["num_step_doubts"]), 0.5),
         ]
-    return found
+    return [
+        *found,
+        above(
+            f"{where}: ESS lost by the total gradient over that lost by the path gradient",
+            float((1 - total["ess"][-1]) / (1 - path["ess"][-1])),
+            1.0,
+        ),
+        above(
+            f"{where}: ESS with {settings.num_langevin_steps} Langevin steps behind the "
+            "flow of path gradients, over that without",
+            float(path["ess_behind"] / path["ess_of_walkers"]),
+            1.0,
+        ),
+        within(
+            f"{where}: log Z with these steps, annealing's",
+            float(path["log_z_behind"]),
+            math.hypot(path["log_z_behind_error"], plain["log_z_error"][-1]),
+            plain["log_z"][-1],
+            4,
+        ),
+    ]
+
+
+def _claims_of_eager(results: Results, settings: Settings) -> list[Claim]:
+    eager, length = results[_eager(settings)], settings.lengths[0]
+    plain = results[f"continuous-{length}-annealing"]
+    where = f"phi^4 {length}x{length}, total gradients at the rate of path gradients"
+    return [
+        above(
+            f"{where}: log Z less annealing's, nats: the error of the steps was learned",
+            float(eager["log_z"][-1] - plain["log_z"][-1]),
+            1.0,
+        ),
+        above(f"{where}: doubts about its steps", float(eager["num_step_doubts"]), 0.5),
+    ]
 
 
 def draw(results: Results, folder: Path) -> None:
