@@ -34,7 +34,7 @@ class Settings(NamedTuple):
     coupling_width: int = 8
     num_coupling_updates: int = 1500
     num_coupling_samples: int = 20_000
-    num_reference_steps: int = 4000
+    num_reference_steps: int = 1000
     # The double well of Boltzmann generators.
     num_well_layers: int = 4
     num_well_updates: int = 2000
@@ -65,7 +65,7 @@ QUICK = Settings(
     coupling_width=8,
     num_coupling_updates=300,
     num_coupling_samples=4000,
-    num_reference_steps=2000,
+    num_reference_steps=500,
     num_well_layers=2,
     num_well_updates=300,
     num_well_samples=20_000,

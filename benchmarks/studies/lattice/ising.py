@@ -32,13 +32,14 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
 
 def _row(length: int, beta: float, settings: Settings) -> dict[str, float]:
     exact = lattice.ising_thermodynamics((length, length), beta)
+    multiple = settings.ising_multiples[settings.ising_lengths.index(length)]
     key = jax.random.fold_in(jax.random.key(length), round(1e6 * beta))
     begin = time.process_time()
     bounds = anneal_spins(
         key,
         length,
         beta,
-        settings.num_ising_replicates,
+        multiple * settings.num_ising_replicates,
         settings.num_ising_walkers,
         settings.num_ising_steps,
     )

@@ -10,6 +10,9 @@ class Settings(NamedTuple):
     ising_lengths: tuple[int, ...] = (4, 8, 16, 24)
     ising_betas: tuple[float, ...] = (0.2, 0.4, 0.44, 0.44068679350977147, 0.6)
     num_ising_replicates: int = 64
+    #: So many times of them, of each length: log Z of a small lattice is small, and it is its
+    #: relative error that is asked for.
+    ising_multiples: tuple[int, ...] = (8, 4, 1, 1)
     num_ising_walkers: int = 64
     num_ising_steps: int = 2000
     # Autoregressive networks at β = 0.44: lengths, updates, samples of an update.
@@ -45,6 +48,7 @@ FULL = Settings()
 QUICK = Settings(
     ising_lengths=(8,),
     num_ising_replicates=32,
+    ising_multiples=(1,),
     num_ising_walkers=32,
     num_ising_steps=200,
     network_lengths=(8,),

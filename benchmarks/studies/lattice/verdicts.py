@@ -93,6 +93,22 @@ def equal_error_rows(results: Results, settings: Settings) -> list[tuple[str, st
     return rows
 
 
+def observable_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
+    """⟨|M|⟩, χ = V⟨M²⟩ and ⟨φ²⟩ along the chain; what its own τ does not allow is doubted."""
+    rows = []
+    for shape in settings.field_shapes:
+        text, volume = "x".join(map(str, shape)), int(np.prod(shape))
+        found = results[f"field_{text}"]
+        for number, kappa in enumerate(found["kappas"][1:]):
+            cells = []
+            for name, factor in (("abs_m", 1), ("square_m", volume), ("square_phi", 1)):
+                value, error = factor * found[name][number]
+                doubt = ", doubted" if found[f"{name}_doubts"][number] else ""
+                cells.append(f"{value:.5g} ± {error:.2g}{doubt}")
+            rows.append((text, f"{kappa:.3g}", *cells, f"{found['abs_m_tau'][number, 0]:.3g}"))
+    return rows
+
+
 def _fields(results: Results, settings: Settings, is_quick: bool) -> list[Claim]:
     found = []
     for shape in settings.field_shapes:
@@ -102,7 +118,8 @@ def _fields(results: Results, settings: Settings, is_quick: bool) -> list[Claim]
         for kappa, of in zip(near["ends"], near["brackets"], strict=True):
             limit = 0.2 if (is_large and kappa >= 0.27) or is_quick else 0.05
             name = f"φ⁴ {text}, κ = {kappa:.4g}, from the best Gaussian: width of the bracket"
-            width, error = of[4] - of[2], float(np.hypot(of[3], of[5]))
+            # A bracket that is crossed by as much is no better than a wide one.
+            width, error = abs(of[4] - of[2]), float(np.hypot(of[3], of[5]))
             found.append(claims.below(f"{name}, nats", width, limit, error))
         for kappa, of in zip(rows["ends"], rows["brackets"], strict=True):
             name = f"φ⁴ {text}, κ = {kappa:.4g}, from κ = 0: the bracket closes, or is doubted"
