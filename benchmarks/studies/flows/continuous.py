@@ -25,8 +25,8 @@ from jarzynski_jax.weights import effective_sample_size, log_mean_exp, normalize
 
 MASS_SQUARED = -4.0
 GRADIENTS = ("total", "path")
-#: Total gradients at the rate of path gradients: what goes wrong is shown, at one length.
-EAGER = "eager"
+#: Each at the rate of the other, at the first length.
+SWAPPED = ("total_fast", "path_slow")
 
 
 def names(settings: Settings) -> list[str]:
@@ -36,15 +36,13 @@ def names(settings: Settings) -> list[str]:
         for length in settings.lengths
         for kind in (*GRADIENTS, "annealing")
     ]
-    return [*found, _eager(settings)] if _has_eager(settings) else found
+    if _has_two_rates(settings):
+        found += [f"continuous-{settings.lengths[0]}-{kind}" for kind in SWAPPED]
+    return found
 
 
-def _has_eager(settings: Settings) -> bool:
+def _has_two_rates(settings: Settings) -> bool:
     return settings.flow_rates[0] != settings.flow_rates[1]
-
-
-def _eager(settings: Settings) -> str:
-    return f"continuous-{settings.lengths[0]}-{EAGER}"
 
 
 def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
@@ -84,12 +82,12 @@ def _trained(
         settings.num_flow_steps,
     )
     params = generators.init_lattice_velocity(key_params, length, *settings.flow_features)
-    rate = settings.flow_rates[0 if kind == "total" else 1]
+    rate = settings.flow_rates[0 if kind in ("total", "path_slow") else 1]
     schedule = optax.cosine_decay_schedule(rate, num_updates, 0.02)
     optimizer = optax.adam(schedule, b1=0.8, b2=0.9)
     objective = (
         training.path_gradient(flow.sample_with_score, target, optimizer, settings.flow_batch)
-        if kind == "path"
+        if kind.startswith("path")
         else training.reverse_kl(
             flow.sample_and_logdensity, target, optimizer, settings.flow_batch
         )
@@ -193,7 +191,7 @@ def _annealed(key: PRNGKey, settings: Settings, number: int) -> dict[str, np.nda
 def claims(results: Results, settings: Settings) -> list[Claim]:
     """Of each length; what the study found, whether it was hoped for or not."""
     found = [of for length in settings.lengths for of in _claims_of(length, results, settings)]
-    return found + (_claims_of_eager(results, settings) if _has_eager(settings) else [])
+    return found + (_claims_of_swapped(results, settings) if _has_two_rates(settings) else [])
 
 
 def _claims_of(length: int, results: Results, settings: Settings) -> list[Claim]:
@@ -241,17 +239,27 @@ def _claims_of(length: int, results: Results, settings: Settings) -> list[Claim]
     ]
 
 
-def _claims_of_eager(results: Results, settings: Settings) -> list[Claim]:
-    eager, length = results[_eager(settings)], settings.lengths[0]
-    plain = results[f"continuous-{length}-annealing"]
-    where = f"phi^4 {length}x{length}, total gradients at the rate of path gradients"
+def _claims_of_swapped(results: Results, settings: Settings) -> list[Claim]:
+    length = settings.lengths[0]
+    fast, slow, total, plain = (
+        results[f"continuous-{length}-{kind}"] for kind in (*SWAPPED, "total", "annealing")
+    )
+    slow_rate, fast_rate = settings.flow_rates
+    where = f"phi^4 {length}x{length}"
     return [
         above(
-            f"{where}: log Z less annealing's, nats: the error of the steps was learned",
-            float(eager["log_z"][-1] - plain["log_z"][-1]),
+            f"{where}, total gradients at a rate of {fast_rate:g}: log Z less annealing's, in "
+            "nats: the error of the steps was learned",
+            float(fast["log_z"][-1] - plain["log_z"][-1]),
             1.0,
         ),
-        above(f"{where}: doubts about its steps", float(eager["num_step_doubts"]), 0.5),
+        above(f"{where}: doubts about its steps", float(fast["num_step_doubts"]), 0.5),
+        above(
+            f"{where}: ESS lost by the total gradient over that lost by the path gradient, "
+            f"both at a rate of {slow_rate:g}",
+            float((1 - total["ess"][-1]) / (1 - slow["ess"][-1])),
+            1.0,
+        ),
     ]
 
 
@@ -265,14 +273,12 @@ def draw(results: Results, folder: Path) -> None:
         for style, kind in zip(drawing.STYLES, GRADIENTS, strict=False):
             found = results[f"continuous-{length}-{kind}"]
             axis.plot(found["cpu_seconds"], 1 - found["ess"], **style, label=f"{kind} gradient")
-        eager = results.get(f"continuous-{length}-{EAGER}")
-        if eager is not None:
-            axis.plot(
-                eager["cpu_seconds"],
-                1 - eager["ess"],
-                **drawing.STYLES[2],
-                label="total gradient, at the rate of path gradients",
-            )
+        for style, kind in zip(drawing.STYLES, SWAPPED, strict=False):
+            found = results.get(f"continuous-{length}-{kind}")
+            if found is not None:
+                label = kind.replace("_", " gradient, ")
+                style = style | {"linestyle": ":", "marker": "."}
+                axis.plot(found["cpu_seconds"], 1 - found["ess"], **style, label=label)
         plain = results[f"continuous-{length}-annealing"]
         axis.plot(
             plain["cpu_seconds"],

@@ -14,8 +14,8 @@ class Settings(NamedTuple):
     lengths: tuple[int, ...] = (6, 8, 12)
     quartics: tuple[float, ...] = (6.975, 6.1, 5.276)
     num_flow_updates: tuple[int, ...] = (1000, 500, 150)
-    #: By the total and by the path gradient; the first length also by total ones at the
-    #: rate of the path gradients, if that is another.
+    #: By the total and by the path gradient; the first length also by either at the rate of
+    #: the other, if that is another.
     flow_rates: tuple[float, float] = (1e-3, 5e-3)
     flow_batch: int = 128
     base_scale: float = 1.0
