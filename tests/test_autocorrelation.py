@@ -77,6 +77,14 @@ def test_a_frozen_chain_is_worth_nothing(frozen, noise):
     assert "do not change" in found.doubts[0]
 
 
+def test_noise_about_zero_is_no_frozen_chain():
+    """Of 1e-30 too: there is no size below which values do not change."""
+    values = np.random.default_rng(0).normal(size=2000)
+    large, small = (autocorrelation(jnp.asarray(values * size)) for size in (1.0, 1e-30))
+    assert not small.doubts
+    np.testing.assert_allclose(small.time.value, large.time.value, rtol=1e-4)
+
+
 def test_chains_that_all_drift():
     """32 chains of 500 values, unit noise on a drift of ±2: not 0 because their means agree."""
     noise = np.random.default_rng(BASE_SEED).normal(size=(32, 500))

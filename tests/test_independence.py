@@ -14,7 +14,7 @@ from zscore import assert_biased, assert_unbiased, replicate, test_key
 from jarzynski_jax import annealing, targets, walkers
 from jarzynski_jax.density import Density
 from jarzynski_jax.free_energy import autocorrelation, importance_estimate
-from jarzynski_jax.kernels import heat_bath, independence, sequence
+from jarzynski_jax.kernels import generalized_hmc, heat_bath, independence, sequence
 from jarzynski_jax.kernels.density_state import without_endpoint
 from jarzynski_jax.kernels.invariant import InvariantInfo
 from jarzynski_jax.targets import lattice
@@ -271,6 +271,26 @@ def test_between_local_moves_each_tells_its_own_acceptance():
     _, expected = transition_matrix(LOG_P[0.3], LOG_Q)
     assert rates[:, 1].mean() == pytest.approx(expected, abs=0.01)
     assert 0.1 < rates[:, 0].mean() < 0.5
+
+
+def test_a_local_move_that_never_moves_is_told_beside_healthy_proposals():
+    """Its gradient is NaN in one coordinate: proposals alone would look like a good chain."""
+    normal = targets.gaussian([1.0, 1.0])
+    at_zero = lambda x: jnp.sqrt(x[0] - x[0])  # noqa: E731
+    broken = lambda x: normal.logdensity_fn(x) + 0 * at_zero(x)  # noqa: E731
+    move = sequence.as_move(
+        [generalized_hmc.as_move(1, 0.3, 1.0), independence.as_move(normal)]
+    )
+    rates = []
+    for target in (broken, normal.logdensity_fn):
+        x = jax.random.normal(jax.random.key(0), (500, 2))
+        ensemble = walkers.init(x, target, move.init)
+        _, info = walkers.move(jax.random.key(1), ensemble, target, move.kernel)
+        rates.append([float(jnp.mean(stage.acceptance_rate)) for stage in info.stages])
+    (local, proposed), (healthy, _) = rates
+    assert local == 0
+    assert proposed > 0.99
+    assert healthy > 0.9
 
 
 def test_it_anneals_as_any_move():
