@@ -14,13 +14,12 @@ class Settings(NamedTuple):
     lengths: tuple[int, ...] = (6, 8, 12)
     quartics: tuple[float, ...] = (6.975, 6.1, 5.276)
     num_flow_updates: tuple[int, ...] = (1000, 500, 150)
-    #: By the total and by the path gradient; the first length also by either at the rate of
-    #: the other, if that is another.
-    flow_rates: tuple[float, float] = (1e-3, 5e-3)
     flow_batch: int = 128
     base_scale: float = 1.0
     num_flow_steps: int = 20
-    flow_features: tuple[int, int, int, int] = (20, 20, 49, 10)
+    #: Features, kernels in time, sines, harmonics in time: the fastest has five steps.
+    flow_features: tuple[int, int, int, int] = (20, 9, 49, 4)
+    has_aliased_flow: bool = True
     num_looks: int = 10
     num_flow_samples: int = 2048
     # Langevin steps behind the flow, of so many walkers; steps of plain annealing.
@@ -51,7 +50,7 @@ QUICK = Settings(
     lengths=(4,),
     quartics=(8.0,),
     num_flow_updates=(500,),
-    flow_rates=(5e-3, 5e-3),
+    has_aliased_flow=False,
     flow_batch=64,
     base_scale=0.5,
     num_flow_steps=12,
