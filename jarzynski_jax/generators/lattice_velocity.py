@@ -60,6 +60,10 @@ def init_lattice_velocity(
     On a torus of ``length`` times ``length`` sites; frequencies are uniform in (0, 5), mixing
     matrices orthogonal. ValueError if a number is below one.
 
+    A flow needs five steps for each of the harmonics. Where they are fewer, it learns in
+    training what lies between its steps, and its weights are wrong:
+    :func:`~jarzynski_jax.generators.step_doubts` tells.
+
     Examples
     --------
     >>> init_lattice_velocity(jax.random.key(0), 6).weights.shape  # ten orbits
