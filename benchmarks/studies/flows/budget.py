@@ -19,11 +19,11 @@ class Budget(NamedTuple):
         "annealing_all",
     )
     #: Evaluations to train with, and of one estimate afterwards.
-    num_training: int = 4_000_000
+    num_training: int = 1_000_000
     num_sampling: int = 100_000
     #: Independent estimates by one trained model.
     num_repeats: int = 16
-    num_seeds: int = 2
+    num_seeds: int = 1
     #: Reverse KL: samples an update.
     batch_size: int = 512
     #: FAB: walkers, stops of their path, updates for each time they go.
