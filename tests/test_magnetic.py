@@ -142,6 +142,47 @@ def test_the_turn_is_exact_and_clockwise(x64):
     np.testing.assert_allclose(one.velocity, turn @ charges.velocity, atol=1e-15)
 
 
+def orbit(h, num_steps, speed=1.3, omega=2.0):
+    """Positions, relative to the centre of their circle, and velocities of a free charge.
+
+    Chords of h v cos(ωh/2) each span the angle ωh, so that the circle has the radius
+    (hv/2) cot(ωh/2).
+    """
+    flow = magnetic.flow(lambda x: 0.0 * x[0], h, omega)
+
+    def step(charges, _):
+        charges, _ = flow(charges)
+        return charges, charges
+
+    start = magnetic.Charges(jnp.zeros(2), jnp.array([speed, 0.0]))
+    _, (x, v) = jax.jit(lambda start: jax.lax.scan(step, start, length=num_steps))(start)
+    radius = h * speed / 2 / np.tan(omega * h / 2)
+    # The force on a positive charge that goes along +x is along -y.
+    return np.asarray(x) - np.array([0, -radius]), np.asarray(v), radius
+
+
+def test_a_free_charge_goes_in_a_circle_in_phase(x64):
+    """At any step: three turns, where Boris' rotation at ωh = 0.2 would be late by 0.06."""
+    phase = 0.2 * np.arange(1, 96)
+    x, v, radius = orbit(0.1, 95)
+    on_circle = np.stack([np.sin(phase), np.cos(phase)], axis=1)
+    along_it = np.stack([np.cos(phase), -np.sin(phase)], axis=1)
+    np.testing.assert_allclose(x, radius * on_circle, atol=1e-13)
+    np.testing.assert_allclose(v, 1.3 * along_it, atol=1e-13)
+
+
+def test_the_radius_of_the_orbit_tends_to_its_limit_quadratically(x64):
+    """To v/ω; measured as half of what an orbit of n points, one turn, spans."""
+
+    def error(n):
+        x, _, _ = orbit(np.pi / n, n)
+        return 1 - np.linalg.norm(x - x[-1], axis=1).max() / 2 / 0.65
+
+    errors = [error(n) for n in (20, 40, 80)]
+    np.testing.assert_allclose(errors[0], (2 * np.pi / 20) ** 2 / 12, rtol=1e-2)
+    np.testing.assert_allclose(np.divide(errors[:-1], errors[1:]), 4, rtol=1e-2)
+
+
 def test_volume_is_kept_and_the_inverse_is_a_step_back(x64):
     flow = magnetic.flow(well(2)(0.5), 0.3, bumpy, 3)
     start = jnp.array([0.3, -0.4, 1.0, 0.5])
