@@ -98,6 +98,30 @@ def test_canary_a_turn_that_stretches():
     assert_biased(replicate("plane", run, jnp.array(True)), exact("plane"))
 
 
+def without_memory(key, field):
+    """At infinite friction: Z, x² by weights, and x² without them."""
+    key_start, key_path = jax.random.split(key)
+    x, path = jax.random.normal(key_start, (1000, 2)), well(2)
+    dynamics = Dynamics(magnetic.as_move(0.5, jnp.inf, field), resampler=NEVER)
+    start = walkers.init(x, path(0.0), dynamics.kernel_init)
+    end, _ = annealing.anneal(key_path, start, path, TIMES, dynamics)
+    weight, squares = jnp.exp(end.log_weights), end.position**2
+    averages = jnp.mean(weight), *jnp.mean(weight[:, None] * squares, axis=0)
+    return jnp.stack([*averages, *jnp.mean(squares, axis=0)])
+
+
+@pytest.mark.parametrize("field", [0.0, 2.0])
+def test_infinite_friction_forgets_velocities_and_not_the_potential(field):
+    """|z| < 4.5 on Z and on x²; kinetic steps are at no field, and in test_kernels too.
+
+    The canary, x² without weights, lags behind the trap.
+    """
+    found = replicate("no memory", without_memory, jnp.float32(field))
+    expected = exact("plane")[[0, 3, 4]]
+    assert_unbiased(found[:, :3], expected)
+    assert_biased(found[:, 3:], expected[1:] / expected[0])
+
+
 def test_the_kernel_is_what_the_canary_was_compared_with():
     field, target = FIELDS["plane, uneven"][1], well(2)(0.5)
     state = magnetic.init(jnp.array([0.3, -0.2]), target)
