@@ -246,6 +246,75 @@ def test_work_of_a_path_is_minus_that_of_the_reversed_path(x64, is_turned):
     assert (gap < 1e-13) == is_turned
 
 
+@jax.jit
+def reference_step(x, v, noise, old, new, sign):
+    """OBABO with the noise given: x, v, the work -ΔA; the field is ``sign * bumpy``."""
+    h, c = 0.3, jnp.exp(-0.3 * 0.8)
+    (old_value, old_force), target = jax.value_and_grad(well(2)(old))(x), well(2)(new)
+    before = c * v + jnp.sqrt(1 - c**2) * noise
+    v = before + h / 2 * old_force
+    middle = x + h / 2 * v
+    angle = h * sign * bumpy(middle)
+    turn = jnp.array([[jnp.cos(angle), jnp.sin(angle)], [-jnp.sin(angle), jnp.cos(angle)]])
+    v = turn @ v
+    x = middle + h / 2 * v
+    new_value, new_force = jax.value_and_grad(target)(x)
+    v = v + h / 2 * new_force
+    return x, v, old_value - new_value + (v @ v - before @ before) / 2
+
+
+# Kernel, the field there and the field back in units of ``bumpy``, and whether it is undone.
+@pytest.mark.parametrize(
+    ("name", "there", "back", "is_undone"),
+    [
+        ("kinetic", 0.0, 0.0, True),
+        ("magnetic", 1.0, -1.0, True),
+        ("magnetic", 1.0, 1.0, False),
+    ],
+)
+def test_work_of_a_noisy_path_is_minus_that_of_the_reversed_one(
+    x64, name, there, back, is_undone
+):
+    """With the noise by which the reversed path would have been drawn."""
+    kernel, args = {
+        "kinetic": (kinetic.build_kernel(), ()),
+        "magnetic": (magnetic.build_kernel(), (bumpy,)),
+    }[name]
+    times, c = (0.0, 0.2, 0.5, 0.6, 0.9, 1.0), np.exp(-0.3 * 0.8)
+    states = [magnetic.init(jnp.array([0.3, -0.4]), well(2)(0.0))]
+    drawn, work = [], []
+    for number, time in enumerate(times[1:]):
+        key = jax.random.fold_in(test_key("noise"), number)
+        state, info = kernel(key, states[-1], well(2)(time), 0.3, 0.8, *args)
+        states.append(state)
+        drawn.append(info.drawn_velocity)
+        work.append(-info.log_weight_increment)
+
+    def noise_from(velocity, to):
+        return (to - c * velocity) / np.sqrt(1 - c**2)
+
+    # The reference, driven by the kernel's own noise, is the kernel.
+    for number in range(1, 5):
+        state = states[number]
+        noise = noise_from(state.velocity, drawn[number])
+        found = reference_step(
+            state.position, state.velocity, noise, *times[number : number + 2], there
+        )
+        expected = states[number + 1].position, states[number + 1].velocity, work[number]
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-13), found, expected)
+
+    # Backwards the velocities before and after a refreshment change places.
+    x, v, gaps = states[-1].position, -states[-1].velocity, []
+    noise = noise_from(v, v)
+    for number in range(4, -1, -1):
+        x, v, of_step = reference_step(x, v, noise, times[number + 1], times[number], back)
+        gaps.append(abs(of_step + work[number]))
+        gaps.append(jnp.abs(x - states[number].position).max())
+        noise = noise_from(v, -states[number].velocity)
+    assert (max(gaps) < 1e-12) == is_undone
+    assert is_undone or max(gaps) > 1e-2
+
+
 # ---------------------------------------------------------------- work both ways
 
 
