@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from zscore import assert_biased, assert_unbiased, replicate
+from zscore import assert_biased, assert_unbiased, replicate, test_key
 
-from jarzynski_jax import walkers
+from jarzynski_jax import annealing, free_energy, walkers
 from jarzynski_jax.kernels import bijection, nose_hoover
 from jarzynski_jax.kernels.nose_hoover import Thermostatted
+from jarzynski_jax.walkers import Dynamics
 
 PATH = gaussian_path.stiffening(8, (1.0, 2.0), (0.0, 0.6))
 
@@ -137,6 +138,43 @@ def test_weights_are_exact(masses):
     expected = gaussian_path.exact_moments(PATH, 2)
     assert_unbiased(replicate(name, run, jnp.array(False)), expected)
     assert_biased(replicate(name, run, jnp.array(True)), expected)
+
+
+def moving(t):
+    """A trap that stiffens and moves: from log Z = log 2π to log Z = log(2π/4)."""
+    return lambda x: -(1 + 3 * t) * jnp.sum((x - 2 * t) ** 2) / 2
+
+
+BOTH_WAYS = nose_hoover.as_move(0.25, (1.0, 1.0))
+
+
+def with_or_without_determinant(key, state, logdensity_fn, step_size, masses, is_wrong):
+    state, info = BOTH_WAYS.kernel(key, state, logdensity_fn, step_size, masses)
+    increment = info.log_weight_increment - jnp.where(is_wrong, info.heat, 0)
+    return state, info._replace(log_weight_increment=increment)
+
+
+def work_both_ways(is_wrong):
+    """Of 4000 walkers each way; or with the determinant left out of the weights."""
+    first, last = jax.random.normal(test_key("both ways"), (2, 4000, 2))
+    times = jnp.linspace(0, 1, 17)[1:]
+    dynamics = Dynamics(BOTH_WAYS._replace(kernel=with_or_without_determinant))
+    flags = (jnp.full(16, is_wrong),)
+    return annealing.work(test_key("w"), first, 2 + last / 2, moving, times, dynamics, flags)
+
+
+def test_crooks_with_thermostats():
+    """The reverse has new velocities and frictions, of their Gaussians; ΔF = log 4."""
+    found = free_energy.estimate(*work_both_ways(False))
+    assert found.doubts == ()
+    assert abs(found.bar.value - jnp.log(4)) < 4.5 * found.bar.standard_error
+    assert abs(found.slope.value - 1) < 4.5 * found.slope.standard_error
+
+
+def test_canary_crooks_without_the_determinant():
+    found = free_energy.estimate(*work_both_ways(True))
+    is_off = abs(found.bar.value - jnp.log(4)) > 4.5 * found.bar.standard_error
+    assert is_off or found.doubts
 
 
 def test_canonical_averages_of_an_oscillator_by_walkers():
