@@ -411,6 +411,20 @@ def test_numbers_that_make_no_sense_are_refused():
         magnetic.as_move(0.1, 1.0, 1.0, reversal=[[0, 1], [-1, 0]])
 
 
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ((-0.1, 1.0, 1.0), "step_size"),
+        ((0.1, 0.0, 1.0), "friction"),
+        ((0.1, 1.0, jnp.array([0.0, jnp.inf, 0.0])), "magnetic field must be finite"),
+    ],
+)
+@pytest.mark.parametrize("reversal", [None, np.diag([1.0, -1.0])])
+def test_a_move_of_bad_numbers_is_refused_at_once(args, words, reversal):
+    with pytest.raises(ValueError, match=words):
+        magnetic.as_move(*args, reversal)
+
+
 def test_a_field_that_is_not_finite_on_the_way_is_death():
     target = well(2)(0.0)
     state = magnetic.init(jnp.ones(2), target)
@@ -418,6 +432,12 @@ def test_a_field_that_is_not_finite_on_the_way_is_death():
         jax.random.key(0), state, target, 0.1, 1.0, lambda x: jnp.nan * x[0]
     )
     assert jnp.isneginf(info.log_weight_increment)
+
+
+def test_a_field_that_is_not_finite_shows_in_the_image():
+    flow = magnetic.flow(lambda x: 0.0 * x[0], 0.1, lambda x: jnp.nan * x[0])
+    image, _ = flow(magnetic.Charges(jnp.ones(2), jnp.ones(2)))
+    assert bool(jnp.all(jnp.isnan(jnp.concatenate(image))))
 
 
 def test_many_charges_each_in_the_field_where_it_is():

@@ -170,6 +170,11 @@ def test_what_is_no_field_or_reversal_is_refused():
         polynomial_fields.is_compatible([0.5 * np.eye(3)])
     with pytest.raises(ValueError, match="3 exponents"):
         polynomial_fields.is_compatible(TWENTY, ({}, {}, {(1, 0): 1}))
+    for bad in (np.nan, -np.inf):
+        with pytest.raises(ValueError, match=f"must be finite; got {bad} of the term"):
+            polynomial_fields.is_compatible(TWENTY, along_z({ONE: 1, (1, 0, 0): bad}))
+        with pytest.raises(ValueError, match="must be finite"):
+            polynomial_fields.is_compatible(TWENTY, None, {ONE: np.float32(bad)})
     with pytest.raises(ValueError, match="1 components; got 3"):
         polynomial_fields.is_compatible(time_reversal.reversals(2), ({}, {}, {}))
     with pytest.raises(ValueError, match="not 0"):
@@ -367,8 +372,14 @@ def test_entropy_is_produced_or_not_as_the_reversal_is_chosen():
         linear_langevin.covariance(trap._replace(drift=-trap.drift))
     with pytest.raises(ValueError, match=r"friction=-1\.0"):
         linear_langevin.trapped_charge(np.eye(2), 1.0, -1.0)
-    with pytest.raises(ValueError, match="symmetric matrix"):
-        linear_langevin.trapped_charge(np.ones(2), 1.0, 1.0)
+    for stiffness in (np.ones(2), np.diag([1.0, np.inf])):
+        with pytest.raises(ValueError, match="symmetric matrix"):
+            linear_langevin.trapped_charge(stiffness, 1.0, 1.0)
+    for frequency in (np.nan, np.inf):
+        with pytest.raises(ValueError, match=f"frequency must be finite; got {frequency}"):
+            linear_langevin.trapped_charge(np.eye(2), frequency, 1.0)
+    with pytest.raises(ValueError, match="friction=inf"):
+        linear_langevin.trapped_charge(np.eye(2), 1.0, np.inf)
 
 
 # ---------------------------------------------------------------- quantum mechanics
@@ -437,8 +448,10 @@ def test_the_canonical_correlator_is_the_integral():
         kubo.kubo_correlator(hamiltonian, a, b, [t], -1.0)
     with pytest.raises(ValueError, match=r"shape \(6, 6\)"):
         kubo.lattice_hamiltonian(6, 0.4, potential=np.ones(6))
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(ValueError, match="finite; got field=nan"):
         kubo.lattice_hamiltonian(6, np.nan)
+    with pytest.raises(ValueError, match="hopping=inf"):
+        kubo.lattice_hamiltonian(6, 0.4, np.inf)
 
 
 def test_spins():
