@@ -3,6 +3,8 @@
 How z-scores are taken, their threshold (4.5) and the number of replicates (64): see zscore.
 """
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,15 @@ import pytest
 from zscore import assert_biased, assert_unbiased, replicate, test_key
 
 from jarzynski_jax import annealing, free_energy, walkers
-from jarzynski_jax.kernels import bijection, escorted, generalized_hmc, kinetic, ula
+from jarzynski_jax.kernels import (
+    bijection,
+    escorted,
+    generalized_hmc,
+    kinetic,
+    magnetic,
+    nose_hoover,
+    ula,
+)
 from jarzynski_jax.kernels.move import Move
 from jarzynski_jax.nonequilibrium import driven_langevin, first_law
 from jarzynski_jax.resampling import adaptive, systematic
@@ -27,12 +37,20 @@ def at_rest(t):
     return lambda x: -jnp.sum(x**2) / 2 + 0.0 * t
 
 
+def turning(x):
+    return -x + OMEGA * jnp.stack([x[1], -x[0]])
+
+
+OMEGA, MASSES = 1.5, (1.0, 0.7)
 SHEAR = lambda x: (1.1 * x + 0.2, 2 * jnp.log(1.1))  # noqa: E731
 MOVES = {
     "ula": ula.as_move(0.1),
     "kinetic": kinetic.as_move(0.3, 1.0),
     "adjusted": generalized_hmc.as_move(1, 0.3, 1.0),
     "bijection": bijection.as_move(SHEAR),
+    "magnetic": magnetic.as_move(0.3, 1.0, lambda x: 1 + x[0] ** 2),
+    "nose_hoover": nose_hoover.as_move(0.3, MASSES),
+    "driven": driven_langevin.as_move(turning, 0.1),
 }
 
 
@@ -41,7 +59,8 @@ def start():
     return jax.random.normal(test_key("start"), (500, 2))
 
 
-@pytest.mark.parametrize("name", MOVES)
+# It knows of a kernel no more than whether it is invariant; the others are below.
+@pytest.mark.parametrize("name", ["kinetic", "adjusted"])
 def test_energy_is_work_and_heat(name, start):
     with jax.enable_x64(True):
         x = jnp.asarray(start, jnp.float64)
@@ -57,6 +76,68 @@ def test_energy_is_work_and_heat(name, start):
         change = jax.vmap(path(0.0))(x) - jax.vmap(path(1.0))(end.position)
         np.testing.assert_allclose(ledger.energy_change, change, atol=1e-12)
         np.testing.assert_allclose(work + ledger.heat, change, atol=1e-12)
+
+
+def told_by(info, state):
+    """The heat of a step by its kernel, where it tells; and what is of the bath since then."""
+    heat = info.heat if hasattr(info, "heat") else jnp.nan * info.log_weight_increment
+    if not isinstance(state, nose_hoover.NoseHooverState):
+        return heat, jnp.zeros_like(heat)
+    squares = jnp.sum(state.velocity**2, axis=1) + state.friction**2 @ jnp.array(MASSES)
+    return heat, squares / 2
+
+
+@cache
+def steps_of(name):
+    """One program for each move: energies, log-weights, ledger and heat after every step."""
+    move = first_law._with_ledger(MOVES[name])
+
+    def at(t):
+        return first_law._AtTime(path, t)
+
+    def step(ensemble, inputs):
+        t, key = inputs
+        ensemble, info = walkers.move(key, ensemble, at(t), move.kernel, *move.args)
+        energy = -jax.vmap(at(t))(ensemble.position)
+        told = told_by(info, ensemble.state.inner)
+        return ensemble, (energy, ensemble.log_weights, ensemble.state.ledger, told)
+
+    @jax.jit
+    def run(x, times):
+        ensemble = walkers.init(x, at(jnp.zeros(())), move.init)
+        keys = jax.random.split(test_key("every step"), times.shape[0])
+        return jax.lax.scan(step, ensemble, (times, keys))[1]
+
+    return run
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_the_account_is_right_after_every_step(name, start, x64):
+    """The ledger beside what it is of: positions, log-weights, and the kernel's own heat."""
+    x, times = jnp.asarray(start, jnp.float64), jnp.asarray(TIMES, jnp.float64)
+    found = jax.tree.map(np.asarray, steps_of(name)(x, times))
+    energy, log_weights, ledger, (heat, of_bath) = found
+    change = energy + np.asarray(jax.vmap(path(0.0))(x))
+    np.testing.assert_allclose(ledger.energy_change, change, atol=1e-12)
+    work = ledger.path_work + ledger.shadow_work
+    np.testing.assert_allclose(work, -log_weights, atol=1e-12)
+    np.testing.assert_allclose(change, work + ledger.heat, atol=1e-12)
+    if name == "driven":
+        np.testing.assert_allclose(ledger.heat, np.cumsum(heat, axis=0), atol=1e-12)
+    if name == "nose_hoover":
+        # Velocities and frictions are of the bath; those of the first step were drawn in it.
+        heat = heat[1:] - np.diff(of_bath, axis=0)
+        np.testing.assert_allclose(np.diff(ledger.heat, axis=0), heat, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_no_work_of_the_path_at_rest_by_any_move(name, start, x64):
+    x, times = jnp.asarray(start, jnp.float64), jnp.asarray(0 * TIMES, jnp.float64)
+    _, log_weights, ledger, _ = steps_of(name)(x, times)
+    assert float(jnp.abs(ledger.path_work).max()) == 0
+    np.testing.assert_allclose(ledger.shadow_work, -log_weights, atol=1e-12)
+    if name == "adjusted":
+        assert float(jnp.abs(ledger.shadow_work).max()) < 1e-13  # rounding
 
 
 def test_heat_of_langevin_is_the_ratio_of_its_densities(x64, start):
@@ -83,8 +164,8 @@ def test_heat_of_a_bijection_is_its_log_determinant(start):
 
 
 def test_work_of_the_path_is_exactly_zero_at_rest_and_shadow_work_of_exact_kernels(start):
-    for name, move in MOVES.items():
-        dynamics = Dynamics(move, num_moves=2)
+    for name in ("ula", "adjusted"):
+        dynamics = Dynamics(MOVES[name], num_moves=2)
         ledger = first_law.account(test_key("rest"), start, at_rest, 0 * TIMES, dynamics)
         assert float(jnp.abs(ledger.path_work).max()) == 0
         if name == "adjusted":
@@ -100,12 +181,7 @@ def test_work_of_the_path_is_exactly_zero_at_rest_and_shadow_work_of_exact_kerne
 
 # ---------------------------------------------------------------- forces of any kind
 
-OMEGA, STEP, NUM_STEPS = 1.5, 0.05, 4
-
-
-def turning(x):
-    return -x + OMEGA * jnp.stack([x[1], -x[0]])
-
+STEP, NUM_STEPS = 0.05, 4
 
 #: The steady law of the steps as they are, not of the limit of small ones.
 VARIANCE = 2 * STEP / (1 - (1 - STEP) ** 2 - (STEP * OMEGA) ** 2)

@@ -98,6 +98,30 @@ def test_canary_a_turn_that_stretches():
     assert_biased(replicate("plane", run, jnp.array(True)), exact("plane"))
 
 
+def without_memory(key, field):
+    """At infinite friction: Z, x² by weights, and x² without them."""
+    key_start, key_path = jax.random.split(key)
+    x, path = jax.random.normal(key_start, (1000, 2)), well(2)
+    dynamics = Dynamics(magnetic.as_move(0.5, jnp.inf, field), resampler=NEVER)
+    start = walkers.init(x, path(0.0), dynamics.kernel_init)
+    end, _ = annealing.anneal(key_path, start, path, TIMES, dynamics)
+    weight, squares = jnp.exp(end.log_weights), end.position**2
+    averages = jnp.mean(weight), *jnp.mean(weight[:, None] * squares, axis=0)
+    return jnp.stack([*averages, *jnp.mean(squares, axis=0)])
+
+
+@pytest.mark.parametrize("field", [0.0, 2.0])
+def test_infinite_friction_forgets_velocities_and_not_the_potential(field):
+    """|z| < 4.5 on Z and on x²; kinetic steps are at no field, and in test_kernels too.
+
+    The canary, x² without weights, lags behind the trap.
+    """
+    found = replicate("no memory", without_memory, jnp.float32(field))
+    expected = exact("plane")[[0, 3, 4]]
+    assert_unbiased(found[:, :3], expected)
+    assert_biased(found[:, 3:], expected[1:] / expected[0])
+
+
 def test_the_kernel_is_what_the_canary_was_compared_with():
     field, target = FIELDS["plane, uneven"][1], well(2)(0.5)
     state = magnetic.init(jnp.array([0.3, -0.2]), target)
@@ -142,6 +166,47 @@ def test_the_turn_is_exact_and_clockwise(x64):
     np.testing.assert_allclose(one.velocity, turn @ charges.velocity, atol=1e-15)
 
 
+def orbit(h, num_steps, speed=1.3, omega=2.0):
+    """Positions, relative to the centre of their circle, and velocities of a free charge.
+
+    Chords of h v cos(ωh/2) each span the angle ωh, so that the circle has the radius
+    (hv/2) cot(ωh/2).
+    """
+    flow = magnetic.flow(lambda x: 0.0 * x[0], h, omega)
+
+    def step(charges, _):
+        charges, _ = flow(charges)
+        return charges, charges
+
+    start = magnetic.Charges(jnp.zeros(2), jnp.array([speed, 0.0]))
+    _, (x, v) = jax.jit(lambda start: jax.lax.scan(step, start, length=num_steps))(start)
+    radius = h * speed / 2 / np.tan(omega * h / 2)
+    # The force on a positive charge that goes along +x is along -y.
+    return np.asarray(x) - np.array([0, -radius]), np.asarray(v), radius
+
+
+def test_a_free_charge_goes_in_a_circle_in_phase(x64):
+    """At any step: three turns, where Boris' rotation at ωh = 0.2 would be late by 0.06."""
+    phase = 0.2 * np.arange(1, 96)
+    x, v, radius = orbit(0.1, 95)
+    on_circle = np.stack([np.sin(phase), np.cos(phase)], axis=1)
+    along_it = np.stack([np.cos(phase), -np.sin(phase)], axis=1)
+    np.testing.assert_allclose(x, radius * on_circle, atol=1e-13)
+    np.testing.assert_allclose(v, 1.3 * along_it, atol=1e-13)
+
+
+def test_the_radius_of_the_orbit_tends_to_its_limit_quadratically(x64):
+    """To v/ω; measured as half of what an orbit of n points, one turn, spans."""
+
+    def error(n):
+        x, _, _ = orbit(np.pi / n, n)
+        return 1 - np.linalg.norm(x - x[-1], axis=1).max() / 2 / 0.65
+
+    errors = [error(n) for n in (20, 40, 80)]
+    np.testing.assert_allclose(errors[0], (2 * np.pi / 20) ** 2 / 12, rtol=1e-2)
+    np.testing.assert_allclose(np.divide(errors[:-1], errors[1:]), 4, rtol=1e-2)
+
+
 def test_volume_is_kept_and_the_inverse_is_a_step_back(x64):
     flow = magnetic.flow(well(2)(0.5), 0.3, bumpy, 3)
     start = jnp.array([0.3, -0.4, 1.0, 0.5])
@@ -179,6 +244,78 @@ def test_work_of_a_path_is_minus_that_of_the_reversed_path(x64, is_turned):
         backward.append(increment)
     gap = np.abs(np.array(forward) + np.array(backward[::-1])).max()
     assert (gap < 1e-13) == is_turned
+
+
+@jax.jit
+def reference_step(x, v, noise, old, new, sign):
+    """OBABO with the noise given: x, v, the work -ΔA; the field is ``sign * bumpy``."""
+    h, c = 0.3, jnp.exp(-0.3 * 0.8)
+    (old_value, old_force), target = jax.value_and_grad(well(2)(old))(x), well(2)(new)
+    before = c * v + jnp.sqrt(1 - c**2) * noise
+    v = before + h / 2 * old_force
+    middle = x + h / 2 * v
+    angle = h * sign * bumpy(middle)
+    turn = jnp.array([[jnp.cos(angle), jnp.sin(angle)], [-jnp.sin(angle), jnp.cos(angle)]])
+    v = turn @ v
+    x = middle + h / 2 * v
+    new_value, new_force = jax.value_and_grad(target)(x)
+    v = v + h / 2 * new_force
+    return x, v, old_value - new_value + (v @ v - before @ before) / 2
+
+
+# Kernel, the field there and the field back in units of ``bumpy``, and whether it is undone.
+@pytest.mark.parametrize(
+    ("name", "there", "back", "is_undone"),
+    [
+        ("kinetic", 0.0, 0.0, True),
+        ("magnetic", 1.0, -1.0, True),
+        ("magnetic", 1.0, 1.0, False),
+    ],
+)
+def test_work_of_a_noisy_path_is_minus_that_of_the_reversed_one(
+    x64, name, there, back, is_undone
+):
+    """With the noise by which the reversed path would have been drawn."""
+    kernel, args = {
+        "kinetic": (kinetic.build_kernel(), ()),
+        "magnetic": (magnetic.build_kernel(), (bumpy,)),
+    }[name]
+    times, c = (0.0, 0.2, 0.5, 0.6, 0.9, 1.0), np.exp(-0.3 * 0.8)
+    states = [magnetic.init(jnp.array([0.3, -0.4]), well(2)(0.0))]
+    drawn, work = [], []
+    for number, time in enumerate(times[1:]):
+        key = jax.random.fold_in(test_key("noise"), number)
+        state, info = kernel(key, states[-1], well(2)(time), 0.3, 0.8, *args)
+        states.append(state)
+        drawn.append(info.drawn_velocity)
+        work.append(-info.log_weight_increment)
+
+    def noise_from(velocity, to):
+        return (to - c * velocity) / np.sqrt(1 - c**2)
+
+    # The reference, driven by the kernel's own noise, is the kernel.
+    for number in range(1, 5):
+        state = states[number]
+        noise = noise_from(state.velocity, drawn[number])
+        found = reference_step(
+            state.position, state.velocity, noise, *times[number : number + 2], there
+        )
+        expected = states[number + 1].position, states[number + 1].velocity, work[number]
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-13), found, expected)
+
+    # Backwards the velocities before and after a refreshment change places.
+    x, v = states[-1].position, -states[-1].velocity
+    of_work, of_position = [], []
+    noise = noise_from(v, v)
+    for number in range(4, -1, -1):
+        x, v, of_step = reference_step(x, v, noise, times[number + 1], times[number], back)
+        of_work.append(float(abs(of_step + work[number])))
+        of_position.append(float(jnp.abs(x - states[number].position).max()))
+        noise = noise_from(v, -states[number].velocity)
+    if is_undone:
+        assert max(of_work + of_position) < 1e-12
+    else:  # the control: off by hundredths a step
+        assert min(of_work) > 1e-4
 
 
 # ---------------------------------------------------------------- work both ways
@@ -277,6 +414,20 @@ def test_numbers_that_make_no_sense_are_refused():
         magnetic.as_move(0.1, 1.0, 1.0, reversal=[[0, 1], [-1, 0]])
 
 
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ((-0.1, 1.0, 1.0), "step_size"),
+        ((0.1, 0.0, 1.0), "friction"),
+        ((0.1, 1.0, jnp.array([0.0, jnp.inf, 0.0])), "magnetic field must be finite"),
+    ],
+)
+@pytest.mark.parametrize("reversal", [None, np.diag([1.0, -1.0])])
+def test_a_move_of_bad_numbers_is_refused_at_once(args, words, reversal):
+    with pytest.raises(ValueError, match=words):
+        magnetic.as_move(*args, reversal)
+
+
 def test_a_field_that_is_not_finite_on_the_way_is_death():
     target = well(2)(0.0)
     state = magnetic.init(jnp.ones(2), target)
@@ -284,6 +435,12 @@ def test_a_field_that_is_not_finite_on_the_way_is_death():
         jax.random.key(0), state, target, 0.1, 1.0, lambda x: jnp.nan * x[0]
     )
     assert jnp.isneginf(info.log_weight_increment)
+
+
+def test_a_field_that_is_not_finite_shows_in_the_image():
+    flow = magnetic.flow(lambda x: 0.0 * x[0], 0.1, lambda x: jnp.nan * x[0])
+    image, _ = flow(magnetic.Charges(jnp.ones(2), jnp.ones(2)))
+    assert bool(jnp.all(jnp.isnan(jnp.concatenate(image))))
 
 
 def test_many_charges_each_in_the_field_where_it_is():

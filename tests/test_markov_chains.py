@@ -264,6 +264,7 @@ def test_a_ring_with_steps_back_of_no_floating_point_number():
     np.testing.assert_allclose(rare_transitions.entropy_production(logs), 1000, rtol=1e-12)
     # A state that is hardly ever visited makes nothing infinite.
     rare = jnp.array([[0.0, -900.0, -2000.0], [-900.0, 0.0, -2.0], [-1.0, -0.5, -900.0]])
+    rare = jax.nn.log_softmax(rare, axis=1)
     assert jnp.isfinite(rare_transitions.entropy_production(rare))
     with pytest.raises(ValueError, match=r"\(m, m\)"):
         rare_transitions.entropy_production(jnp.zeros(3))
@@ -367,3 +368,24 @@ def test_probabilities_in_place_of_their_logs_are_told():
     ring = jnp.array([[0.2, 0.7, 0.1], [0.1, 0.2, 0.7], [0.7, 0.1, 0.2]])
     with pytest.raises(ValueError, match="logs of probabilities"):
         rare_transitions.entropy_production(ring)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "words"),
+    [
+        (np.eye(2), r"irreducible.*2 classes.*\[0\] and \[1\]"),
+        ([[1.0, 0.0], [0.5, 0.5]], "irreducible"),
+        ([[0.5, 0.5], [0.5, 0.4]], r"row 1, .*sums to 0\.9"),
+        ([[0.5, np.nan], [0.5, 0.5]], "logs of probabilities"),
+    ],
+)
+def test_logs_of_what_is_no_chain_are_refused(matrix, words):
+    logs = jnp.log(jnp.array(matrix))
+    for function in (
+        rare_transitions.log_stationary_distribution,
+        rare_transitions.entropy_production,
+    ):
+        with pytest.raises(ValueError, match=words):
+            function(logs)
+    # Traced, they cannot be looked at.
+    jax.eval_shape(rare_transitions.entropy_production, logs)

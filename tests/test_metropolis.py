@@ -6,10 +6,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gaussian_path import ULABugs, reference_ula
-from zscore import assert_biased, assert_unbiased, replicate, test_key
+from zscore import (
+    BASE_SEED,
+    NUM_REPLICATES,
+    assert_biased,
+    assert_unbiased,
+    replicate,
+    test_key,
+)
 
+from jarzynski_jax import walkers
 from jarzynski_jax.energies import mixture
-from jarzynski_jax.kernels import kinetic, metropolis, ula
+from jarzynski_jax.kernels import generalized_hmc, kinetic, metropolis, ula
 from jarzynski_jax.kernels.preconditioning import preconditioner
 
 ULA = ula.build_kernel()
@@ -225,3 +233,62 @@ def test_dtype_is_kept_in_64_bit_mode(dtype):
     state, info = MALA(jax.random.key(0), ula.init(x, gaussian), gaussian, 0.1)
     assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype(dtype)}
     assert info.acceptance_rate.dtype == dtype
+
+
+# ---------------------------------------------------------------- a well with steep walls
+
+#: E[(x - 1/2)²] = Γ(1/2)/Γ(1/6) 2000^(-1/3), of e^ℓ below.
+VARIANCE_OF_WELL = 0.025273404407805
+
+
+def steep(x):
+    return -2000 * (x - 0.5) ** 6
+
+
+def sample_steep(shape):
+    """Exactly: 2000 (x - 1/2)⁶ is of the law Γ(1/6). By NumPy, which has not to compile it."""
+    rng = np.random.default_rng(BASE_SEED)
+    size = (rng.gamma(1 / 6, size=shape) / 2000) ** (1 / 6)
+    return jnp.asarray(0.5 + rng.choice([-1.0, 1.0], shape) * size)
+
+
+def in_steep_well(key, x, step_size, is_adjusted):
+    """E[e^A]; the variance by weights, relative to what it is; and the same without weights."""
+    weighted, adjusted = kinetic.as_move(), generalized_hmc.as_move(1)
+
+    def step(ensemble, key):
+        def by(move):
+            return lambda: walkers.move(key, ensemble, steep, move.kernel, step_size, 20.0)[0]
+
+        return jax.lax.cond(is_adjusted, by(adjusted), by(weighted)), None
+
+    start = walkers.init(x, steep, weighted.init)
+    ensemble, _ = jax.lax.scan(step, start, jax.random.split(key, 30))
+    weight = jnp.exp(ensemble.log_weights)
+    # Who was thrown out by a wall is nowhere, and has weight 0.
+    square = jnp.where(weight > 0, (ensemble.position - 0.5) ** 2, 0) / VARIANCE_OF_WELL
+    return jnp.stack([weight.mean(), (weight * square).mean(), square.mean()])
+
+
+@pytest.fixture(scope="module")
+def steep_well():
+    starts = sample_steep((NUM_REPLICATES, 8000))
+    keys = jax.random.split(test_key("steep well"), NUM_REPLICATES)
+
+    @jax.jit
+    def run(*args):
+        return jax.lax.map(lambda of_one: in_steep_well(*of_one, *args), (keys, starts))
+
+    found = {"weighted": run(0.045, False), "adjusted": run(0.15, True)}
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), found)
+
+
+@pytest.mark.parametrize("name", ["weighted", "adjusted"])
+def test_walkers_stay_in_a_steep_well(name, steep_well):
+    """|z| < 4.5 on E[e^A] and on the variance, over 64 ensembles of 8000 walkers, 30 steps."""
+    assert_unbiased(steep_well[name][:, :2], np.ones(2))
+
+
+def test_canary_kinetic_steps_without_their_weight_are_too_narrow(steep_well):
+    """By 1 % after 30 steps: z-scores of -6 to -9."""
+    assert_biased(steep_well["weighted"][:, 2], 1.0)

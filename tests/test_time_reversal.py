@@ -170,6 +170,11 @@ def test_what_is_no_field_or_reversal_is_refused():
         polynomial_fields.is_compatible([0.5 * np.eye(3)])
     with pytest.raises(ValueError, match="3 exponents"):
         polynomial_fields.is_compatible(TWENTY, ({}, {}, {(1, 0): 1}))
+    for bad in (np.nan, -np.inf):
+        with pytest.raises(ValueError, match=f"must be finite; got {bad} of the term"):
+            polynomial_fields.is_compatible(TWENTY, along_z({ONE: 1, (1, 0, 0): bad}))
+        with pytest.raises(ValueError, match="must be finite"):
+            polynomial_fields.is_compatible(TWENTY, None, {ONE: np.float32(bad)})
     with pytest.raises(ValueError, match="1 components; got 3"):
         polynomial_fields.is_compatible(time_reversal.reversals(2), ({}, {}, {}))
     with pytest.raises(ValueError, match="not 0"):
@@ -293,17 +298,66 @@ def test_linear_traps_exactly():
     )
 
 
-def test_diffusion_across_a_field():
-    """Green and Kubo: (γ, ω)/(γ² + ω²), of γ = 1 and ω = 2."""
-    friction, omega = 1.0, 2.0
-    turn = np.array([[0.0, omega], [-omega, 0.0]]) - friction * np.eye(2)
-    free = linear_langevin.LinearLangevin(turn, np.eye(2))
-    times = np.linspace(0, 30, 30_001)
-    steps = linear_langevin.correlator(free, times[:2])[1]
+#: γ and ω of a charge in space without a trap, its field along z, and its velocities' law.
+FRICTION, OMEGA = 1.0, 2.0
+FREE = linear_langevin.LinearLangevin(
+    np.array([[-FRICTION, OMEGA, 0.0], [-OMEGA, -FRICTION, 0.0], [0.0, 0.0, -FRICTION]]),
+    FRICTION * np.eye(3),
+)
+
+
+def correlator_of_free(times):
+    """e^{-γt} of the turn by ωt, ``C[k, a, b]``, written down."""
+    cos, sin, one = np.cos(OMEGA * times), np.sin(OMEGA * times), np.ones_like(times)
+    turn = [[cos, -sin, 0 * one], [sin, cos, 0 * one], [0 * one, 0 * one, one]]
+    return np.exp(-FRICTION * times)[:, None, None] * np.moveaxis(np.array(turn), -1, 0)
+
+
+def test_diffusion_across_a_field_and_along_it():
+    """Green and Kubo: (γ, ω)/(γ² + ω²) across, 1/γ along; and the same by D = -L⁻¹."""
+    steps = linear_langevin.correlator(FREE, [0.0, 0.001])[1]
     powers = np.stack([np.linalg.matrix_power(steps, k) for k in range(0, 30_001, 10)])
-    diffusion = integrate.simpson(powers, x=times[::10], axis=0)
-    np.testing.assert_allclose(diffusion[0], [0.2, -0.4], atol=1e-6)
-    np.testing.assert_allclose(diffusion + diffusion.T, 0.4 * np.eye(2), atol=1e-6)
+    diffusion = integrate.simpson(powers, x=0.01 * np.arange(3001), axis=0)
+    expected = [[0.2, -0.4, 0], [0.4, 0.2, 0], [0, 0, 1]]
+    np.testing.assert_allclose(diffusion, expected, atol=1e-6)
+    np.testing.assert_allclose(-np.linalg.inv(FREE.drift).T, expected, atol=1e-15)
+
+
+def test_velocities_of_a_free_charge_forget_and_turn_exactly():
+    times = np.array([0.0, 0.3, 1.0, 4.0])
+    found = linear_langevin.correlator(FREE, times)
+    np.testing.assert_allclose(found, correlator_of_free(times), atol=1e-14)
+
+
+def free_walkers(omega):
+    """The same by walkers of the magnetic kernel, from velocities at equilibrium."""
+    key_start, key_steps = jax.random.split(jax.random.key(SEED + 2))
+    free, field = (lambda x: 0.0 * x[0]), omega * jnp.array([0.0, 0.0, 1.0])
+    kernel = magnetic.build_kernel()
+
+    def of_walker(key, velocity):
+        state = magnetic.init(jnp.zeros(3), free)
+        state = state._replace(velocity=velocity, is_at_rest=jnp.array(False))
+
+        def step(state, key):
+            moved, _ = kernel(key, state, free, 0.2, FRICTION, field)
+            return moved, state.velocity
+
+        _, velocities = jax.lax.scan(step, state, jax.random.split(key, 8))
+        return jnp.einsum("a,kb->kab", velocity, velocities)
+
+    velocities = jax.random.normal(key_start, (4000, 3))
+    return correlators.Correlators(
+        jax.jit(jax.vmap(of_walker))(jax.random.split(key_steps, 4000), velocities)
+    )
+
+
+def test_velocities_of_walkers_forget_and_turn_as_exactly():
+    """Noise and turn are exact, so that it holds at any step: h = 0.2, the turn by 0.4."""
+    found, expected = free_walkers(OMEGA), correlator_of_free(0.2 * np.arange(8))
+    assert np.abs((found.mean - expected) / found.standard_error).max() < 4.5
+    canary = free_walkers(-OMEGA)
+    assert np.abs((canary.mean - expected) / canary.standard_error).max() > 4.5
 
 
 def test_entropy_is_produced_or_not_as_the_reversal_is_chosen():
@@ -318,8 +372,14 @@ def test_entropy_is_produced_or_not_as_the_reversal_is_chosen():
         linear_langevin.covariance(trap._replace(drift=-trap.drift))
     with pytest.raises(ValueError, match=r"friction=-1\.0"):
         linear_langevin.trapped_charge(np.eye(2), 1.0, -1.0)
-    with pytest.raises(ValueError, match="symmetric matrix"):
-        linear_langevin.trapped_charge(np.ones(2), 1.0, 1.0)
+    for stiffness in (np.ones(2), np.diag([1.0, np.inf])):
+        with pytest.raises(ValueError, match="symmetric matrix"):
+            linear_langevin.trapped_charge(stiffness, 1.0, 1.0)
+    for frequency in (np.nan, np.inf):
+        with pytest.raises(ValueError, match=f"frequency must be finite; got {frequency}"):
+            linear_langevin.trapped_charge(np.eye(2), frequency, 1.0)
+    with pytest.raises(ValueError, match="friction=inf"):
+        linear_langevin.trapped_charge(np.eye(2), 1.0, np.inf)
 
 
 # ---------------------------------------------------------------- quantum mechanics
@@ -388,8 +448,10 @@ def test_the_canonical_correlator_is_the_integral():
         kubo.kubo_correlator(hamiltonian, a, b, [t], -1.0)
     with pytest.raises(ValueError, match=r"shape \(6, 6\)"):
         kubo.lattice_hamiltonian(6, 0.4, potential=np.ones(6))
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(ValueError, match="finite; got field=nan"):
         kubo.lattice_hamiltonian(6, np.nan)
+    with pytest.raises(ValueError, match="hopping=inf"):
+        kubo.lattice_hamiltonian(6, 0.4, np.inf)
 
 
 def test_spins():

@@ -1,8 +1,9 @@
 r"""Kinetic (underdamped) Langevin with its exact path weight, momenta included.
 
 The target is extended by velocities, :math:`e^{\ell(x)} N(v; 0, 1)`, and one step of size h
-with friction :math:`\gamma` is the splitting OBABO. Two O steps in a row are one, so the second
-of a step is made together with the first of the next: with :math:`c = e^{-\gamma h}`,
+with friction :math:`\gamma` is the splitting OBABO (BAOAB and others are not offered). Two O
+steps in a row are one, so the second of a step is made together with the first of the next:
+with :math:`c = e^{-\gamma h}`,
 
 .. math::
     v_1 &= c v + \sqrt{1 - c^2}\,\xi \\

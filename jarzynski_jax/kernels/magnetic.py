@@ -33,7 +33,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jarzynski_jax.kernels import kinetic
-from jarzynski_jax.kernels.arithmetic import check_floating, check_step_size, value_and_grad
+from jarzynski_jax.kernels.arithmetic import (
+    check_floating,
+    check_friction,
+    check_step_size,
+    value_and_grad,
+)
 from jarzynski_jax.kernels.bijection import Bijection
 from jarzynski_jax.kernels.binding import bind
 from jarzynski_jax.kernels.kinetic import KineticInfo, KineticState, split_step
@@ -123,7 +128,11 @@ def as_move(step_size: Scalar, friction: Scalar, field: Field, reversal: Any = N
 
     ``reversal`` is A, an orthogonal matrix of shape ``(d, d)`` that is its own inverse, else a
     ValueError; field and log-densities must be compatible with it, which is not checked here.
+    ValueError at once, too, for numbers that the kernel would refuse.
     """
+    check_step_size(step_size)
+    check_friction(friction)
+    _check_field(field)
     if reversal is None:
         turned = partial(_with_field_turned, step_size, friction, field)
     else:
@@ -139,7 +148,8 @@ def flow(
 
     Symmetric: with velocities reversed the field -B undoes it, to rounding; and so do the
     reversals ``(x, v) -> (A x, -A v)`` at the same field that are compatible with it. With a
-    negative step it is the inverse.
+    negative step it is the inverse. ValueError as of :func:`build_kernel`; where a field that
+    is a function is not finite on the way, NaN shows in the image, for no weight can tell.
 
     Examples
     --------

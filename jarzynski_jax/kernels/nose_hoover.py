@@ -29,6 +29,9 @@ Only walkers that start with velocities and thermostats drawn from their Gaussia
 first step does, are sure to sample the target. One trajectory is not: a single thermostat on an
 oscillator never leaves its torus.
 
+Erratum of Sadeghi's note on Boltzmann generators: its eq. 17 has the determinant inverted; its
+eq. 25 is right, :math:`\log|J| = -g\,(\eta(t) - \eta(0))` with :math:`\dot\eta = \xi_1`.
+
 References: Hoover, *Phys. Rev. A* 31 (1985) 1695; Martyna, Klein and Tuckerman, *J. Chem.
 Phys.* 97 (1992) 2635; Martyna, Tuckerman, Tobias and Klein, *Mol. Phys.* 87 (1996) 1117.
 """

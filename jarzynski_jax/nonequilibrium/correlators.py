@@ -11,6 +11,9 @@ field, of two systems. For charges alike in a field along z with :math:`A = {\rm
 the first is :math:`C_{xy}(t) = -C_{yx}(t)`. (These are correlators. The diffusion tensor is
 their integral over all times, which in a trap is 0.)
 
+Erratum of the text this follows (thesis, Part II): eq. 6.2.149 lacks the minus signs of the
+momenta; the swap of x and y takes them to :math:`(-p_y, -p_x, -p_z)`.
+
 References: Bonella, Ciccotti and Rondoni, *EPL* 108 (2014) 60004; Carbone and Rondoni, *Ann.
 Phys.* 414 (2020) 168082; Casimir, *Rev. Mod. Phys.* 17 (1945) 343.
 """

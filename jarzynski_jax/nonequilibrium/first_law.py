@@ -22,7 +22,8 @@ is exactly 0.
 
 For Langevin in continuous time, :math:`dX = -\nabla U dt + \sqrt2 dW`, the heat is
 :math:`dQ = (-|\nabla U|^2 + \Delta U) dt + \sqrt2\,\nabla U\cdot dW`: dissipated and thermal
-(thesis, eq. 3.2.14). Kernels with velocities count these to the bath.
+(thesis, eq. 3.2.14). Kernels with velocities count these to the bath, and thermostats their
+frictions too: what these gain is taken off the log-determinant, the heat of their info.
 """
 
 from functools import partial

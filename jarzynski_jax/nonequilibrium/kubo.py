@@ -89,7 +89,7 @@ def lattice_hamiltonian(
 
     ``field`` is qB times the area of a cell, ``hopping`` :math:`\tau = 1/(2ma^2)`; sites are at
     x and y from -(L - 1)/2 to (L - 1)/2, x in rows, and ``potential`` is V there, shape
-    ``(L, L)``. ValueError if L is below 2, or a field or potential is not finite or of another
+    ``(L, L)``. ValueError if L is below 2, a number is not finite, or a potential of another
     shape.
 
     Examples
@@ -104,8 +104,11 @@ def lattice_hamiltonian(
         raise ValueError(
             f"a potential must have shape {(length, length)}; got shape {values.shape}"
         )
-    if not np.all(np.isfinite(values)) or not np.isfinite(field):
-        raise ValueError("field and potential must be finite; got some that are not")
+    if not np.all(np.isfinite(values)) or not np.all(np.isfinite([field, hopping])):
+        raise ValueError(
+            f"field, hopping and potential must be finite; got field={field}, "
+            f"hopping={hopping} and a potential from {values.min()} to {values.max()}"
+        )
     hamiltonian = np.diag((4 * hopping + values).ravel()).astype(complex)
     site = np.arange(length**2).reshape(length, length)
     hops = [

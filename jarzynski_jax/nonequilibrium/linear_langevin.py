@@ -41,8 +41,8 @@ def trapped_charge(
         \qquad J = \begin{pmatrix} 0 & 1 \\ -1 & 0\end{pmatrix}
 
     The state is :math:`(x, y, v_x, v_y)`; :math:`\omega = qB/m`, which turns clockwise as seen
-    from +z if it is positive. ValueError unless K is symmetric, of shape ``(2, 2)``, and the
-    friction and the temperature positive.
+    from +z if it is positive. ValueError unless K is symmetric, of shape ``(2, 2)``, friction
+    and temperature are positive, and all are finite.
 
     Examples
     --------
@@ -51,13 +51,17 @@ def trapped_charge(
     True
     """
     stiffness = np.asarray(stiffness, np.float64)
-    if stiffness.shape != (2, 2) or not np.allclose(stiffness, stiffness.T):
+    is_finite = bool(np.all(np.isfinite(stiffness)))
+    if stiffness.shape != (2, 2) or not is_finite or not np.allclose(stiffness, stiffness.T):
         raise ValueError(
-            f"stiffness must be a symmetric matrix of shape (2, 2); got {stiffness.tolist()}"
+            "stiffness must be a finite symmetric matrix of shape (2, 2); got "
+            f"{stiffness.tolist()}"
         )
-    if not friction > 0 or not temperature > 0:
+    if not np.isfinite(frequency):
+        raise ValueError(f"frequency must be finite; got {frequency}")
+    if not 0 < friction < np.inf or not 0 < temperature < np.inf:
         raise ValueError(
-            "friction and temperature must be positive; got "
+            "friction and temperature must be positive and finite; got "
             f"friction={friction}, temperature={temperature}"
         )
     turn = frequency * np.array([[0.0, 1.0], [-1.0, 0.0]]) - friction * np.eye(2)

@@ -23,6 +23,7 @@ from jarzynski_jax.types import Array
 
 __all__ = [
     "affinities",
+    "check_irreducible",
     "check_stochastic",
     "check_transition_matrix",
     "coarse_grain",
@@ -64,7 +65,7 @@ def check_transition_matrix(matrix: Array, is_irreducible: bool = True) -> Array
     values = np.asarray(matrix, np.float64)
     check_stochastic(values, matrix.dtype)
     if is_irreducible:
-        _check_irreducible(values)
+        check_irreducible(values > 0)
     return matrix
 
 
@@ -94,12 +95,13 @@ def classes_of(is_edge: np.ndarray, is_directed: bool = True) -> tuple[int, np.n
     return connected_components(csr_array(is_edge), is_directed, connection="strong")
 
 
-def _check_irreducible(values: np.ndarray) -> None:
-    number, labels = classes_of(values > 0)
+def check_irreducible(is_edge: np.ndarray) -> None:
+    """Check that every state reaches every other by transitions that there are, ``(m, m)``."""
+    number, labels = classes_of(is_edge)
     if number > 1:
         classes = [np.flatnonzero(labels == label).tolist() for label in range(2)]
         raise ValueError(
-            f"a transition matrix must be irreducible; of this one the {len(values)} states "
+            f"a transition matrix must be irreducible; of this one the {len(is_edge)} states "
             f"fall into {number} classes that do not all reach each other, such as "
             f"{classes[0]} and {classes[1]}"
         )

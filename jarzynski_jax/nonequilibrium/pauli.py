@@ -11,8 +11,9 @@ matrices of SU(2) for which :math:`U\sigma_i U^{-1} = \sum_j P_{ij}\sigma_j`,
 Of the operators that permute components up to signs nine square to 1 or -1: those of
 :func:`spin_reversals`.
 
-Erratum of the text this follows (thesis, Part II): the sigma matrices go to an improper triad,
-and the commutators are kept because i changes its sign with it.
+Errata of the text this follows (thesis, Part II): the sigma matrices go to an improper triad,
+and the commutators are kept because i changes its sign with it. Eq. 6.2.70 lacks the factor 2
+of :math:`[\sigma_i, \sigma_j] = 2i\sum_k\epsilon_{ijk}\sigma_k`.
 
 References: Carbone and Rondoni, *Ann. Phys.* 414 (2020) 168082, and thesis, Theorems 6.2.7 and
 6.2.11.

@@ -26,7 +26,7 @@ def is_compatible(
 
     ``reversals`` are signed permutations, shape ``(n, d, d)``; the field has d components, or
     in the plane one, that along z; None for none. ValueError if a matrix is no signed
-    permutation, or exponents are not one a coordinate.
+    permutation, exponents are not one a coordinate, or a coefficient is not finite.
 
     Examples
     --------
@@ -82,6 +82,11 @@ def _compose(polynomial: Polynomial, matrix: np.ndarray) -> dict[tuple[int, ...]
         if len(exponents) != len(matrix):
             raise ValueError(
                 f"a term must have {len(matrix)} exponents, one a coordinate; got {exponents}"
+            )
+        # Integers and fractions are, and may be too large for a float.
+        if isinstance(coefficient, float | np.floating) and not np.isfinite(coefficient):
+            raise ValueError(
+                f"coefficients must be finite; got {coefficient} of the term {exponents}"
             )
         new = [0] * len(matrix)
         for source, exponent in zip(sources, exponents, strict=True):

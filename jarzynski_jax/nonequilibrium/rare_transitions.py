@@ -9,7 +9,9 @@ the largest.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jarzynski_jax.nonequilibrium.markov_chains import check_irreducible
 from jarzynski_jax.types import Array
 
 __all__ = ["entropy_production", "log_stationary_distribution"]
@@ -18,9 +20,10 @@ __all__ = ["entropy_production", "log_stationary_distribution"]
 def log_stationary_distribution(log_matrix: Array) -> Array:
     r"""Logarithm of the stationary law of a chain, from those of its matrix, ``(m, m)``.
 
-    Rows are where a step starts; they need not be normalised to more than rounding, and their
-    diagonal is not looked at. ``-inf`` for no transition; of an irreducible chain no entry of
-    the result is. ValueError if the shape is wrong.
+    Rows are where a step starts, and ``-inf`` is for no transition. ValueError if the shape is
+    wrong, a logarithm is positive, a row of probabilities does not sum to 1 within rounding
+    (half of the digits, for logarithms may be large), or the states fall into classes that do
+    not all reach each other; values that are traced are not looked at.
 
     Examples
     --------
@@ -37,12 +40,7 @@ def log_stationary_distribution(log_matrix: Array) -> Array:
         )
     size = logs.shape[0]
     if not isinstance(logs, jax.core.Tracer):
-        largest = float(jnp.max(jnp.where(jnp.eye(size, dtype=bool), -jnp.inf, logs)))
-        if not largest <= 1e-5:
-            raise ValueError(
-                "logs of probabilities are wanted, which are not positive; the largest beside "
-                f"the diagonal is {largest:.6g}"
-            )
+        _check_chain(np.asarray(logs, np.float64), float(jnp.finfo(logs.dtype).eps))
     into = []
     for last in range(size - 1, 0, -1):
         # Without its last state: whoever goes there comes out again somewhere.
@@ -54,6 +52,23 @@ def log_stationary_distribution(log_matrix: Array) -> Array:
     for enters in reversed(into):
         law = jnp.append(law, jax.nn.logsumexp(law + enters))
     return law - jax.nn.logsumexp(law)
+
+
+def _check_chain(logs: np.ndarray, eps: float) -> None:
+    largest = float(np.max(logs))  # NaN if an entry is
+    if not largest <= 1e-5:
+        raise ValueError(
+            f"logs of probabilities are wanted, which are not positive; the largest is "
+            f"{largest:.6g}"
+        )
+    sums = np.exp(logs).sum(axis=1)
+    row = int(np.argmax(np.abs(sums - 1)))
+    if abs(sums[row] - 1) > np.sqrt(eps):
+        raise ValueError(
+            f"rows of probabilities must sum to 1; row {row}, of which these are the logs, "
+            f"sums to {sums[row]:.9g}"
+        )
+    check_irreducible(logs > -np.inf)
 
 
 def entropy_production(log_matrix: Array) -> Array:
