@@ -70,7 +70,7 @@ _ROOMS = {
 }
 _BENEATH = (
     *("types", "checks", "compiling", "compiler_faults", "formatting", "interruption"),
-    "progress",
+    *("modules", "progress"),
 )
 _STUDIES = (
     "gaussian_mixture",

@@ -24,7 +24,8 @@ In the order in which they build on each other:
 - ``app``: the command line, ``jarzynski-jax --help``; by itself, with the extra ``cli``
 
 Beneath them ``compiling`` (a computation compiled once for many calls), ``compiler_faults``,
-``formatting``, ``interruption``, ``progress`` and ``uniform`` (numbers that are never 0).
+``formatting``, ``interruption``, ``modules`` (of Flax, as functions), ``progress`` and
+``uniform`` (numbers that are never 0).
 """
 
 import os
@@ -50,6 +51,7 @@ from jarzynski_jax import (  # noqa: E402
     interruption,
     kernels,
     latent,
+    modules,
     nonequilibrium,
     progress,
     quantum,
@@ -79,6 +81,7 @@ __all__ = [
     "interruption",
     "kernels",
     "latent",
+    "modules",
     "nonequilibrium",
     "progress",
     "quantum",

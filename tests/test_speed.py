@@ -107,6 +107,21 @@ def test_a_log_joint_is_what_a_bracket_is_of():
     np.testing.assert_allclose(log_joint - log_q, log_weight, rtol=1e-5)
 
 
+def test_a_dense_product_is_the_velocity_of_the_convolution(groups):
+    both = [group.cases for group in groups if group.name.startswith("velocity")]
+    if not both:
+        pytest.skip("bijx 1.3 does not import with jax 0.12")
+    alone, with_gradients = both
+    one, other = map(run, alone.values())
+    for ours, theirs in zip(one, other, strict=True):
+        scale = float(np.max(np.abs(theirs)))
+        assert scale > 0  # else nothing is compared
+        np.testing.assert_allclose(ours / scale, theirs / scale, atol=1e-4)
+    # By the fields; what is of the parameters is in another order.
+    ((_, (_, ours)), (_, (_, theirs))) = map(run, with_gradients.values())
+    np.testing.assert_allclose(ours, theirs, atol=1e-4 * float(np.max(np.abs(theirs))))
+
+
 def test_a_bracket_takes_as_many_evaluations_as_are_timed_alone(groups):
     """By shapes: compiling the bracket takes ten times as long as this."""
     cases = cases_of(groups, "bracket")

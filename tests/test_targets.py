@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.integrate import quad
+from scipy.stats import norm
 from zscore import assert_biased, assert_unbiased, replicate
 
 from jarzynski_jax import targets
@@ -83,6 +84,38 @@ def test_funnel_in_two_dimensions_by_quadrature():
     points = jnp.stack([neck, scaled * jnp.exp(neck / 2)], axis=-1).reshape(-1, 2)
     density = jnp.exp(jax.vmap(target.logdensity_fn)(points) + points[:, 0] / 2)
     assert float(jnp.sum(density) * (grid[1] - grid[0]) ** 2) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_funnel_has_the_moments_that_are_known():
+    """E x_i² = e^4.5, and 1.0 % beyond 30, where others cut their samples: by its density."""
+    target = targets.funnel(2)
+    neck, scaled = jnp.meshgrid(
+        jnp.linspace(-20, 40, 1201), jnp.linspace(-8, 8, 641), indexing="ij"
+    )
+    points = jnp.stack([neck, scaled * jnp.exp(neck / 2)], axis=-1).reshape(-1, 2)
+    log_volume = points[:, 0] / 2 + jnp.log(0.05 * 0.025)
+    mass = jnp.exp(jax.vmap(target.logdensity_fn)(points) + log_volume)
+    assert float(jnp.sum(mass * points[:, 1] ** 2)) == pytest.approx(np.exp(4.5), rel=1e-3)
+    beyond = float(jnp.sum(jnp.where(jnp.abs(points[:, 1]) > 30, mass, 0)))
+    assert beyond == pytest.approx(FAR_IN_FUNNEL, rel=5e-3)
+
+
+#: P(|x_i| > 30) of the funnel with scale 3.
+FAR_IN_FUNNEL = quad(
+    lambda neck: norm.pdf(neck, 0, 3) * 2 * norm.sf(30 * np.exp(-neck / 2)), -30, 30
+)[0]
+
+
+def far_in_funnel(key, clip):
+    """The share of samples of ten dimensions beyond 30, of what it should be."""
+    x = jnp.clip(targets.funnel().sample(key, 20_000)[:, 1:], -clip, clip)
+    return jnp.mean(jnp.abs(x) > 30) / FAR_IN_FUNNEL
+
+
+def test_samples_of_the_funnel_are_not_cut():
+    assert pytest.approx(0.010, abs=5e-4) == FAR_IN_FUNNEL
+    assert_unbiased(replicate("funnel", far_in_funnel, jnp.inf), 1)
+    assert_biased(replicate("funnel", far_in_funnel, jnp.array(30.0)), 1)
 
 
 def test_many_well_is_a_sum_of_wells():

@@ -67,6 +67,13 @@ def room_groups(quick: bool) -> Iterator[Group]:
     name = f"layer of a flow, d = {dimension}, N = {num_walkers}"
     yield Group(name, flows.move_cases(layer), "flowjax's map with log-determinant")
     yield Group(name, flows.density_cases(layer), "flowjax's log_prob")
+    if flows.bijx is not None:
+        fields, side, *features = (8, 4, 6, 6) if quick else (128, 6, 20, 49)
+        velocity = flows.start_velocity(fields, side, *features)
+        name = f"velocity on {side} x {side} sites, N = {fields}"
+        yield Group(name, flows.velocity_cases(velocity), "bijx's convolution")
+        cases = flows.adjoint_cases(velocity)
+        yield Group(f"{name}, with gradients", cases, "bijx's convolution")
     images = brackets.QUICK if quick else brackets.STANDARD
     name = (
         f"bracket of {images.length} x {images.length} images, {images.num_walkers} walkers, "

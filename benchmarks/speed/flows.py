@@ -1,19 +1,28 @@
-"""A layer of a flow of flowjax as a move and as a density, beside flowjax's own calls."""
+"""A layer of flowjax's and a velocity of bijx's, as here and by these libraries' own calls."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import nnx
 from flowjax.bijections import RationalQuadraticSpline
 from flowjax.distributions import AbstractTransformed, Normal
 from flowjax.flows import coupling_flow
 
 from benchmarks.speed.timing import Case
 from jarzynski_jax import targets, walkers
+from jarzynski_jax.generators import LatticeParams, lattice_velocity
 from jarzynski_jax.interop.flowjax import from_flowjax
 from jarzynski_jax.types import Array, Params, PRNGKey
 from jarzynski_jax.walkers import Dynamics, Walkers, advance
+
+try:
+    import bijx
+except ImportError:  # bijx 1.3 does not import with jax 0.12
+    bijx = None
 
 
 class Layer(NamedTuple):
@@ -78,3 +87,87 @@ def density_cases(layer: Layer) -> dict[str, Case]:
         "density": Case(density, (params, layer.positions)),
         "flowjax's log_prob": Case(alone, (arrays, layer.positions)),
     }
+
+
+class Velocity(NamedTuple):
+    """bijx's convolutional velocity on a torus, and fields, shape (N, L, L)."""
+
+    net: Any
+    fields: Array
+
+
+def start_velocity(num_fields: int, length: int, num_features: int, num_waves: int) -> Velocity:
+    """The field of Gerdes et al.; its kernel is as large as the torus.
+
+    As many features of the time as of a site, of 21 waves, and a kernel that is not zero.
+    """
+    time_kernel = bijx.nn.embeddings.KernelFourier(21)
+    net = bijx.ConvVF.build(
+        (length, length),
+        time_kernel=time_kernel,
+        time_kernel_reduced=num_features,
+        features=(
+            partial(bijx.nn.features.FourierFeatures, num_waves),
+            partial(bijx.nn.features.PolynomialFeatures, (1,)),
+        ),
+        features_reduced=num_features,
+        rngs=nnx.Rngs(0),
+    )
+    return Velocity(net, jax.random.normal(jax.random.key(2), (num_fields, length, length)))
+
+
+def lattice_params(net: Any) -> LatticeParams:
+    """The same velocity in this library's parameters.
+
+    Here φ comes before its sines and the constant before the waves, and orbits are ordered by
+    the shorter distance first.
+    """
+    orbits = np.asarray(net.conv.orbits)
+    length, middle = len(orbits), (len(orbits) - 1) // 2
+    distances = [(a, b) for a in range(length // 2 + 1) for b in range(a, length // 2 + 1)]
+    order = np.array([orbits[middle + a, middle + b] for a, b in distances])
+    waves, features = net.feature_map.features[0].phi_freq, net.feature_superposition
+    return LatticeParams(
+        weights=net.conv.kernel_params.get_value()[order],
+        mixing=jnp.roll(features.get_value(), 1, axis=1),
+        time_mixing=jnp.roll(net.time_kernel.superposition.get_value(), 1, axis=1),
+        frequencies=waves.get_value()[0],
+    )
+
+
+def velocity_cases(of: Velocity) -> dict[str, Case]:
+    """Velocities and their divergences: as a dense product over the torus, and by bijx."""
+    return {
+        "dense product": Case(_dense, (lattice_params(of.net), of.fields)),
+        "bijx's convolution": Case(_convolution(of.net), (nnx.state(of.net), of.fields)),
+    }
+
+
+def adjoint_cases(of: Velocity) -> dict[str, Case]:
+    """The same with gradients in fields and parameters, as a stage of training takes them."""
+
+    def with_gradient(fn: Any) -> Any:
+        def loss(params: Any, fields: Array) -> Array:
+            velocity, divergence = fn(params, fields)
+            return jnp.sum(jnp.square(velocity)) + jnp.sum(divergence)
+
+        return jax.value_and_grad(loss, argnums=(0, 1), allow_int=True)
+
+    return {
+        name: Case(with_gradient(case.fn), case.args)
+        for name, case in velocity_cases(of).items()
+    }
+
+
+def _dense(params: LatticeParams, fields: Array) -> tuple[Array, Array]:
+    return jax.vmap(lattice_velocity, (None, None, 0))(params, jnp.array(0.3), fields)
+
+
+def _convolution(net: Any) -> Any:
+    graph = nnx.graphdef(net)
+
+    def convolution(state: Any, fields: Array) -> tuple[Array, Array]:
+        velocity, minus_divergence = nnx.merge(graph, state)(jnp.array(0.3), fields)
+        return velocity, -minus_divergence
+
+    return convolution

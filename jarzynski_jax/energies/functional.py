@@ -5,6 +5,7 @@ from typing import Any
 from flax import nnx
 
 from jarzynski_jax.checks import check_energy
+from jarzynski_jax.modules import unchanged
 from jarzynski_jax.types import Array, EnergyFn, LogDensityFn, Params, Position
 
 __all__ = ["functional", "logdensity"]
@@ -32,10 +33,8 @@ def functional(module: nnx.Module) -> tuple[EnergyFn, Params]:
 
     def energy_fn(params: Params, *inputs: Position) -> Array:
         model: Any = nnx.merge(graphdef, params, fixed, copy=True)
-        before = _leaves(model)
-        energy = model(*inputs)
-        _check_unchanged(before, _leaves(model))
-        return energy
+        with unchanged("an energy", model):
+            return model(*inputs)
 
     return energy_fn, nnx.to_pure_dict(param_state)
 
@@ -52,21 +51,3 @@ def logdensity(energy_fn: EnergyFn, params: Params) -> LogDensityFn:
     """
     check_energy(energy_fn)
     return lambda x: -energy_fn(params, x)
-
-
-def _leaves(model: nnx.Module) -> dict[tuple, Any]:
-    """All that a module holds beside its parameters, by path."""
-    rest: Any = nnx.state(model, nnx.Not(nnx.Param))
-    return {path: variable.get_value() for path, variable in nnx.to_flat_state(rest)}
-
-
-def _check_unchanged(before: dict[tuple, Any], after: dict[tuple, Any]) -> None:
-    """An energy that changes its module is not a function: it is random, or has a memory."""
-    changed = [path for path, value in after.items() if before.get(path) is not value]
-    if changed:
-        names = ", ".join(".".join(map(str, path)) for path in changed[:3])
-        raise ValueError(
-            "an energy must be the same function at every call, and this module changes "
-            f"{names} when it is called, as dropout, batch statistics and other random layers "
-            "do. Call module.eval() before, or build it without them"
-        )

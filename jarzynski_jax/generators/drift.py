@@ -25,6 +25,7 @@ from jax.typing import DTypeLike
 
 from jarzynski_jax.generators.divergence import divergence
 from jarzynski_jax.kernels.arithmetic import check_positive
+from jarzynski_jax.modules import unchanged
 from jarzynski_jax.types import Array, Params, Scalar
 
 __all__ = ["Diffusion", "Drift", "Transport", "diffusion_at", "functional", "residual"]
@@ -148,7 +149,8 @@ def functional(module: Any) -> tuple[Transport, Params]:
     """Split an NNX module into a transport and its parameters, as nested dictionaries.
 
     The module is a :class:`Drift`, or any that is called with ``(t, x)`` and has
-    ``free_energy_rate(t)``; else a ValueError. Its ``nnx.Param`` variables are what is trained.
+    ``free_energy_rate(t)``; else a ValueError, as for one that changes when it is called (by
+    dropout, say). Its ``nnx.Param`` variables are what is trained.
 
     Examples
     --------
@@ -168,11 +170,17 @@ def functional(module: Any) -> tuple[Transport, Params]:
     def merge(params: Params) -> Any:
         return nnx.merge(graphdef, params, fixed, copy=True)
 
-    transport = Transport(
-        lambda params, t, x: merge(params)(t, x),
-        lambda params, t: merge(params).free_energy_rate(t),
-    )
-    return transport, nnx.to_pure_dict(param_state)
+    def velocity(params: Params, t: Scalar, x: Array) -> Array:
+        model = merge(params)
+        with unchanged("a velocity", model):
+            return model(t, x)
+
+    def rate(params: Params, t: Scalar) -> Array:
+        model = merge(params)
+        with unchanged("a free-energy rate", model):
+            return model.free_energy_rate(t)
+
+    return Transport(velocity, rate), nnx.to_pure_dict(param_state)
 
 
 def residual(

@@ -3,7 +3,14 @@ r"""bijx: its bijections as densities, as moves, and as functions of parameters 
 bijx takes a log-density along and subtracts :math:`\log|\det|` from it; here its sign is
 turned, so that a map returns :math:`+\log|\det|`. What is trained are the variables of the type
 ``nnx.Param`` with floating-point numbers; variables of ``bijx.Const``, masks, anything else and
-the base stay as they are, under weight decay too.
+the base stay as they are, under weight decay too. A bijection that changes when it is called,
+by dropout or batch statistics, is refused by a ValueError: call its eval() before.
+
+The scale of its affine couplings is e^s of an s without bounds: far out it overflows, and log q
+is -inf there, without a gradient.
+
+Angles have no flow of their own here or in flowjax: no spline is periodic, and a density on a
+circle is one on the line that does not meet itself at the cut.
 
 This is the only module that knows bijx; written against 1.3.
 """
@@ -18,6 +25,7 @@ from flax import nnx
 
 from jarzynski_jax.density import Density
 from jarzynski_jax.generators import Flow, Layer, LayeredFlow
+from jarzynski_jax.modules import unchanged
 from jarzynski_jax.types import Array, Params, PRNGKey
 
 try:
@@ -148,13 +156,20 @@ def _is_trained(path: Any, value: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(value.get_value()), jnp.floating)
 
 
+#: What dropout and batch statistics change. Other variables may be written back as they were,
+#: by a layer that scans over others.
+_CHANGING = nnx.Any(nnx.RngState, nnx.BatchStat)
+
+
 def _forward(bijection: Any, z: Array) -> tuple[Array, Array]:
-    x, minus_log_det = bijection.forward(z, jnp.zeros((), z.dtype))
+    with unchanged("a bijection", bijection, _CHANGING):
+        x, minus_log_det = bijection.forward(z, jnp.zeros((), z.dtype))
     return x, -minus_log_det
 
 
 def _inverse(bijection: Any, x: Array) -> tuple[Array, Array]:
-    z, minus_log_det = bijection.reverse(x, jnp.zeros((), x.dtype))
+    with unchanged("a bijection", bijection, _CHANGING):
+        z, minus_log_det = bijection.reverse(x, jnp.zeros((), x.dtype))
     return z, -minus_log_det
 
 

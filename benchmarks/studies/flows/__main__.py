@@ -8,11 +8,18 @@ import tyro
 
 from benchmarks.harness import claims, command_line, jobs
 from benchmarks.harness.jobs import Job
-from benchmarks.studies.flows import comparison, continuous, coupling, unbiased, wells
+from benchmarks.studies.flows import (
+    comparison,
+    continuous,
+    coupling,
+    finite_steps,
+    unbiased,
+    wells,
+)
 from benchmarks.studies.flows.settings import FULL, QUICK
 
 #: Each has ``names``, ``run``, ``claims`` and ``draw``.
-PARTS: tuple[Any, ...] = (unbiased, wells, coupling, continuous, comparison)
+PARTS: tuple[Any, ...] = (unbiased, finite_steps, wells, coupling, continuous, comparison)
 
 
 def main(

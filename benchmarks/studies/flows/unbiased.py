@@ -19,6 +19,7 @@ from jarzynski_jax import annealing, generators, interpolants, targets, walkers
 from jarzynski_jax.density import Density, check_exact
 from jarzynski_jax.generators import ContinuousFlow
 from jarzynski_jax.interop.bijx import from_bijection
+from jarzynski_jax.kernels import ula
 from jarzynski_jax.resampling import adaptive, systematic
 from jarzynski_jax.types import Array, Params, PRNGKey
 
@@ -140,11 +141,50 @@ def learned_drift() -> Sampler:
     return sampler
 
 
+def stochastic_flow() -> Sampler:
+    """Random couplings between Langevin moves, as CRAFT has them.
+
+    The fault takes each log-determinant from the layer of the step that follows.
+    """
+    half, num_steps = _DIMENSION // 2, 8
+    matrices = 0.1 * jax.random.normal(jax.random.key(4), (num_steps, 2, half, half))
+    # Narrower, as the target is: after random layers alone hardly a walker has a weight.
+    layers = matrices, jnp.linspace(-0.14, 0, num_steps)
+    behind = jnp.minimum(jnp.arange(1, num_steps + 1), num_steps - 1)
+    draw, _ = check_exact(_BASE)
+    path = annealing.geometric_path(
+        lambda x: _BASE.logdensity_fn(x) - _BASE_LOG_Z, TARGET.logdensity_fn
+    )
+
+    def layer(params: tuple[Params, Params], x: Array) -> tuple[Array, Array]:
+        """Each half is scaled as the other one says, in turn."""
+        (own, shift), (of_weight, shift_of_weight) = params
+        first, last = x[:half], x[half:]
+        last = last * jnp.exp(jnp.tanh(own[0] @ first) + shift)
+        log_scales = jnp.tanh(of_weight[0] @ first), jnp.tanh(of_weight[1] @ last)
+        first = first * jnp.exp(jnp.tanh(own[1] @ last) + shift)
+        log_det = jnp.sum(jnp.concatenate(log_scales) + shift_of_weight)
+        return jnp.concatenate([first, last]), log_det
+
+    times = jnp.linspace(0, 1, num_steps + 1)[1:]
+    flow = generators.StochasticFlow(layer, path, times, ula.as_move(0.05), (), _NEVER)
+
+    def sampler(key: PRNGKey, is_faulty: Array) -> Array:
+        key_start, key_path = jax.random.split(key)
+        start = walkers.init(draw(key_start, _NUM), path(0.0), flow.dynamics.kernel_init)
+        weighed = jax.tree.map(lambda of: jnp.where(is_faulty, of[behind], of), layers)
+        end, _ = annealing.anneal(key_path, start, *flow.arguments((layers, weighed)))
+        return _mean_weight(end.log_weights)
+
+    return sampler
+
+
 SAMPLERS: dict[str, Callable[[], Sampler]] = {
     "coupling": coupling,
     "continuous": continuous,
     "flow_then_langevin": flow_then_langevin,
     "learned_drift": learned_drift,
+    "stochastic_flow": stochastic_flow,
 }
 
 
