@@ -38,6 +38,8 @@ def _draw_machines(results: Results, settings: Settings, out: Path) -> None:
         sigma = np.maximum(of["entropy_production"], 1e-3)
         style = {"color": _SHADES[number], "marker": MARKERS[number], "linestyle": "none"}
         style |= {"label": f"machines, RMSprop's eps {epsilon:g}", "markersize": 5}
+        if number:  # hollow, so that nothing is hidden behind it
+            style["markerfacecolor"] = "none"
         for axis, (name, _, limits, _) in zip(axes, _AXES, strict=True):
             axis.plot(sigma, of[name] if limits is None else of[name].clip(*limits), **style)
     leader = results[f"machines_{settings.epsilons[0]:g}"]
@@ -60,7 +62,7 @@ def _draw_machines(results: Results, settings: Settings, out: Path) -> None:
     axes[3].axhline(1 / settings.num_hidden, color="0.7", linewidth=1)
     for axis in axes:
         axis.set(
-            xlabel="entropy production σ (nats a double step)", xscale="log", xlim=(5e-4, 1e3)
+            xlabel="entropy production σ (nats a double step)", xscale="log", xlim=(5e-4, 3e3)
         )
     save(figure, out, "machines")
 
