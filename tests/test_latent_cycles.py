@@ -19,9 +19,9 @@ D, L = 4, 3
 DATA = jnp.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1], [1, 1, 1, 0]], jnp.float32)
 
 
-def random_machine(seed=0, dtype=None):
+def random_machine(seed=0, dtype=None, num_hidden=L):
     rng = np.random.default_rng(seed)
-    shapes = (D, L), (D,), (L, D), (L,)
+    shapes = (D, num_hidden), (D,), (num_hidden, D), (num_hidden,)
     return Machine(*(jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes))
 
 
@@ -142,22 +142,35 @@ def test_currents_of_a_machine_and_of_its_hidden_chain(x64):
     assert 0 < sigma <= kept
     other = every.encoder @ every.decoder
     np.testing.assert_allclose(visible @ other, visible, atol=1e-14)
-    slope = jax.grad(
-        lambda m: markov_chains.entropy_production(laws(m, "one-hot")[0].decoder @ laws(
-            m, "one-hot")[0].encoder)
-    )(machine)  # fmt: skip
-    step = 1e-6
-    shifted = [
-        machine._replace(encoder_bias=machine.encoder_bias + s * jnp.array([1.0, -2.0, 0.5]))
-        for s in (step, -step)
-    ]
-    values = []
-    for one in shifted:
-        every, _, _ = laws(one, "one-hot")
-        values.append(markov_chains.entropy_production(every.decoder @ every.encoder))
-    expected = (values[0] - values[1]) / (2 * step)
-    found = slope.encoder_bias @ jnp.array([1.0, -2.0, 0.5])
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_hidden", [2, 3, 4])
+def test_likelihood_current_and_production_have_the_derivatives_of_differences(x64, num_hidden):
+    machine = random_machine(num_hidden=num_hidden)
+    rng = np.random.default_rng(1)
+    along = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), machine)
+    index = (DATA @ 2 ** jnp.arange(D)[::-1]).astype(int)
+
+    @jax.jit
+    def seen(shift):
+        moved = jax.tree.map(lambda leaf, slope: leaf + shift * slope, machine, along)
+        every, _, visible = laws(moved, "one-hot")
+        matrix = every.decoder @ every.encoder
+        log_p = jnp.log(visible[index])
+        current = markov_chains.currents(matrix)[0, 1]
+        return jnp.stack([*log_p, current, markov_chains.entropy_production(matrix)])
+
+    step = 1e-5
+    expected = (seen(step) - seen(-step)) / (2 * step)
+    found = jax.jacfwd(seen)(0.0)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(jax.jit(jax.jacrev(seen))(0.0), found, rtol=1e-9, atol=1e-13)
+    if num_hidden == 2:  # nothing can circulate between two states, whatever the parameters
+        np.testing.assert_allclose(seen(0.0)[-2:], 0, atol=1e-15)
+        np.testing.assert_allclose(found[-2:], 0, atol=1e-14)
+    else:
+        assert bool(jnp.all(jnp.abs(found[-2:]) > 1e-4))
+        assert seen(0.0)[-1] > 1e-4
 
 
 def test_the_report_is_that_of_the_enumerated_machine():
