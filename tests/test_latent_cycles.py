@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy
 from zscore import assert_biased, assert_unbiased, replicate, test_key
 
 from jarzynski_jax import training
@@ -116,19 +117,76 @@ def test_canary_normalised_sigmoids_are_not_what_the_gradient_is_of():
     assert_biased(replicate("sigmoids", run), flat)
 
 
-def test_at_the_maximum_both_gradients_vanish_for_one_hot_units(x64):
+@pytest.mark.parametrize("kind", ["one-hot", "independent"])
+def test_with_the_exact_laws_the_formula_is_that_gradient_to_rounding(x64, kind):
     machine = random_machine()
-    climb = jax.jit(
-        lambda m: jax.tree.map(
-            lambda leaf, slope: leaf + 0.3 * slope, m, jax.grad(log_likelihood)(m, "one-hot")
-        )
+    every, _, visible = laws(machine, kind)
+    shape = every.encoder.shape
+    pairs = Trajectory(
+        jnp.repeat(every.visible, shape[1], axis=0), jnp.tile(every.hidden, (shape[0], 1)), None
     )
-    machine = jax.lax.fori_loop(0, 6000, lambda _, m: climb(m), machine)
-    both = [jax.grad(f)(machine, "one-hot") for f in (log_likelihood, frozen_log_likelihood)]
-    norms = [float(optax.tree.norm(gradient)) for gradient in both]
-    assert max(norms) < 5e-3
-    far = optax.tree.norm(jax.grad(frozen_log_likelihood)(random_machine(), "one-hot"))
-    assert max(norms) < 0.05 * float(far)
+    of_pairs = (visible[:, None] * every.encoder).ravel()
+    data = DATA.astype(float)
+    args = machine, data, pairs, jnp.zeros(D), kind, None
+    value, found = latent_cycles.last_two_steps_gradient(*args, of_pairs)
+    exact = jax.grad(frozen_log_likelihood)(machine, kind)
+    np.testing.assert_allclose(value, log_likelihood(machine, kind), atol=1e-13)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), found, exact)
+    # Not by chance: with a law that is not the steady one it is another.
+    _, other = latent_cycles.last_two_steps_gradient(*args, (every.encoder / 16).ravel())
+    assert optax.tree.norm(jax.tree.map(jnp.subtract, other, exact)) > 0.01
+
+
+def test_at_the_maximum_both_gradients_vanish_for_one_hot_units(x64):
+    """Of a law near one that a machine has, and that none has: no logit becomes infinite."""
+    _, _, law = laws(random_machine(3), "one-hot")
+    shares = 0.95 * law + 0.05 * np.random.default_rng(3).dirichlet(np.full(16, 5.0))
+    start, back = jax.flatten_util.ravel_pytree(random_machine())
+
+    def loss(flat, is_frozen):
+        every, _, visible = laws(back(flat), "one-hot")
+        held = jax.lax.stop_gradient(visible) @ every.encoder @ every.decoder
+        return -shares @ jnp.log(jnp.where(is_frozen, held, visible))
+
+    slope = jax.jit(jax.value_and_grad(loss))
+    found = scipy.optimize.minimize(
+        lambda flat: [np.asarray(of, np.float64) for of in slope(flat, False)],
+        start,
+        jac=True,
+        method="BFGS",
+        options={"gtol": 1e-9, "maxiter": 5000},
+    )
+    whole, frozen = (
+        np.linalg.norm(slope(found.x, is_frozen)[1]) for is_frozen in (False, True)
+    )
+    assert np.abs(found.x).max() < 20
+    assert found.fun > scipy.stats.entropy(shares) + 1e-5
+    assert max(whole, frozen) < 1e-6
+    # On the way there they were not the same.
+    first = [slope(start, is_frozen)[1] for is_frozen in (False, True)]
+    assert np.linalg.norm(first[0] - first[1]) > 1e-2 * np.linalg.norm(first[0])
+
+
+def test_biases_move_the_law_of_one_hot_units_anywhere_and_not_of_independent_ones(x64):
+    """What a maximum needs for both to vanish; never there if 2^L - 1 > L(D + 1)."""
+
+    def rank(num_visible, num_hidden, kind, names):
+        rng = np.random.default_rng(0)
+        shapes = (num_visible, num_hidden), (num_visible,), (num_hidden, num_visible)
+        machine = Machine(*(jnp.asarray(rng.normal(size=of)) for of in (*shapes, num_hidden)))
+
+        @jax.jit
+        @jax.jacobian
+        def slopes(encoder):
+            every = cycle_machine.enumerate_machine(machine._replace(**encoder), kind)
+            return markov_chains.stationary_distribution(every.decoder @ every.encoder)
+
+        found = slopes({name: getattr(machine, name) for name in names})
+        table = np.concatenate([of.reshape(of.shape[0], -1) for of in found.values()], axis=1)
+        return np.linalg.matrix_rank(table, tol=1e-9)
+
+    assert rank(2, 4, "one-hot", ("encoder_bias",)) == 3  # of 3
+    assert rank(1, 3, "independent", ("encoder_weights", "encoder_bias")) == 6  # of 7
 
 
 def test_currents_of_a_machine_and_of_its_hidden_chain(x64):
@@ -273,6 +331,28 @@ def test_shares_of_classes():
     third = jnp.full(3, 1 / 3)
     assert jnp.isposinf(cycle_report.class_divergence(third, shares))
     np.testing.assert_allclose(cycle_report.class_divergence(law, law), 0, atol=1e-7)
+
+
+def test_an_update_on_grey_data_is_skipped_and_training_on_them_stopped(digits):
+    grey = digits.at[:, 0].set(0.3)
+    objective = latent_cycles.latent_cycles(optax.sgd(0.1), 4)
+    machine = cycle_machine.start_from_data(jax.random.key(0), digits, 3)
+    state = objective.init(jax.random.key(0), machine, digits)
+    key = jax.random.key(1)
+    run = {"num_steps": 10, "batch_size": 20, "chunk_size": 10}
+    for data, is_wrong in ((digits, False), (grey, True)):
+        result = training.fit(key, objective, state, data, **run)
+        assert np.all(np.isnan(result.metrics.loss) == is_wrong)
+        assert np.all(result.metrics.is_skipped == is_wrong)
+        learned = result.state.params.decoder_weights
+        assert bool(jnp.array_equal(learned, machine.decoder_weights)) == is_wrong
+    with pytest.raises(training.TrainingDiverged, match="data must be 0 or 1; got values"):
+        training.fit(key, objective, state, grey, **{**run, "num_steps": 40})
+    with pytest.raises(ValueError, match="data must be 0 or 1"):
+        objective.step(key, state, grey[:20])
+    trajectory = cycle_machine.run(key, machine, digits[0], 4)
+    with pytest.raises(ValueError, match="data must be 0 or 1"):
+        latent_cycles.last_two_steps_gradient(machine, grey, trajectory, jnp.zeros(12))
 
 
 def test_what_makes_no_sense_is_refused(digits):
