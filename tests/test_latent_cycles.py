@@ -331,6 +331,15 @@ def test_shares_of_classes():
     third = jnp.full(3, 1 / 3)
     assert jnp.isposinf(cycle_report.class_divergence(third, shares))
     np.testing.assert_allclose(cycle_report.class_divergence(law, law), 0, atol=1e-7)
+    for classes in ([0, -1, 1], [0, 1, 3]):
+        with pytest.raises(ValueError, match="classes must be between 0 and 2"):
+            cycle_report.class_shares(law, jnp.array(classes), 3)
+        traced = jax.jit(cycle_report.class_shares, static_argnums=2)
+        assert jnp.isnan(traced(law, jnp.array(classes), 3)).all()
+    with pytest.raises(ValueError, match=r"one shape \(L,\); got \(3,\) and \(2,\)"):
+        cycle_report.class_shares(law, jnp.array([0, 1]), 3)
+    with pytest.raises(ValueError, match="must be integers"):
+        cycle_report.class_shares(law, law, 3)
 
 
 def test_an_update_on_grey_data_is_skipped_and_training_on_them_stopped(digits):

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jarzynski_jax.latent.cycle_machine import (
     Machine,
@@ -73,12 +74,29 @@ def report(rng_key: PRNGKey, machine: Machine, data: Array, num_samples: int) ->
 def class_shares(law: Array, classes: Array, num_classes: int) -> Array:
     """Shares of classes under a law of hidden units, of which each draws one class.
 
+    ``law`` and ``classes`` are of shape ``(L,)``, these integers from 0 to ``num_classes - 1``;
+    else a ValueError, or NaN where they are traced.
+
     Examples
     --------
     >>> class_shares(jnp.array([0.25, 0.25, 0.5]), jnp.array([0, 2, 0]), 3).tolist()
     [0.75, 0.0, 0.25]
     """
-    return jnp.zeros(num_classes, law.dtype).at[classes].add(law)
+    law, classes = jnp.asarray(law), jnp.asarray(classes)
+    if law.ndim != 1 or classes.shape != law.shape:
+        raise ValueError(
+            f"a law and classes must have one shape (L,); got {law.shape} and {classes.shape}"
+        )
+    if not jnp.issubdtype(classes.dtype, jnp.integer):
+        raise ValueError(f"classes must be integers; got {classes.dtype}")
+    # JAX takes a negative index from the end, and drops one that is too large.
+    is_class = (classes >= 0) & (classes < num_classes)
+    if not isinstance(classes, jax.core.Tracer) and not np.all(is_class):
+        raise ValueError(
+            f"classes must be between 0 and {num_classes - 1}; got {np.asarray(classes)}"
+        )
+    shares = jnp.zeros(num_classes, law.dtype).at[classes].add(law)
+    return jnp.where(jnp.all(is_class), shares, jnp.nan)
 
 
 def class_divergence(expected: Array, shares: Array) -> Array:
