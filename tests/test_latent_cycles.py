@@ -231,23 +231,25 @@ def test_likelihood_current_and_production_have_the_derivatives_of_differences(x
         assert seen(0.0)[-1] > 1e-4
 
 
-def test_the_report_is_that_of_the_enumerated_machine():
+@pytest.mark.parametrize("kind", ["one-hot", "independent"])
+def test_the_report_is_that_of_the_enumerated_machine(kind):
     machine = random_machine(dtype=jnp.float32)
-    every, hidden, _ = laws(machine, "one-hot")
+    every, hidden, _ = laws(machine, kind)
     matrix = every.decoder @ every.encoder
 
     def run(key):
-        return jnp.exp(cycle_machine.log_hidden_transitions(key, machine, 300)).ravel()
+        return jnp.exp(cycle_machine.log_hidden_transitions(key, machine, 300, kind)).ravel()
 
-    assert_unbiased(replicate("M", run), np.asarray(matrix).ravel())
-    found = cycle_report.report(test_key("report"), machine, DATA, 20_000)
+    assert_unbiased(replicate(f"M {kind}", run), np.asarray(matrix).ravel())
+    report = jax.jit(cycle_report.report, static_argnums=(3, 4))
+    found = report(test_key("report"), machine, DATA, 20_000, kind)
     np.testing.assert_allclose(jnp.exp(found.log_law), hidden, atol=0.01)
     sigma = markov_chains.entropy_production(matrix)
     np.testing.assert_allclose(found.entropy_production, sigma, rtol=0.1)
-    np.testing.assert_allclose(found.persistence, jnp.trace(matrix) / L, atol=0.01)
+    np.testing.assert_allclose(found.persistence, jnp.trace(matrix) / len(matrix), atol=0.01)
     tau = markov_chains.relaxation_time(matrix)
     np.testing.assert_allclose(found.relaxation_time, tau, rtol=0.1)
-    expected = log_likelihood(machine, "one-hot")
+    expected = log_likelihood(machine, kind)
     np.testing.assert_allclose(found.log_likelihood, expected, atol=0.02)
 
 
@@ -314,6 +316,28 @@ def test_machines_learn_side_by_side_below_the_ceiling_of_em(digits):
     half = training.fit(test_key("fit"), many, state, digits, **{**run, "num_steps": 200})
     rest = training.fit(test_key("fit"), many, half.state, digits, **run)
     jax.tree.map(np.testing.assert_array_equal, rest.state, result.state)
+
+
+def test_independent_units_learn(digits):
+    """Two of them have four states, enough for three patterns."""
+    optimizer = optax.rmsprop(0.05, eps=0.1, eps_in_sqrt=False)
+    objective = latent_cycles.latent_cycles(optimizer, 24, "independent")
+    machine = cycle_machine.start_from_data(test_key("two"), digits, 2)
+    state = objective.init(test_key("init"), machine, digits)
+    result = training.fit(
+        test_key("fit"), objective, state, digits, num_steps=600, batch_size=40, chunk_size=100
+    )
+    report = jax.jit(cycle_report.report, static_argnums=(3, 4))
+    before, after = (
+        report(test_key("report"), of, digits, 500, "independent").log_likelihood
+        for of in (machine, result.state.params)
+    )
+    alone = float(jnp.mean(jnp.sum(jnp.log(jnp.abs(digits + digits.mean(0) - 1)), axis=1)))
+    assert after > before + 1
+    assert after > alone + 1
+    # The noise alone, and which of the patterns it is: no model does better.
+    noise = 12 * (0.05 * np.log(0.05) + 0.95 * np.log(0.95))
+    assert after < noise - np.log(3) + 0.2
 
 
 def test_em_never_falls(digits):
