@@ -75,7 +75,7 @@ def _of_means(digits: Digits, labels: np.ndarray) -> float:
     mixture = bernoulli_mixture.BernoulliMixture(
         jnp.asarray(counts / len(labels)), jnp.clip(means, floor, 1 - floor)
     )
-    return float(bernoulli_mixture.log_likelihood(mixture, digits.images))
+    return float(bernoulli_mixture.log_likelihood(mixture, jnp.asarray(digits.images)))
 
 
 def _machines(digits: Digits, epsilon: float, settings: Settings) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """Pictures of the study."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,8 +37,9 @@ def _draw_machines(results: Results, settings: Settings, out: Path) -> None:
         of = results[f"machines_{epsilon:g}"]
         # So that what is nearly reversible stays in the picture.
         sigma = np.maximum(of["entropy_production"], 1e-3)
-        style = {"color": _SHADES[number], "marker": MARKERS[number], "linestyle": "none"}
-        style |= {"label": f"machines, RMSprop's eps {epsilon:g}", "markersize": 5}
+        style: dict[str, Any] = {"color": _SHADES[number], "marker": MARKERS[number]}
+        style |= {"linestyle": "none", "markersize": 5}
+        style["label"] = f"machines, RMSprop's eps {epsilon:g}"
         if number:  # hollow, so that nothing is hidden behind it
             style["markerfacecolor"] = "none"
         for axis, (name, _, limits, _) in zip(axes, _AXES, strict=True):
@@ -51,12 +53,12 @@ def _draw_machines(results: Results, settings: Settings, out: Path) -> None:
         value = value if limits is None else np.clip(value, *limits)
         axis.plot(1e-3, value, **star, label="reversible rival of the best")
         axis.set(ylabel=label, yscale=scale)
-    for name, label, line in (
+    for height, label, line in (
         (ceiling["log_likelihood"].max(), "best mixture, by EM", "--"),
         (ceiling["unit_a_class"], "one unit a class", "-."),
         (ceiling["pixels"], "independent pixels", ":"),
     ):
-        axes[0].axhline(float(name), color="0.0", linestyle=line, linewidth=1, label=label)
+        axes[0].axhline(float(height), color="0.0", linestyle=line, linewidth=1, label=label)
     axes[0].legend(fontsize=7)
     axes[1].axhline(50, color="0.7", linewidth=1)
     axes[3].axhline(1 / settings.num_hidden, color="0.7", linewidth=1)
