@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy
 from zscore import assert_biased, assert_unbiased, replicate, test_key
 
 from jarzynski_jax import training
@@ -19,9 +20,9 @@ D, L = 4, 3
 DATA = jnp.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1], [1, 1, 1, 0]], jnp.float32)
 
 
-def random_machine(seed=0, dtype=None):
+def random_machine(seed=0, dtype=None, num_hidden=L):
     rng = np.random.default_rng(seed)
-    shapes = (D, L), (D,), (L, D), (L,)
+    shapes = (D, num_hidden), (D,), (num_hidden, D), (num_hidden,)
     return Machine(*(jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes))
 
 
@@ -116,19 +117,76 @@ def test_canary_normalised_sigmoids_are_not_what_the_gradient_is_of():
     assert_biased(replicate("sigmoids", run), flat)
 
 
-def test_at_the_maximum_both_gradients_vanish_for_one_hot_units(x64):
+@pytest.mark.parametrize("kind", ["one-hot", "independent"])
+def test_with_the_exact_laws_the_formula_is_that_gradient_to_rounding(x64, kind):
     machine = random_machine()
-    climb = jax.jit(
-        lambda m: jax.tree.map(
-            lambda leaf, slope: leaf + 0.3 * slope, m, jax.grad(log_likelihood)(m, "one-hot")
-        )
+    every, _, visible = laws(machine, kind)
+    shape = every.encoder.shape
+    pairs = Trajectory(
+        jnp.repeat(every.visible, shape[1], axis=0), jnp.tile(every.hidden, (shape[0], 1)), None
     )
-    machine = jax.lax.fori_loop(0, 6000, lambda _, m: climb(m), machine)
-    both = [jax.grad(f)(machine, "one-hot") for f in (log_likelihood, frozen_log_likelihood)]
-    norms = [float(optax.tree.norm(gradient)) for gradient in both]
-    assert max(norms) < 5e-3
-    far = optax.tree.norm(jax.grad(frozen_log_likelihood)(random_machine(), "one-hot"))
-    assert max(norms) < 0.05 * float(far)
+    of_pairs = (visible[:, None] * every.encoder).ravel()
+    data = DATA.astype(float)
+    args = machine, data, pairs, jnp.zeros(D), kind, None
+    value, found = latent_cycles.last_two_steps_gradient(*args, of_pairs)
+    exact = jax.grad(frozen_log_likelihood)(machine, kind)
+    np.testing.assert_allclose(value, log_likelihood(machine, kind), atol=1e-13)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), found, exact)
+    # Not by chance: with a law that is not the steady one it is another.
+    _, other = latent_cycles.last_two_steps_gradient(*args, (every.encoder / 16).ravel())
+    assert optax.tree.norm(jax.tree.map(jnp.subtract, other, exact)) > 0.01
+
+
+def test_at_the_maximum_both_gradients_vanish_for_one_hot_units(x64):
+    """Of a law near one that a machine has, and that none has: no logit becomes infinite."""
+    _, _, law = laws(random_machine(3), "one-hot")
+    shares = 0.95 * law + 0.05 * np.random.default_rng(3).dirichlet(np.full(16, 5.0))
+    start, back = jax.flatten_util.ravel_pytree(random_machine())
+
+    def loss(flat, is_frozen):
+        every, _, visible = laws(back(flat), "one-hot")
+        held = jax.lax.stop_gradient(visible) @ every.encoder @ every.decoder
+        return -shares @ jnp.log(jnp.where(is_frozen, held, visible))
+
+    slope = jax.jit(jax.value_and_grad(loss))
+    found = scipy.optimize.minimize(
+        lambda flat: [np.asarray(of, np.float64) for of in slope(flat, False)],
+        start,
+        jac=True,
+        method="BFGS",
+        options={"gtol": 1e-9, "maxiter": 5000},
+    )
+    whole, frozen = (
+        np.linalg.norm(slope(found.x, is_frozen)[1]) for is_frozen in (False, True)
+    )
+    assert np.abs(found.x).max() < 20
+    assert found.fun > scipy.stats.entropy(shares) + 1e-5
+    assert max(whole, frozen) < 1e-6
+    # On the way there they were not the same.
+    first = [slope(start, is_frozen)[1] for is_frozen in (False, True)]
+    assert np.linalg.norm(first[0] - first[1]) > 1e-2 * np.linalg.norm(first[0])
+
+
+def test_biases_move_the_law_of_one_hot_units_anywhere_and_not_of_independent_ones(x64):
+    """What a maximum needs for both to vanish; never there if 2^L - 1 > L(D + 1)."""
+
+    def rank(num_visible, num_hidden, kind, names):
+        rng = np.random.default_rng(0)
+        shapes = (num_visible, num_hidden), (num_visible,), (num_hidden, num_visible)
+        machine = Machine(*(jnp.asarray(rng.normal(size=of)) for of in (*shapes, num_hidden)))
+
+        @jax.jit
+        @jax.jacobian
+        def slopes(encoder):
+            every = cycle_machine.enumerate_machine(machine._replace(**encoder), kind)
+            return markov_chains.stationary_distribution(every.decoder @ every.encoder)
+
+        found = slopes({name: getattr(machine, name) for name in names})
+        table = np.concatenate([of.reshape(of.shape[0], -1) for of in found.values()], axis=1)
+        return np.linalg.matrix_rank(table, tol=1e-9)
+
+    assert rank(2, 4, "one-hot", ("encoder_bias",)) == 3  # of 3
+    assert rank(1, 3, "independent", ("encoder_weights", "encoder_bias")) == 6  # of 7
 
 
 def test_currents_of_a_machine_and_of_its_hidden_chain(x64):
@@ -142,41 +200,56 @@ def test_currents_of_a_machine_and_of_its_hidden_chain(x64):
     assert 0 < sigma <= kept
     other = every.encoder @ every.decoder
     np.testing.assert_allclose(visible @ other, visible, atol=1e-14)
-    slope = jax.grad(
-        lambda m: markov_chains.entropy_production(laws(m, "one-hot")[0].decoder @ laws(
-            m, "one-hot")[0].encoder)
-    )(machine)  # fmt: skip
-    step = 1e-6
-    shifted = [
-        machine._replace(encoder_bias=machine.encoder_bias + s * jnp.array([1.0, -2.0, 0.5]))
-        for s in (step, -step)
-    ]
-    values = []
-    for one in shifted:
-        every, _, _ = laws(one, "one-hot")
-        values.append(markov_chains.entropy_production(every.decoder @ every.encoder))
-    expected = (values[0] - values[1]) / (2 * step)
-    found = slope.encoder_bias @ jnp.array([1.0, -2.0, 0.5])
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_the_report_is_that_of_the_enumerated_machine():
+@pytest.mark.parametrize("num_hidden", [2, 3, 4])
+def test_likelihood_current_and_production_have_the_derivatives_of_differences(x64, num_hidden):
+    machine = random_machine(num_hidden=num_hidden)
+    rng = np.random.default_rng(1)
+    along = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), machine)
+    index = (DATA @ 2 ** jnp.arange(D)[::-1]).astype(int)
+
+    @jax.jit
+    def seen(shift):
+        moved = jax.tree.map(lambda leaf, slope: leaf + shift * slope, machine, along)
+        every, _, visible = laws(moved, "one-hot")
+        matrix = every.decoder @ every.encoder
+        log_p = jnp.log(visible[index])
+        current = markov_chains.currents(matrix)[0, 1]
+        return jnp.stack([*log_p, current, markov_chains.entropy_production(matrix)])
+
+    step = 1e-5
+    expected = (seen(step) - seen(-step)) / (2 * step)
+    found = jax.jacfwd(seen)(0.0)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(jax.jit(jax.jacrev(seen))(0.0), found, rtol=1e-9, atol=1e-13)
+    if num_hidden == 2:  # nothing can circulate between two states, whatever the parameters
+        np.testing.assert_allclose(seen(0.0)[-2:], 0, atol=1e-15)
+        np.testing.assert_allclose(found[-2:], 0, atol=1e-14)
+    else:
+        assert bool(jnp.all(jnp.abs(found[-2:]) > 1e-4))
+        assert seen(0.0)[-1] > 1e-4
+
+
+@pytest.mark.parametrize("kind", ["one-hot", "independent"])
+def test_the_report_is_that_of_the_enumerated_machine(kind):
     machine = random_machine(dtype=jnp.float32)
-    every, hidden, _ = laws(machine, "one-hot")
+    every, hidden, _ = laws(machine, kind)
     matrix = every.decoder @ every.encoder
 
     def run(key):
-        return jnp.exp(cycle_machine.log_hidden_transitions(key, machine, 300)).ravel()
+        return jnp.exp(cycle_machine.log_hidden_transitions(key, machine, 300, kind)).ravel()
 
-    assert_unbiased(replicate("M", run), np.asarray(matrix).ravel())
-    found = cycle_report.report(test_key("report"), machine, DATA, 20_000)
+    assert_unbiased(replicate(f"M {kind}", run), np.asarray(matrix).ravel())
+    report = jax.jit(cycle_report.report, static_argnums=(3, 4))
+    found = report(test_key("report"), machine, DATA, 20_000, kind)
     np.testing.assert_allclose(jnp.exp(found.log_law), hidden, atol=0.01)
     sigma = markov_chains.entropy_production(matrix)
     np.testing.assert_allclose(found.entropy_production, sigma, rtol=0.1)
-    np.testing.assert_allclose(found.persistence, jnp.trace(matrix) / L, atol=0.01)
+    np.testing.assert_allclose(found.persistence, jnp.trace(matrix) / len(matrix), atol=0.01)
     tau = markov_chains.relaxation_time(matrix)
     np.testing.assert_allclose(found.relaxation_time, tau, rtol=0.1)
-    expected = log_likelihood(machine, "one-hot")
+    expected = log_likelihood(machine, kind)
     np.testing.assert_allclose(found.log_likelihood, expected, atol=0.02)
 
 
@@ -245,6 +318,28 @@ def test_machines_learn_side_by_side_below_the_ceiling_of_em(digits):
     jax.tree.map(np.testing.assert_array_equal, rest.state, result.state)
 
 
+def test_independent_units_learn(digits):
+    """Two of them have four states, enough for three patterns."""
+    optimizer = optax.rmsprop(0.05, eps=0.1, eps_in_sqrt=False)
+    objective = latent_cycles.latent_cycles(optimizer, 24, "independent")
+    machine = cycle_machine.start_from_data(test_key("two"), digits, 2)
+    state = objective.init(test_key("init"), machine, digits)
+    result = training.fit(
+        test_key("fit"), objective, state, digits, num_steps=600, batch_size=40, chunk_size=100
+    )
+    report = jax.jit(cycle_report.report, static_argnums=(3, 4))
+    before, after = (
+        report(test_key("report"), of, digits, 500, "independent").log_likelihood
+        for of in (machine, result.state.params)
+    )
+    alone = float(jnp.mean(jnp.sum(jnp.log(jnp.abs(digits + digits.mean(0) - 1)), axis=1)))
+    assert after > before + 1
+    assert after > alone + 1
+    # The noise alone, and which of the patterns it is: no model does better.
+    noise = 12 * (0.05 * np.log(0.05) + 0.95 * np.log(0.95))
+    assert after < noise - np.log(3) + 0.2
+
+
 def test_em_never_falls(digits):
     _, trace = bernoulli_mixture.expectation_maximization(test_key("em"), digits, 3, 40)
     assert float(jnp.min(jnp.diff(trace))) > -1e-4
@@ -260,6 +355,37 @@ def test_shares_of_classes():
     third = jnp.full(3, 1 / 3)
     assert jnp.isposinf(cycle_report.class_divergence(third, shares))
     np.testing.assert_allclose(cycle_report.class_divergence(law, law), 0, atol=1e-7)
+    for classes in ([0, -1, 1], [0, 1, 3]):
+        with pytest.raises(ValueError, match="classes must be between 0 and 2"):
+            cycle_report.class_shares(law, jnp.array(classes), 3)
+        traced = jax.jit(cycle_report.class_shares, static_argnums=2)
+        assert jnp.isnan(traced(law, jnp.array(classes), 3)).all()
+    with pytest.raises(ValueError, match=r"one shape \(L,\); got \(3,\) and \(2,\)"):
+        cycle_report.class_shares(law, jnp.array([0, 1]), 3)
+    with pytest.raises(ValueError, match="must be integers"):
+        cycle_report.class_shares(law, law, 3)
+
+
+def test_an_update_on_grey_data_is_skipped_and_training_on_them_stopped(digits):
+    grey = digits.at[:, 0].set(0.3)
+    objective = latent_cycles.latent_cycles(optax.sgd(0.1), 4)
+    machine = cycle_machine.start_from_data(jax.random.key(0), digits, 3)
+    state = objective.init(jax.random.key(0), machine, digits)
+    key = jax.random.key(1)
+    run = {"num_steps": 10, "batch_size": 20, "chunk_size": 10}
+    for data, is_wrong in ((digits, False), (grey, True)):
+        result = training.fit(key, objective, state, data, **run)
+        assert np.all(np.isnan(result.metrics.loss) == is_wrong)
+        assert np.all(result.metrics.is_skipped == is_wrong)
+        learned = result.state.params.decoder_weights
+        assert bool(jnp.array_equal(learned, machine.decoder_weights)) == is_wrong
+    with pytest.raises(training.TrainingDiverged, match="data must be 0 or 1; got values"):
+        training.fit(key, objective, state, grey, **{**run, "num_steps": 40})
+    with pytest.raises(ValueError, match="data must be 0 or 1"):
+        objective.step(key, state, grey[:20])
+    trajectory = cycle_machine.run(key, machine, digits[0], 4)
+    with pytest.raises(ValueError, match="data must be 0 or 1"):
+        latent_cycles.last_two_steps_gradient(machine, grey, trajectory, jnp.zeros(12))
 
 
 def test_what_makes_no_sense_is_refused(digits):

@@ -327,11 +327,38 @@ def test_an_empty_edge_is_a_doubt():
     assert "1 of 3 states were never visited" in lost.doubts[0]
 
 
+def test_a_steady_state_from_counts_has_no_infinities(counted, x64):
+    turning = np.asarray(counted[1].sum(axis=0))
+    found = counts.steady_state(turning)
+    assert found.doubts == ()
+    matrix = counts.transition_matrix(turning)
+    # The ends of 200 trajectories are missing, so that the counts are nearly steady flows.
+    np.testing.assert_allclose(found.currents, markov_chains.currents(matrix), atol=1e-5)
+    np.testing.assert_allclose(found.affinities, markov_chains.affinities(matrix), atol=1e-3)
+    assert found.relaxation_time == pytest.approx(float(markov_chains.relaxation_time(matrix)))
+    sigma = counts.entropy_production(turning).value
+    assert np.sum(found.currents * found.affinities) / 2 == pytest.approx(sigma)
+    missing = np.array([[0, 60, 40], [40, 0, 60], [60, 0, 40]])
+    assert jnp.isinf(markov_chains.affinities(counts.transition_matrix(missing))).any()
+    found = counts.steady_state(missing)
+    assert not jnp.isinf(found.affinities).any()
+    np.testing.assert_array_equal(jnp.argwhere(jnp.isnan(found.affinities)), [[1, 2], [2, 1]])
+    assert "one direction alone" in found.doubts[0]
+    lost = counts.steady_state(np.array([[5, 9, 0], [9, 5, 0], [0, 0, 0]]))
+    assert "1 of 3 states were never visited" in lost.doubts[0]
+    assert lost.relaxation_time == pytest.approx(-1 / np.log(4 / 14))
+    left = counts.steady_state(np.array([[5, 9], [0, 0]]))
+    assert np.isnan(left.relaxation_time)
+    assert any("did not come back" in doubt for doubt in left.doubts)
+
+
 def test_counts_that_are_none_are_refused():
     with pytest.raises(ValueError, match="state 1 was never left"):
         counts.transition_matrix(np.array([[1, 1], [0, 0]]))
     with pytest.raises(ValueError, match="not negative"):
         counts.entropy_production(np.array([[1, -1], [0, 0]]))
+    with pytest.raises(ValueError, match="not negative"):
+        counts.steady_state(np.array([[1, -1], [0, 0]]))
     with pytest.raises(ValueError, match="not known inside"):
         jax.jit(counts.transition_matrix)(np.ones((2, 2)))
     with pytest.raises(ValueError, match="integers"):

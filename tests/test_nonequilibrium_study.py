@@ -9,6 +9,7 @@ from benchmarks.studies.nonequilibrium import (
     chains,
     fields,
     machines,
+    paper,
     settings,
     show,
     verdicts,
@@ -35,10 +36,10 @@ def results():
 
 def test_its_claims_hold_and_its_files_are_written(results, tmp_path):
     found = verdicts.claims(results, TINY)
-    assert len(found) == 29
+    assert len(found) == 32
     claims.conclude(found, tmp_path)
     assert all(row["holds"] for row in json.loads((tmp_path / "claims.json").read_text()))
-    table = verdicts.table(results, TINY)
+    table = paper.table(results, TINY)
     assert "low likelihood only when nearly reversible" in table
     show.draw(results, TINY, tmp_path)
     assert {path.stem for path in tmp_path.glob("*.png")} == {

@@ -36,6 +36,7 @@ __all__ = [
     "check_hidden",
     "enumerate_machine",
     "hidden_mean",
+    "hidden_states",
     "log_emission",
     "log_hidden_transitions",
     "log_likelihood",
@@ -177,12 +178,27 @@ def run(
     return Trajectory(visible, hidden, last)
 
 
-def log_hidden_transitions(rng_key: PRNGKey, machine: Machine, num_samples: int) -> Array:
-    r"""Estimate :math:`M_{zz'} = E_{x \sim A_z}[\bar A_{xz'}]` of one-hot units; its log.
+def hidden_states(machine: Machine, hidden_units: HiddenUnits) -> Array:
+    """All states of the hidden units, ``(L, L)`` or ``(2^L, L)``; ValueError if too many."""
+    check_hidden(hidden_units)
+    bias = machine.encoder_bias
+    if hidden_units == "one-hot":
+        return jnp.eye(bias.shape[0], dtype=bias.dtype)
+    return all_states(bias.shape[0]).astype(bias.dtype)
 
-    From so many samples of x for each z, shape ``(L, L)``. M is unbiased, of rows that sum to
-    one, and positive everywhere, however small: no entropy production comes out infinite, as
-    it may from counts. (Of what no sample shows the logarithm is a guess all the same.)
+
+def log_hidden_transitions(
+    rng_key: PRNGKey,
+    machine: Machine,
+    num_samples: int,
+    hidden_units: HiddenUnits = "one-hot",
+) -> Array:
+    r"""Estimate :math:`M_{zz'} = E_{x \sim A_z}[\bar A_{xz'}]` of all hidden states; its log.
+
+    From so many samples of x for each z, shape ``(S, S)``, with L states of one-hot units and
+    2^L of independent ones. M is unbiased, of rows that sum to one, and positive everywhere,
+    however small: no entropy production comes out infinite, as it may from counts. (Of what no
+    sample shows the logarithm is a guess all the same.)
 
     Examples
     --------
@@ -190,27 +206,32 @@ def log_hidden_transitions(rng_key: PRNGKey, machine: Machine, num_samples: int)
     >>> jnp.exp(log_hidden_transitions(jax.random.key(0), machine, 10)).round(3).tolist()
     [[0.5, 0.5], [0.5, 0.5]]
     """
-    num_hidden = machine.encoder_bias.shape[0]
+    states = hidden_states(machine, hidden_units)
 
     def row(key: PRNGKey, hidden: Array) -> Array:
         probability = jax.nn.sigmoid(visible_logits(machine, hidden))
         shape = (num_samples, *probability.shape)
         visible = bernoulli(key, probability, shape).astype(probability.dtype)
         logits = visible @ machine.encoder_weights.T + machine.encoder_bias
-        return jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0) - jnp.log(num_samples)
+        if hidden_units == "one-hot":
+            logs = jax.nn.log_softmax(logits)
+        else:
+            logs = logits @ states.T - jnp.sum(jax.nn.softplus(logits), axis=1, keepdims=True)
+        return jax.nn.logsumexp(logs, axis=0) - jnp.log(num_samples)
 
-    unit = jnp.eye(num_hidden, dtype=machine.encoder_bias.dtype)
-    return jax.vmap(row)(jax.random.split(rng_key, num_hidden), unit)
+    return jax.vmap(row)(jax.random.split(rng_key, states.shape[0]), states)
 
 
-def log_likelihood(machine: Machine, log_law: Array, data: Array) -> Array:
-    r"""Mean of :math:`\log\sum_z \bar p_z A_{zx}` of data, one-hot z, in nats a datum.
+def log_likelihood(
+    machine: Machine, log_law: Array, data: Array, hidden_units: HiddenUnits = "one-hot"
+) -> Array:
+    r"""Mean of :math:`\log\sum_z \bar p_z A_{zx}` of data, in nats a datum.
 
-    ``log_law`` is :math:`\log\bar p`, shape ``(L,)``. ValueError if data are not 0 or 1.
+    ``log_law`` is :math:`\log\bar p` of all hidden states, shape ``(L,)`` or ``(2^L,)``.
+    ValueError if data are not 0 or 1.
     """
     data = check_binary(data)
-    hidden = jnp.eye(machine.encoder_bias.shape[0], dtype=data.dtype)
-    logs = log_emission(machine, hidden, data) + log_law
+    logs = log_emission(machine, hidden_states(machine, hidden_units), data) + log_law
     return jnp.mean(jax.nn.logsumexp(logs, axis=1))
 
 
@@ -241,9 +262,8 @@ def all_states(num_units: int) -> Array:
 def enumerate_machine(machine: Machine, hidden_units: HiddenUnits = "one-hot") -> Enumerated:
     """Enumerate a small machine; ValueError if one of its layers has too many states."""
     check_hidden(hidden_units)
-    num_visible, num_hidden = machine.decoder_weights.shape
-    visible = all_states(num_visible)
-    hidden = jnp.eye(num_hidden) if hidden_units == "one-hot" else all_states(num_hidden)
+    visible = all_states(machine.decoder_weights.shape[0])
+    hidden = hidden_states(machine, hidden_units)
     decoder = jnp.exp(log_emission(machine, hidden, visible)).T
     mean = hidden_mean(machine, visible, hidden_units)
     encoder = mean if hidden_units == "one-hot" else _products(mean, hidden)

@@ -4,8 +4,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jarzynski_jax.latent.cycle_machine import (
+    HiddenUnits,
     Machine,
     log_hidden_transitions,
     log_likelihood,
@@ -18,21 +20,21 @@ __all__ = ["CycleReport", "class_divergence", "class_shares", "report"]
 
 
 class CycleReport(NamedTuple):
-    r"""A one-hot machine; entropy production and time are those of double steps.
+    r"""A machine of S hidden states; entropy production and time are those of double steps.
 
     log_law
-        :math:`\log\bar p`, shape ``(L,)``.
+        :math:`\log\bar p`, shape ``(S,)``.
     entropy_production
         Of the hidden chain M, in nats: a lower bound of the machine's own, in which the visible
         states count too.
     relaxation_time
         :math:`-1/\log|\lambda_2|` of M.
     persistence
-        :math:`{\rm Tr} M/L`; 1/L where each step draws afresh.
+        :math:`{\rm Tr} M/S`; 1/S where each step draws afresh.
     log_likelihood
         In nats a datum.
     transition_matrix
-        M, shape ``(L, L)``, rows from.
+        M, shape ``(S, S)``, rows from.
     """
 
     log_law: Array
@@ -43,10 +45,17 @@ class CycleReport(NamedTuple):
     transition_matrix: Array
 
 
-def report(rng_key: PRNGKey, machine: Machine, data: Array, num_samples: int) -> CycleReport:
+def report(
+    rng_key: PRNGKey,
+    machine: Machine,
+    data: Array,
+    num_samples: int,
+    hidden_units: HiddenUnits = "one-hot",
+) -> CycleReport:
     """Report on a machine, M from so many samples for each hidden state; to be vmapped.
 
     The law is the eigenvector of M, which is estimated without bias, and nothing is counted.
+    Independent units have 2^L states, so that it is for a few of them, and to be jitted.
     ValueError if data are not 0 or 1.
 
     Examples
@@ -57,7 +66,7 @@ def report(rng_key: PRNGKey, machine: Machine, data: Array, num_samples: int) ->
     >>> bool(found.persistence > 0.8), bool(found.entropy_production < 0.01)
     (True, True)
     """
-    logs = log_hidden_transitions(rng_key, machine, num_samples)
+    logs = log_hidden_transitions(rng_key, machine, num_samples, hidden_units)
     log_law = rare_transitions.log_stationary_distribution(logs)
     matrix = jnp.exp(logs)
     return CycleReport(
@@ -65,7 +74,7 @@ def report(rng_key: PRNGKey, machine: Machine, data: Array, num_samples: int) ->
         entropy_production=rare_transitions.entropy_production(logs),
         relaxation_time=relaxation_time_of(matrix),
         persistence=jnp.trace(matrix) / matrix.shape[0],
-        log_likelihood=log_likelihood(machine, log_law, data),
+        log_likelihood=log_likelihood(machine, log_law, data, hidden_units),
         transition_matrix=matrix,
     )
 
@@ -73,12 +82,29 @@ def report(rng_key: PRNGKey, machine: Machine, data: Array, num_samples: int) ->
 def class_shares(law: Array, classes: Array, num_classes: int) -> Array:
     """Shares of classes under a law of hidden units, of which each draws one class.
 
+    ``law`` and ``classes`` are of shape ``(L,)``, these integers from 0 to ``num_classes - 1``;
+    else a ValueError, or NaN where they are traced.
+
     Examples
     --------
     >>> class_shares(jnp.array([0.25, 0.25, 0.5]), jnp.array([0, 2, 0]), 3).tolist()
     [0.75, 0.0, 0.25]
     """
-    return jnp.zeros(num_classes, law.dtype).at[classes].add(law)
+    law, classes = jnp.asarray(law), jnp.asarray(classes)
+    if law.ndim != 1 or classes.shape != law.shape:
+        raise ValueError(
+            f"a law and classes must have one shape (L,); got {law.shape} and {classes.shape}"
+        )
+    if not jnp.issubdtype(classes.dtype, jnp.integer):
+        raise ValueError(f"classes must be integers; got {classes.dtype}")
+    # JAX takes a negative index from the end, and drops one that is too large.
+    is_class = (classes >= 0) & (classes < num_classes)
+    if not isinstance(classes, jax.core.Tracer) and not np.all(is_class):
+        raise ValueError(
+            f"classes must be between 0 and {num_classes - 1}; got {np.asarray(classes)}"
+        )
+    shares = jnp.zeros(num_classes, law.dtype).at[classes].add(law)
+    return jnp.where(jnp.all(is_class), shares, jnp.nan)
 
 
 def class_divergence(expected: Array, shares: Array) -> Array:

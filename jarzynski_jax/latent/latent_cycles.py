@@ -39,7 +39,7 @@ from jarzynski_jax.latent.cycle_machine import (
     run,
     visible_logits,
 )
-from jarzynski_jax.training import Objective
+from jarzynski_jax.training import Monitor, Objective, Trouble
 from jarzynski_jax.training.gradient_descent import start, update
 from jarzynski_jax.types import Array, PRNGKey
 
@@ -65,7 +65,8 @@ class CycleMetrics(NamedTuple):
     gradient_norm
         Of the gradient that was followed.
     is_skipped
-        Whether it was not finite, so that no update was made.
+        Whether one of the two was not finite, so that no update was made; data that are not 0
+        or 1 have the loss NaN.
     """
 
     loss: Array
@@ -80,13 +81,14 @@ def last_two_steps_gradient(
     centre: Array,
     hidden_units: HiddenUnits = "one-hot",
     data_weights: Array | None = None,
+    step_weights: Array | None = None,
 ) -> tuple[Array, Machine]:
     r"""Mean log-likelihood of data, as a trajectory estimates it, and its gradient.
 
     Parameters
     ----------
     data
-        0 and 1, shape ``(n, D)``.
+        0 and 1, shape ``(n, D)``; else a ValueError, or the mean is NaN where they are traced.
     trajectory
         From :func:`~jarzynski_jax.latent.cycle_machine.run`.
     centre
@@ -94,6 +96,9 @@ def last_two_steps_gradient(
         those whose bias is that at the centre.
     data_weights
         Shares of the data, shape ``(n,)``; None for equal ones.
+    step_weights
+        Shares of the steps, shape ``(T,)``; None for equal ones. With all pairs of a small
+        machine in place of a trajectory, and their probabilities, nothing is left to chance.
 
     Returns
     -------
@@ -111,26 +116,30 @@ def last_two_steps_gradient(
     (2, 4)
     """
     check_hidden(hidden_units)
+    data = check_binary(data)
     weights = data_weights
     if weights is None:
         weights = jnp.full(data.shape[0], 1 / data.shape[0], data.dtype)
-    num_steps = trajectory.hidden.shape[0]
+    steps = step_weights
+    if steps is None:
+        steps = jnp.ones(trajectory.hidden.shape[0], data.dtype)
     if hidden_units == "one-hot":  # of T states only L differ
         states = jnp.eye(trajectory.hidden.shape[1], dtype=data.dtype)
-        counts = jnp.sum(trajectory.hidden, axis=0)
+        counts = steps @ trajectory.hidden
     else:
-        states, counts = trajectory.hidden, jnp.ones(num_steps, data.dtype)
+        states, counts = trajectory.hidden, steps
     is_seen = counts > 0
     log_counts = jnp.where(is_seen, jnp.log(jnp.where(is_seen, counts, 1)), -jnp.inf)
     joint = log_emission(machine, states, data) + log_counts
     log_p = jax.nn.logsumexp(joint, axis=1)
     share = weights[:, None] * jnp.exp(joint - log_p[:, None])
     total = jnp.sum(share, axis=0)
-    mean = jax.nn.sigmoid(visible_logits(machine, states))
-    residual = share.T @ data - total[:, None] * mean
+    means = jax.nn.sigmoid(visible_logits(machine, states))
+    residual = share.T @ data - total[:, None] * means
     of_time = total / jnp.where(is_seen, counts, 1)
     if hidden_units == "one-hot":
         of_time = trajectory.hidden @ of_time
+    of_time = steps * of_time
     excess = trajectory.hidden - hidden_mean(machine, trajectory.visible, hidden_units)
     excess = of_time[:, None] * excess
     gradient = Machine(
@@ -139,7 +148,28 @@ def last_two_steps_gradient(
         excess.T @ (trajectory.visible - centre),
         jnp.sum(excess, axis=0),
     )
-    return weights @ log_p - jnp.log(num_steps), gradient
+    # What is not 0 or 1 has no probability here, though its formula has a value.
+    is_binary = jnp.all((data == 0) | (data == 1))
+    mean = weights @ log_p - jnp.log(jnp.sum(steps))
+    return jnp.where(is_binary, mean, jnp.nan), gradient
+
+
+def _explain(
+    troubles: list[Trouble], rng_key: PRNGKey, params: Machine, draw: Callable[..., Array]
+) -> list[Trouble]:
+    """Blame the data where they are no binary ones: in a compiled update the loss is NaN."""
+    del params
+    if not troubles:
+        return troubles
+    try:
+        check_binary(draw(rng_key, 256))
+    except ValueError as error:
+        advice = "Give data of 0 and 1 to fit, and no noise."
+        return [
+            trouble._replace(cause=f"{trouble.cause}: {error}", advice=advice)
+            for trouble in troubles
+        ]
+    return troubles
 
 
 def latent_cycles(
@@ -174,7 +204,8 @@ def latent_cycles(
     ------
     ValueError
         If ``num_steps`` is below one, or the hidden units are unknown; in ``init``, if data are
-        not 0 or 1, or not of as many units as the machine; in ``step``, if there is no batch.
+        not 0 or 1, or not of as many units as the machine; in ``step``, if there is no batch,
+        or outside ``jax.jit`` one that is not of 0 and 1.
 
     Examples
     --------
@@ -234,4 +265,4 @@ def latent_cycles(
             metrics,
         )
 
-    return Objective(init, step)
+    return Objective(init, step, monitor=Monitor(explain=_explain))

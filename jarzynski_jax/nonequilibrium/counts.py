@@ -12,7 +12,8 @@ crossed as often in one direction as in the other, but for one.) So it comes out
 above that is no sign of an arrow of time.
 
 An edge that was seen in one direction alone gives no number: its :math:`\log N/0` is infinite
-for every finite trajectory that misses a rare step back. It is left out, and told.
+for every finite trajectory that misses a rare step back. It is left out, and told; the affinity
+of the edge itself is NaN.
 """
 
 import math
@@ -23,13 +24,28 @@ import numpy as np
 
 from jarzynski_jax.checks import check_known
 from jarzynski_jax.formatting import disbelief
-from jarzynski_jax.nonequilibrium.markov_chains import classes_of, production_of
+from jarzynski_jax.nonequilibrium.markov_chains import (
+    classes_of,
+    log_ratios,
+    production_of,
+    relaxation_time_of,
+)
 from jarzynski_jax.types import Array
 
-__all__ = ["CountedProduction", "count_transitions", "entropy_production", "transition_matrix"]
+__all__ = [
+    "CountedProduction",
+    "CountedSteadyState",
+    "count_transitions",
+    "entropy_production",
+    "steady_state",
+    "transition_matrix",
+]
 
 #: Steps over an edge, in either direction, below which its logarithm is badly biased.
 _FEW = 5
+#: What is done about edges that were seen in one direction alone.
+_LEFT_OUT = "What was seen so is left out, and the value is too low"
+_NO_AFFINITY = "What was seen so has the affinity NaN"
 
 
 class CountedProduction(NamedTuple):
@@ -57,6 +73,27 @@ class CountedProduction(NamedTuple):
             f"{by_chance} by chance"
         )
         return "\n".join([first, *map(disbelief, self.doubts)])
+
+
+class CountedSteadyState(NamedTuple):
+    r"""What was counted of a steady state.
+
+    currents
+        :math:`(N_{ij} - N_{ji})/n` a step, shape ``(m, m)``, antisymmetric.
+    affinities
+        :math:`\log(N_{ij}/N_{ji})` in nats; NaN of an edge that was seen in one direction
+        alone, 0 where there was no step either way.
+    relaxation_time
+        In steps, of the most likely transition matrix of the states that were visited; NaN if
+        the trajectory did not come back to all of them.
+    doubts
+        Why these are not to be believed; empty if there is no reason.
+    """
+
+    currents: Array
+    affinities: Array
+    relaxation_time: float
+    doubts: tuple[str, ...]
 
 
 def count_transitions(states: Array, num_states: int) -> Array:
@@ -117,18 +154,61 @@ def entropy_production(counts: Array) -> CountedProduction:
     (0.0811, ())
     >>> print(entropy_production(jnp.array([[0, 60, 40], [40, 0, 60], [60, 0, 40]])).doubts[0])
     1 of 3 edges was seen in one direction alone, 60 steps of 300, as from 1 to 2: a rare step
-    back, or none at all, for which entropy production is infinite. The edge is left out, and
-    the value is too low
+    back, or none at all, for which entropy production is infinite. What was seen so is left
+    out, and the value is too low
     """
     values = _check(counts)
     total = float(np.sum(values))
     between = values - np.diag(np.diag(values))
     is_seen = (between > 0) & (between.T > 0)
-    doubts = [*_one_way(between, total), *_scarce(between, is_seen), *_unvisited(values)]
+    doubts = [
+        *(f"{told}. {_LEFT_OUT}" for told in _one_way(between, total)),
+        *_scarce(between, is_seen),
+        *_unvisited(values),
+    ]
     value = float(production_of(jnp.asarray(np.where(is_seen, between, 0) / total)))
     num_cycles = _count_cycles(between > 0)
     mean, deviation = 2 * num_cycles / total, math.sqrt(8 * num_cycles) / total
     return CountedProduction(value, mean, deviation, tuple(doubts))
+
+
+def steady_state(counts: Array) -> CountedSteadyState:
+    """Currents, affinities and relaxation time from counts of one trajectory, ``(m, m)``.
+
+    (Those of :func:`transition_matrix` would have infinite affinities without a word.) It
+    doubts what :func:`entropy_production` does, which is half of the sum of currents times
+    affinities where these are numbers. ValueError inside ``jax.jit``.
+
+    Examples
+    --------
+    >>> found = steady_state(jnp.array([[0, 60, 40], [40, 0, 60], [60, 0, 40]]))
+    >>> print(found.affinities[2].round(2))
+    [0.41  nan 0.  ]
+    >>> len(found.doubts)
+    1
+    """
+    values = _check(counts)
+    total = float(np.sum(values))
+    between = values - np.diag(np.diag(values))
+    is_seen = (between > 0) & (between.T > 0)
+    is_one_way = (between > 0) ^ (between.T > 0)
+    doubts = [
+        *(f"{told}. {_NO_AFFINITY}" for told in _one_way(between, total)),
+        *_scarce(between, is_seen),
+        *_unvisited(values),
+    ]
+    affinities = log_ratios(jnp.asarray(between))
+    part, number = _visited(values)
+    time = math.nan
+    if number == 1 and len(part) > 1:
+        matrix = part / part.sum(axis=1, keepdims=True)
+        time = float(relaxation_time_of(jnp.asarray(matrix)))
+    return CountedSteadyState(
+        jnp.asarray((values - values.T) / total),
+        jnp.where(is_one_way, jnp.nan, affinities),
+        time,
+        tuple(doubts),
+    )
 
 
 def _check(counts: Array) -> np.ndarray:
@@ -151,14 +231,13 @@ def _one_way(between: np.ndarray, total: float) -> list[str]:
     num_edges = int(np.sum(np.triu((between > 0) | (between.T > 0))))
     steps = int(sum(between[i, j] for i, j in one_way))
     origin, target = one_way[0]
-    verb, of_these = ("was", "The edge is") if len(one_way) == 1 else ("were", "They are")
-    doubt = (
+    verb = "was" if len(one_way) == 1 else "were"
+    told = (
         f"{len(one_way)} of {num_edges} edges {verb} seen in one direction alone, {steps} "
         f"steps of {int(total)}, as from {origin} to {target}: a rare step back, or none at "
-        f"all, for which entropy production is infinite. {of_these} left out, and the value is "
-        "too low"
+        "all, for which entropy production is infinite"
     )
-    return [doubt]
+    return [told]
 
 
 def _scarce(between: np.ndarray, is_seen: np.ndarray) -> list[str]:
@@ -179,14 +258,20 @@ def _unvisited(values: np.ndarray) -> list[str]:
     doubts = []
     if not is_visited.all():
         doubts.append(f"{int(np.sum(~is_visited))} of {len(values)} states were never visited")
-    part = values[np.ix_(is_visited, is_visited)]
-    number, _ = classes_of(part > 0)
+    _, number = _visited(values)
     if number > 1:
         doubts.append(
             f"the states fall into {number} classes between which the trajectory did not come "
             "back: it was no steady state"
         )
     return doubts
+
+
+def _visited(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """Counts of the states that were visited, and into how many classes these fall."""
+    is_visited = (values.sum(axis=0) > 0) | (values.sum(axis=1) > 0)
+    part = values[np.ix_(is_visited, is_visited)]
+    return part, classes_of(part > 0)[0]
 
 
 def _count_cycles(is_edge: np.ndarray) -> int:

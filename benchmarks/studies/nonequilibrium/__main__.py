@@ -13,6 +13,7 @@ from benchmarks.studies.nonequilibrium import (
     chains,
     fields,
     machines,
+    paper,
     settings,
     show,
     verdicts,
@@ -52,7 +53,7 @@ def main(
     what = "MNIST" if folder else "scikit-learn's 8x8 digits"
     text = (
         f"{machine('jax', 'optax')} {describe(chosen, 'data')} Machines learn 0, 1 and 2 of "
-        f"{what}.\n\n{verdicts.table(results, chosen)}"
+        f"{what}.\n\n{paper.table(results, chosen)}"
     )
     (out / "table.md").write_text(text)
     show.draw(results, chosen, out)

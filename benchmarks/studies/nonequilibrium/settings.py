@@ -7,7 +7,9 @@ class Settings(NamedTuple):
     """The machines are those of Baiesi and Rosso, arXiv:2512.11415, where sizes allow.
 
     ``data`` is a folder with MNIST's IDX files, or empty for scikit-learn's 8x8 digits.
-    ``epsilons`` are RMSprop's, a run of all machines each.
+    ``decay`` and ``epsilons`` are RMSprop's, a run of all machines for each eps, which is
+    added to the root of the mean square, as in PyTorch: the paper tells neither. 1e-8 is
+    PyTorch's default.
     """
 
     data: str
@@ -18,7 +20,8 @@ class Settings(NamedTuple):
     first_batch: int = 16
     last_batch: int = 160
     learning_rate: float = 0.1
-    epsilons: tuple[float, ...] = (1e-2, 1e-8)
+    decay: float = 0.9
+    epsilons: tuple[float, ...] = (1e-1, 1e-8)
     report_samples: int = 2000
     em_starts: int = 36
     em_steps: int = 200
@@ -35,7 +38,7 @@ def quick(data: str) -> Settings:
         data,
         num_replicas=12,
         num_updates=600,
-        epsilons=(1e-2,),
+        epsilons=(1e-1,),
         report_samples=500,
         em_starts=12,
         em_steps=80,

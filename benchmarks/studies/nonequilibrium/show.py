@@ -1,6 +1,7 @@
 """Pictures of the study."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,34 +20,51 @@ def draw(results: Results, settings: Settings, out: Path) -> None:
     _draw_theorems(results, out)
 
 
+#: What is drawn against entropy production: its name, its limits, whether by its logarithm.
+_AXES = (
+    ("log_likelihood", "log-likelihood (nats an image)", None, "linear"),
+    ("relaxation_time", "relaxation time (double steps)", (0.1, 1e5), "log"),
+    ("divergence", "KL divergence of shares of digits (nats)", (1e-5, 10), "log"),
+    ("persistence", "Tr M/L, how often a state stays", (0, 1), "linear"),
+)
+
+
 def _draw_machines(results: Results, settings: Settings, out: Path) -> None:
-    figure, axes = panels(3)
-    best = results["ceiling"]["log_likelihood"].max()
+    figure, axes = panels(2, 2)
+    axes = axes.ravel()
+    ceiling = results["ceiling"]
     for number, epsilon in enumerate(settings.epsilons):
         of = results[f"machines_{epsilon:g}"]
         # So that what is nearly reversible stays in the picture.
         sigma = np.maximum(of["entropy_production"], 1e-3)
-        style = {"color": _SHADES[number], "marker": MARKERS[number], "linestyle": "none"}
-        label = f"machines, RMSprop's eps {epsilon:g}"
-        axes[0].plot(sigma, of["log_likelihood"], **style, label=label, markersize=5)
-        axes[1].plot(sigma, np.clip(of["relaxation_time"], 0.1, 1e5), **style, markersize=5)
-        axes[2].plot(sigma, np.clip(of["divergence"], 1e-5, 10), **style, markersize=5)
+        style: dict[str, Any] = {"color": _SHADES[number], "marker": MARKERS[number]}
+        style |= {"linestyle": "none", "markersize": 5}
+        style["label"] = f"machines, RMSprop's eps {epsilon:g}"
+        if number:  # hollow, so that nothing is hidden behind it
+            style["markerfacecolor"] = "none"
+        for axis, (name, _, limits, _) in zip(axes, _AXES, strict=True):
+            axis.plot(sigma, of[name] if limits is None else of[name].clip(*limits), **style)
     leader = results[f"machines_{settings.epsilons[0]:g}"]
     top = int(np.argmax(leader["log_likelihood"]))
-    rival = {"color": "0.0", "marker": "*", "linestyle": "none", "markersize": 13}
-    axes[0].plot(
-        1e-3, leader["rival_log_likelihood"][top], **rival, label="its reversible rival"
-    )
-    axes[2].plot(1e-3, np.clip(leader["divergence"][top], 1e-5, 10), **rival)
-    axes[0].axhline(best, color="0.0", linestyle="--", linewidth=1, label="best mixture, by EM")
-    axes[0].set(ylabel="log-likelihood (nats an image)")
+    star = {"color": "0.0", "marker": "*", "linestyle": "none", "markersize": 13}
+    for axis, (name, label, limits, scale) in zip(axes, _AXES, strict=True):
+        # Of the same law, the rival has the same shares.
+        value = leader[name if name == "divergence" else f"rival_{name}"][top]
+        value = value if limits is None else np.clip(value, *limits)
+        axis.plot(1e-3, value, **star, label="reversible rival of the best")
+        axis.set(ylabel=label, yscale=scale)
+    for height, label, line in (
+        (ceiling["log_likelihood"].max(), "best mixture, by EM", "--"),
+        (ceiling["unit_a_class"], "one unit a class", "-."),
+        (ceiling["pixels"], "independent pixels", ":"),
+    ):
+        axes[0].axhline(float(height), color="0.0", linestyle=line, linewidth=1, label=label)
     axes[0].legend(fontsize=7)
-    axes[1].set(ylabel="relaxation time (double steps)", yscale="log")
     axes[1].axhline(50, color="0.7", linewidth=1)
-    axes[2].set(ylabel="KL divergence of shares of digits (nats)", yscale="log")
+    axes[3].axhline(1 / settings.num_hidden, color="0.7", linewidth=1)
     for axis in axes:
         axis.set(
-            xlabel="entropy production σ (nats a double step)", xscale="log", xlim=(5e-4, 1e3)
+            xlabel="entropy production σ (nats a double step)", xscale="log", xlim=(5e-4, 3e3)
         )
     save(figure, out, "machines")
 
