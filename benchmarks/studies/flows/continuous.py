@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from benchmarks.harness import drawing
-from benchmarks.harness.claims import Claim, above, below, within
+from benchmarks.harness.claims import Claim, above, below, is_true, within
 from benchmarks.harness.tables import Results
 from benchmarks.studies.flows.settings import Settings
 from jarzynski_jax import annealing, generators, training, walkers
@@ -199,23 +199,32 @@ def _claims_of(length: int, results: Results, settings: Settings) -> list[Claim]
         results[f"continuous-{length}-{kind}"] for kind in (*GRADIENTS, "annealing")
     )
     where = f"phi^4 {length}x{length}"
-    found = []
-    for kind, flow in (("total", total), ("path", path)):
-        found += [
-            within(
-                f"{where}: log Z of the flow trained by {kind} gradients, annealing's",
-                flow["log_z"][-1],
-                math.hypot(flow["log_z_error"][-1], plain["log_z_error"][-1]),
-                plain["log_z"][-1],
-                4,
-            ),
-            above(f"{where}: ESS after training by {kind} gradients", flow["ess"][-1], 0.5),
-            below(
-                f"{where}: doubts about the steps of the flow of {kind} gradients",
-                float(flow["num_step_doubts"]),
-                0.5,
-            ),
-        ]
+    found = [
+        above(f"{where}: ESS after training by {kind} gradients", flow["ess"][-1], 0.5)
+        for kind, flow in (("total", total), ("path", path))
+    ]
+    # What lies between steps tempts the total gradient alone, which has it in its loss.
+    is_told = total["num_step_doubts"] > 0 or _num_errors(total, plain) < 4
+    found += [
+        is_true(
+            f"{where}: log Z of the flow trained by total gradients is within 4 errors of "
+            "annealing's, or its steps are doubted",
+            bool(is_told),
+            "so",
+        ),
+        within(
+            f"{where}: log Z of the flow trained by path gradients, annealing's",
+            path["log_z"][-1],
+            math.hypot(path["log_z_error"][-1], plain["log_z_error"][-1]),
+            plain["log_z"][-1],
+            4,
+        ),
+        below(
+            f"{where}: doubts about the steps of the flow of path gradients",
+            float(path["num_step_doubts"]),
+            0.5,
+        ),
+    ]
     return [
         *found,
         above(
@@ -239,10 +248,15 @@ def _claims_of(length: int, results: Results, settings: Settings) -> list[Claim]
     ]
 
 
+def _num_errors(flow: dict[str, np.ndarray], plain: dict[str, np.ndarray]) -> float:
+    """By how many errors the last log Z of two methods differ."""
+    error = math.hypot(flow["log_z_error"][-1], plain["log_z_error"][-1])
+    return float(abs(flow["log_z"][-1] - plain["log_z"][-1]) / error)
+
+
 def _claims_of_aliased(results: Results, settings: Settings) -> list[Claim]:
     flow, length = results[_aliased(settings)], settings.lengths[0]
     plain = results[f"continuous-{length}-annealing"]
-    error = math.hypot(flow["log_z_error"][-1], plain["log_z_error"][-1])
     where = (
         f"phi^4 {length}x{length}, a velocity of {_ALIASED_FEATURES[-1]} harmonics in "
         f"{settings.num_flow_steps} steps"
@@ -250,8 +264,8 @@ def _claims_of_aliased(results: Results, settings: Settings) -> list[Claim]:
     return [
         above(f"{where}: ESS after training", flow["ess"][-1], 0.5),
         above(
-            f"{where}: log Z less annealing's, in errors: what lies between steps was learned",
-            float(flow["log_z"][-1] - plain["log_z"][-1]) / error,
+            f"{where}: log Z from annealing's, in errors: what lies between steps was learned",
+            _num_errors(flow, plain),
             4.0,
         ),
         above(f"{where}: doubts about its steps", float(flow["num_step_doubts"]), 0.5),
