@@ -12,9 +12,8 @@ from jarzynski_jax.annealing import estimate
 from jarzynski_jax.density import Density
 from jarzynski_jax.targets import lattice
 
-#: Of the gradients that the chain of simulations takes; and for a bracket narrower than 0.05
-#: nats near the transition.
-_SHARE, _SHARE_OF_BRACKETS = 1 / 8, 1 / 2
+#: Of the gradients that the chain of simulations takes.
+_SHARE = 1 / 8
 
 
 def names(settings: Settings) -> list[str]:
@@ -26,12 +25,11 @@ def run(name: str, settings: Settings) -> dict[str, np.ndarray]:
     rows, columns = (int(of) for of in name.rpartition("_")[2].split("x"))
     kappas = grid(settings.grid_level)
     ends = bracketed(kappas, settings)[-settings.num_near_couplings :]
-    of_chain = num_gradients(kappas, settings)
-    budget, of_bracket = (int(share * of_chain) for share in (_SHARE, _SHARE_OF_BRACKETS))
+    budget = int(_SHARE * num_gradients(kappas, settings))
     last = [
         one_call((rows, columns), ends[-1], seed, budget) for seed in range(settings.num_seeds)
     ]
-    brackets = [one_call((rows, columns), kappa, 0, of_bracket) for kappa in ends[:-1]]
+    brackets = [one_call((rows, columns), kappa, 0, budget) for kappa in ends[:-1]]
     return {
         "ends": ends,
         "brackets": np.array([*brackets, last[0]]),
