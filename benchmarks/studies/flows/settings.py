@@ -13,7 +13,7 @@ class Settings(NamedTuple):
     # that the correlation length is about a quarter of the length (8: between its neighbours).
     lengths: tuple[int, ...] = (6, 8, 12)
     quartics: tuple[float, ...] = (6.975, 6.1, 5.276)
-    num_flow_updates: tuple[int, ...] = (1000, 500, 150)
+    num_flow_updates: tuple[int, ...] = (1000, 1000, 1000)
     flow_batch: int = 128
     base_scale: float = 1.0
     num_flow_steps: int = 20
