@@ -129,6 +129,8 @@ def _annealed(key: PRNGKey, method: str, task: Task, budget: Budget) -> dict[str
 BEST: dict[str, tuple[tuple[str, ...], ...]] = {
     "forty_modes": (("fab",), ("annealing_all",)),
     "funnel": (("fab", "reverse_kl"), ("annealing_all", "craft")),
+    "two_modes": (("fab",), ("annealing_all",)),
+    "many_well": (("annealing_all",),),
 }
 #: Walkers that are annealed do not enter its neck, and nothing tells them so.
 _NOT_SEEN = "funnel"
