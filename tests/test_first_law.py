@@ -60,7 +60,10 @@ def start():
 
 
 # It knows of a kernel no more than whether it is invariant; the others are below.
-@pytest.mark.parametrize("name", ["kinetic", "adjusted"])
+OF_EACH_KIND = ("ula", "kinetic", "adjusted", "bijection")
+
+
+@pytest.mark.parametrize("name", OF_EACH_KIND)
 def test_energy_is_work_and_heat(name, start):
     with jax.enable_x64(True):
         x = jnp.asarray(start, jnp.float64)
@@ -164,7 +167,7 @@ def test_heat_of_a_bijection_is_its_log_determinant(start):
 
 
 def test_work_of_the_path_is_exactly_zero_at_rest_and_shadow_work_of_exact_kernels(start):
-    for name in ("ula", "adjusted"):
+    for name in OF_EACH_KIND:
         dynamics = Dynamics(MOVES[name], num_moves=2)
         ledger = first_law.account(test_key("rest"), start, at_rest, 0 * TIMES, dynamics)
         assert float(jnp.abs(ledger.path_work).max()) == 0

@@ -8,6 +8,7 @@ import numpy as np
 
 from benchmarks.harness import drawing
 from benchmarks.harness.claims import Claim, below, is_true, within
+from benchmarks.harness.statistics import mean_and_error
 from benchmarks.harness.tables import Results, markdown
 from benchmarks.studies.flows.budget import Budget
 from benchmarks.studies.flows.comparison_rows import Row, row
@@ -164,15 +165,8 @@ def _claims_of(
     ]
     if problem != _NOT_SEEN:
         ratios = np.exp(results[f"{problem}-annealing_all-0"]["log_z_errors"])
-        made.append(
-            within(
-                f"{label}: annealing with all evaluations, mean of Z over the exact one",
-                ratios.mean(),
-                ratios.std(ddof=1) / np.sqrt(len(ratios)),
-                1.0,
-                4.5,
-            )
-        )
+        what = f"{label}: annealing with all evaluations, mean of Z over the exact one"
+        made.append(within(what, *mean_and_error(ratios), 1.0, 4.5))
     groups = [[method for method in group if method in rows] for group in BEST.get(problem, ())]
     expected = next((group for group in groups if group), None)
     if expected is not None:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.harness.statistics import mean_and_error
 from benchmarks.harness.tables import Results
 
 
@@ -29,11 +30,10 @@ def row(results: Results, problem: str, method: str) -> Row:
         value for name, value in results.items() if name.startswith(f"{problem}-{method}-")
     ]
     errors = np.concatenate([one["log_z_errors"] for one in found])
-    squares = errors**2
+    mean_square, spread = mean_and_error(errors**2)
     gaps = np.concatenate([one["shares"] - one["exact_shares"] for one in found])
     ess = [_effective(one["log_z_errors"], float(one["num_walkers"])) for one in found]
-    rms = float(np.sqrt(np.mean(squares)))
-    spread = float(np.std(squares, ddof=1) / np.sqrt(len(squares)))
+    rms = float(np.sqrt(mean_square))
     return Row(
         rms,
         spread / (2 * rms),

@@ -17,6 +17,7 @@ from jax.tree_util import Partial
 
 from benchmarks.harness import drawing
 from benchmarks.harness.claims import Claim, above, within
+from benchmarks.harness.statistics import mean_and_error
 from benchmarks.harness.tables import Results
 from benchmarks.studies.flows.settings import Settings
 from jarzynski_jax import annealing, generators, walkers
@@ -109,23 +110,19 @@ def claims(results: Results, settings: Settings) -> list[Claim]:
     del settings
     found, of = [], results["finite-steps"]
     for number, num_steps in enumerate(STEPS):
-        mean, error = _mean(of["exact"][number])
+        mean, error = mean_and_error(of["exact"][number])
         label = f"mean weight over Z, exact weights of a drift at {num_steps} steps"
         found.append(within(label, mean, error, 1.0, 4))
-    mean, error = _mean(of["euler"][STEPS.index(32)])
+    mean, error = mean_and_error(of["euler"][STEPS.index(32)])
     label = "mean weight over Z, weights of continuous time at 32 steps: errors from 1"
     return [*found, above(label, abs(mean - 1) / error, 8)]
-
-
-def _mean(values: np.ndarray) -> tuple[float, float]:
-    return float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values)))
 
 
 def draw(results: Results, folder: Path) -> None:
     """Mean weights with four errors against the number of steps."""
     figure, axis = drawing.panels(1)
     for kind, shade, label in (("exact", "0.0", "exact"), ("euler", "0.5", "continuous time")):
-        means, errors = zip(*map(_mean, results["finite-steps"][kind]), strict=True)
+        means, errors = zip(*map(mean_and_error, results["finite-steps"][kind]), strict=True)
         bars = 4 * np.array(errors)
         axis.errorbar(STEPS, means, bars, color=shade, marker="o", capsize=4, label=label)
     axis.axhline(1, color="0.7", zorder=0)

@@ -13,6 +13,7 @@ from flax import nnx
 
 from benchmarks.harness import drawing
 from benchmarks.harness.claims import Claim, above, within
+from benchmarks.harness.statistics import mean_and_error
 from benchmarks.harness.tables import Results
 from benchmarks.studies.flows.settings import Settings
 from jarzynski_jax import annealing, generators, interpolants, targets, walkers
@@ -195,15 +196,11 @@ def claims(results: Results, settings: Settings) -> list[Claim]:
     for name in SAMPLERS:
         of = results[f"unbiased-{name}"]
         label = f"mean weight over Z, {name.replace('_', ' ')}, random parameters"
-        mean, error = _mean(of["right"])
+        mean, error = mean_and_error(of["right"])
         found.append(within(label, mean, error, 1.0, 4))
-        mean, error = _mean(of["faulty"])
+        mean, error = mean_and_error(of["faulty"])
         found.append(above(f"{label}: errors from 1 of the fault", abs(mean - 1) / error, 4))
     return found
-
-
-def _mean(values: np.ndarray) -> tuple[float, float]:
-    return float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values)))
 
 
 def draw(results: Results, folder: Path) -> None:
@@ -212,7 +209,7 @@ def draw(results: Results, folder: Path) -> None:
     for number, name in enumerate(SAMPLERS):
         of = results[f"unbiased-{name}"]
         for marker, shade, kind in (("o", "0.0", "right"), ("x", "0.5", "faulty")):
-            mean, error = _mean(of[kind])
+            mean, error = mean_and_error(of[kind])
             axis.errorbar(
                 number,
                 mean,

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.harness import drawing
+from benchmarks.harness.statistics import mean_and_error
 from benchmarks.harness.tables import Results
 from benchmarks.studies.gaussian_mixture.report import Row
 from benchmarks.studies.gaussian_mixture.runs import never_resampled
@@ -172,8 +173,8 @@ def _rows_of_bias(found: dict[str, np.ndarray]) -> list[Row]:
 
 def _is_consistent(values: np.ndarray, expected: float) -> bool:
     """Whether the mean over seeds is within 4 standard errors, or 8 for the few of `quick`."""
-    error = values.std(ddof=1) / math.sqrt(len(values))
-    return bool(abs(values.mean() - expected) < (4 if len(values) > 4 else 8) * error)
+    mean, error = mean_and_error(values)
+    return bool(abs(mean - expected) < (4 if len(values) > 4 else 8) * error)
 
 
 def _rows_of_well(results: Results) -> list[Row]:

@@ -16,6 +16,7 @@ import optax
 from flax import nnx
 from jax.tree_util import Partial
 
+from benchmarks.harness.statistics import mean_and_error
 from benchmarks.studies.lattice import ising
 from benchmarks.studies.lattice.settings import Settings
 from jarzynski_jax import annealing, training, walkers
@@ -116,7 +117,7 @@ def _importance(
     of_chain = autocorrelation(magnetization)
     raw = np.asarray(log_weights, np.float64)
     return {
-        "raw": np.array([raw.mean(), raw.std(ddof=1) / np.sqrt(len(raw))]),
+        "raw": np.array(mean_and_error(raw)),
         "nis": np.array(found.log_partition_function),
         "nis_ess": np.array(found.effective_sample_size),
         "nis_seconds": np.array(seconds),

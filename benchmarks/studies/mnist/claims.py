@@ -4,6 +4,7 @@ import numpy as np
 
 from benchmarks.harness import claims
 from benchmarks.harness.claims import Claim
+from benchmarks.harness.statistics import mean_and_error
 from benchmarks.harness.tables import Results
 from benchmarks.studies.mnist import show
 from benchmarks.studies.mnist.settings import Settings
@@ -37,14 +38,13 @@ def find(results: Results, settings: Settings) -> list[Claim]:
                 - show.distance_from_data(arrays)
                 for seed, arrays in enumerate(weighted)
             ]
-            error = float(np.std(gains, ddof=1) / np.sqrt(len(gains)))
             text = f"shares nearer to the data's than {show.LABELS[rival]}'s, total variation"
-            found.append(claims.above(text, float(np.mean(gains)), 0.0, error))
+            gain, error = mean_and_error(np.asarray(gains))
+            found.append(claims.above(text, gain, 0.0, error))
     return found
 
 
 def _paired(text: str, rival: np.ndarray, arrays: dict[str, np.ndarray]) -> Claim:
     """By the mean over the same test images, and its error."""
-    gain = rival - arrays["values"]
-    error = float(gain.std(ddof=1) / np.sqrt(len(gain)))
-    return claims.above(text, float(gain.mean()), 0.0, error)
+    gain, error = mean_and_error(rival - arrays["values"])
+    return claims.above(text, gain, 0.0, error)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import drawing
+from benchmarks.harness.statistics import mean_and_error
 from benchmarks.harness.tables import Results, markdown
 from benchmarks.studies.mnist.problem import CLASSES
 from benchmarks.studies.mnist.references import NAMES as REFERENCES
@@ -185,8 +186,7 @@ def _margin_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
         found = distances(algorithm, "annealed")
         margin = ""
         if algorithm != "jarzynski" and len(found) > 1:
-            gain = found - weighted
-            margin = format_with_error(gain.mean(), gain.std(ddof=1) / np.sqrt(len(gain)))
+            margin = format_with_error(*mean_and_error(found - weighted))
         relaxed = distances(algorithm, "relaxed")
         rows.append((LABELS[algorithm], _listed(found), margin, _listed(relaxed)))
     return rows
@@ -201,13 +201,12 @@ def _model_rows(results: Results, settings: Settings) -> list[tuple[str, ...]]:
     mixture = min((results[name]["values"] for name in MIXTURES), key=np.mean)
     for algorithm in settings.algorithms:
         for seed, arrays in enumerate(_of(results, algorithm, settings)):
-            paired = mixture - arrays["values"]
-            error = paired.std(ddof=1) / np.sqrt(len(paired))
+            paired = mean_and_error(mixture - arrays["values"])
             rows.append(
                 (
                     f"{LABELS[algorithm]}, seed {seed}",
                     *bounds(arrays),
-                    format_with_error(paired.mean(), error),
+                    format_with_error(*paired),
                     f"{float(arrays['relaxed']):.2f}",
                     f"{-float(arrays['overfit']):.2f}",
                     f"{float(arrays['frechet']):.1f}",

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.harness.statistics import mean_and_error
 from benchmarks.studies.nonequilibrium.settings import Settings
 from jarzynski_jax import annealing, free_energy, walkers
 from jarzynski_jax.kernels import nose_hoover
@@ -129,7 +130,7 @@ def _driven(settings: Settings) -> dict[str, np.ndarray]:
         *annealing.work(keys[2], noise[1], noise[2] / 2, path, times, dynamics)
     )
     return {
-        "integral": np.array([weights.mean(), weights.std() / np.sqrt(len(weights))]),
+        "integral": np.array(mean_and_error(np.asarray(weights))),
         "production": np.asarray(-ensemble.log_weights.mean()),
         "bar": np.asarray(found.bar),
         "slope": np.asarray(found.slope),
