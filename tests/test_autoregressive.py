@@ -332,6 +332,17 @@ def test_bad_networks(build):
         build()
 
 
+def test_a_network_with_dropout_is_refused_until_it_is_switched_off():
+    net = MaskedDense(SHAPE, activation=nnx.Dropout(0.5, rngs=nnx.Rngs(1)), rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="must be the same function at every call"):
+        autoregressive(net)
+    net.eval()
+    model, params = autoregressive(net)
+    assert float(model.logdensity_fn(params, jnp.ones(SHAPE, jnp.int32))) == pytest.approx(
+        -9 * np.log(2), rel=1e-6
+    )
+
+
 def test_bad_spins():
     model, params = model_of("dense", False)
     for spins, message in (

@@ -29,6 +29,7 @@ from flax import nnx
 from jarzynski_jax.density import Density
 from jarzynski_jax.kernels.arithmetic import lift
 from jarzynski_jax.kernels.spins import as_floating, check_spins
+from jarzynski_jax.modules import unchanged
 from jarzynski_jax.types import Array, Params, PRNGKey
 from jarzynski_jax.uniform import open_uniform
 
@@ -69,8 +70,9 @@ def autoregressive(module: Any, is_symmetric: bool = False) -> tuple[Autoregress
 
     The network is :class:`~jarzynski_jax.generators.MaskedConvolutions`,
     :class:`~jarzynski_jax.generators.MaskedDense` or another module of Flax NNX with their
-    methods, else a ValueError; its ``nnx.Param`` variables are what is trained. The functions
-    raise a ValueError for what are no spins of its lattice.
+    methods, the same function at every call (no dropout, no batch statistics), else a
+    ValueError; its ``nnx.Param`` variables are what is trained. The functions raise a
+    ValueError for what are no spins of its lattice.
 
     Parameters
     ----------
@@ -103,7 +105,10 @@ def autoregressive(module: Any, is_symmetric: bool = False) -> tuple[Autoregress
         return nnx.merge(graphdef, params, fixed, copy=True)
 
     def logdensity_once(params: Params, spins: Array) -> Array:
-        return jnp.sum(jax.nn.log_sigmoid(spins * lift(merge(params)(spins))))
+        net = merge(params)
+        with unchanged("an autoregressive network", net):
+            log_odds = net(spins)
+        return jnp.sum(jax.nn.log_sigmoid(spins * lift(log_odds)))
 
     def logdensity_fn(params: Params, spins: Array) -> Array:
         check_spins(spins)
@@ -130,7 +135,9 @@ def autoregressive(module: Any, is_symmetric: bool = False) -> tuple[Autoregress
         keys = jax.random.split(rng_key, num_samples)
         return jax.vmap(draw_one, (0, None))(keys, params)
 
-    return Autoregressive(logdensity_fn, sample_with_logdensity), nnx.to_pure_dict(param_state)
+    params = nnx.to_pure_dict(param_state)
+    jax.eval_shape(logdensity_once, params, jnp.ones(shape))  # refused now, not when it is used
+    return Autoregressive(logdensity_fn, sample_with_logdensity), params
 
 
 def _draw(rng_key: PRNGKey, net: Any) -> tuple[Array, Array]:
