@@ -1,6 +1,6 @@
 """For test_uniform.py, as a process of its own: greatest jumps of log-weights.
 
-Processes of the suite compile at a lower level of optimization than users do.
+Processes of the suite compile otherwise than users do.
 """
 
 import json

@@ -354,9 +354,8 @@ def _interrupt(process, times=1):
 
 
 def test_interrupted_then_resumed_is_bit_for_bit_an_uninterrupted_run(
-    workplace, tmp_path, monkeypatch
+    workplace, tmp_path, as_users_compile
 ):
-    monkeypatch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS")  # as users compute
     whole = _start_training(workplace, tmp_path / "whole")
     assert whole.wait(timeout=300) == 0, whole.stderr.read()
 
