@@ -67,7 +67,7 @@ QUICK = Settings(
     num_seeds=3,
     num_coverage_samples=4000,
     gauge_lengths=(8,),
-    gauge_betas=(1.0, 3.0, 7.0),
-    num_gauge_steps=300,
+    gauge_betas=(1.0, 5.0),
+    num_gauge_steps=150,
     num_gauge_samples=3000,
 )
