@@ -13,9 +13,8 @@ class Settings(NamedTuple):
     # that the correlation length is about a quarter of the length (8: between its neighbours).
     lengths: tuple[int, ...] = (6, 8, 12)
     quartics: tuple[float, ...] = (6.975, 6.1, 5.276)
-    num_flow_updates: tuple[int, ...] = (1000, 1000, 1000)
+    num_flow_updates: tuple[int, ...] = (500, 500, 500)
     flow_batch: int = 128
-    base_scale: float = 1.0
     num_flow_steps: int = 20
     #: Features, kernels in time, sines, harmonics in time: the fastest has five steps.
     flow_features: tuple[int, int, int, int] = (20, 9, 49, 4)
@@ -52,7 +51,6 @@ QUICK = Settings(
     num_flow_updates=(500,),
     has_aliased_flow=False,
     flow_batch=64,
-    base_scale=0.5,
     num_flow_steps=12,
     flow_features=(6, 6, 12, 3),
     num_looks=4,
