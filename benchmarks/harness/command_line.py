@@ -1,12 +1,35 @@
-"""How a benchmark starts from the command line."""
+"""How a benchmark starts from the command line, and what most are asked there."""
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from benchmarks.harness.jobs import JobDied
 from jarzynski_jax.training import TrainingDiverged
+
+Out = Annotated[
+    Path,
+    tyro.conf.arg(
+        help="Folder for pictures, tables, claims and data. A study that was interrupted goes "
+        "on where it was."
+    ),
+]
+Quick = Annotated[
+    bool,
+    tyro.conf.FlagCreatePairsOff,
+    tyro.conf.arg(help="Small sizes: a minute or two on two cores, to see that it works."),
+]
+Processes = Annotated[int, tyro.conf.arg(help="How many jobs run side by side, one core each.")]
+Mnist = Annotated[
+    Path | None,
+    tyro.conf.arg(
+        help="Folder with MNIST's IDX files, gzipped or not; without it scikit-learn's digits "
+        "are taken."
+    ),
+]
 
 
 def start(main: Callable[..., None]) -> None:

@@ -1,35 +1,17 @@
 """``python -m benchmarks.studies.evidence --out FOLDER``: compare, draw, tabulate, claim."""
 
 import time
-from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from benchmarks.harness import command_line, jobs
 from benchmarks.harness.claims import conclude
+from benchmarks.harness.command_line import Out, Processes, Quick
 from benchmarks.harness.jobs import Job
 from benchmarks.studies.evidence import comparison, report
 from benchmarks.studies.evidence.settings import QUICK, STANDARD
 
 
-def main(
-    out: Path,
-    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    processes: int = 2,
-) -> None:
-    """Compare log evidences of NumPyro models with nested samplers of other libraries.
-
-    Parameters
-    ----------
-    out
-        Folder for evidence.png, table.md, claims.json and data. A comparison that was
-        interrupted goes on where it was.
-    quick
-        One model, and no jaxns: to see that it works.
-    processes
-        How many models are compared side by side, one core each.
-    """
+def main(out: Out, quick: Quick = False, processes: Processes = 2) -> None:
+    """Compare log evidences of NumPyro models with nested samplers of other libraries."""
     settings = QUICK if quick else STANDARD
     start = time.perf_counter()
     todo = [Job(comparison.__name__, model) for model in settings.models]

@@ -1,12 +1,10 @@
 """``python -m benchmarks.studies.flows --out FOLDER``: train, weigh, draw, claim."""
 
 import time
-from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 from benchmarks.harness import claims, command_line, jobs
+from benchmarks.harness.command_line import Out, Processes, Quick
 from benchmarks.harness.jobs import Job
 from benchmarks.studies.flows import (
     comparison,
@@ -22,23 +20,8 @@ from benchmarks.studies.flows.settings import FULL, QUICK
 PARTS: tuple[Any, ...] = (unbiased, finite_steps, wells, coupling, continuous, comparison)
 
 
-def main(
-    out: Path,
-    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    processes: int = 2,
-) -> None:
-    """Train flows, correct them by exact weights, and see what they claim.
-
-    Parameters
-    ----------
-    out
-        Folder for pictures, claims.json and data. A study that was interrupted goes on where
-        it was.
-    quick
-        Small sizes: about a minute on two cores, to see that it works.
-    processes
-        How many jobs run side by side, one core each.
-    """
+def main(out: Out, quick: Quick = False, processes: Processes = 2) -> None:
+    """Train flows, correct them by exact weights, and see what they claim."""
     settings = QUICK if quick else FULL
     start = time.perf_counter()
     todo = [Job(part.__name__, name) for part in PARTS for name in part.names(settings)]

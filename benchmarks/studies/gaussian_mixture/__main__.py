@@ -1,12 +1,12 @@
 """``python -m benchmarks.studies.gaussian_mixture --out FOLDER``: run, draw, tabulate."""
 
 import time
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from benchmarks.harness import claims, command_line, jobs
+from benchmarks.harness.command_line import Out, Processes, Quick
 from benchmarks.harness.jobs import Job
 from benchmarks.harness.tables import describe, machine
 from benchmarks.studies.gaussian_mixture import (
@@ -37,24 +37,17 @@ _SHOWN = (
 
 
 def main(
-    out: Path,
-    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    out: Out,
+    quick: Quick = False,
     thesis: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    processes: int = 2,
+    processes: Processes = 2,
 ) -> None:
     """Reproduce the Gaussian-mixture study of the thesis with exact weights.
 
     Parameters
     ----------
-    out
-        Folder for figures, table.csv, table.md, claims.json and data. A study that was
-        interrupted goes on where it was.
-    quick
-        Small sizes: under two minutes on two cores, to see that it works.
     thesis
         The thesis' own sizes in Figures 4.5 and 4.6 too; days on a small machine.
-    processes
-        How many jobs run side by side, one core each.
     """
     if quick and thesis:
         raise ValueError("take --quick or --thesis, not both")

@@ -2,35 +2,15 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from benchmarks.harness import claims, command_line, jobs
+from benchmarks.harness.command_line import Mnist, Out, Processes, Quick
 from benchmarks.harness.jobs import Job
 from benchmarks.studies.latent import digits, exact, images, settings, show, verdicts
 
 
-def main(
-    out: Path,
-    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    data: Path | None = None,
-    processes: int = 2,
-) -> None:
-    """Bound and bracket likelihoods of models with latents, and compress by them.
-
-    Parameters
-    ----------
-    out
-        Folder for claims.json, table.md, pictures and data. A study that was interrupted goes
-        on with the parts that were not finished.
-    quick
-        Small sizes, on scikit-learn's digits at a threshold in place of MNIST.
-    data
-        Folder with MNIST's IDX files, gzipped or not; without it the digits are taken.
-    processes
-        How many parts run side by side, one core each.
-    """
+def main(out: Out, quick: Quick = False, data: Mnist = None, processes: Processes = 2) -> None:
+    """Bound and bracket likelihoods of models with latents, and compress by them."""
     chosen = settings.QUICK if quick else settings.FULL
     if data is not None and not quick:
         chosen = chosen._replace(data=str(data.resolve()))

@@ -1,12 +1,9 @@
 """``python -m benchmarks.studies.lattice --out FOLDER``: run, draw, claim."""
 
 import time
-from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from benchmarks.harness import claims, command_line, jobs
+from benchmarks.harness.command_line import Out, Processes, Quick
 from benchmarks.harness.jobs import Job
 from benchmarks.harness.tables import describe, machine, markdown
 from benchmarks.studies.lattice import (
@@ -25,23 +22,8 @@ from benchmarks.studies.lattice.settings import FULL, QUICK
 _PARTS = (field, network, gauge, from_gaussian, ising, free_flow)
 
 
-def main(
-    out: Path,
-    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    processes: int = 2,
-) -> None:
-    """Free energies of lattice systems by walkers, networks and chains, beside exact ones.
-
-    Parameters
-    ----------
-    out
-        Folder for pictures, table.md, claims.json and data. A study that was interrupted goes
-        on where it was.
-    quick
-        Small lattices, in a minute.
-    processes
-        How many jobs run side by side, one core each.
-    """
+def main(out: Out, quick: Quick = False, processes: Processes = 2) -> None:
+    """Free energies of lattice systems by walkers, networks and chains, beside exact ones."""
     settings = QUICK if quick else FULL
     start = time.perf_counter()
     todo = [Job(part.__name__, name) for part in _PARTS for name in part.names(settings)]

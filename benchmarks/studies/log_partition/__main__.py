@@ -2,36 +2,18 @@
 
 import math
 import time
-from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from benchmarks.harness import claims, command_line, jobs
 from benchmarks.harness.claims import Claim
+from benchmarks.harness.command_line import Out, Processes, Quick
 from benchmarks.harness.jobs import Job
 from benchmarks.harness.tables import describe, machine
 from benchmarks.studies.log_partition import comparison, show
 from benchmarks.studies.log_partition.settings import QUICK, STANDARD, Settings
 
 
-def main(
-    out: Path,
-    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    processes: int = 2,
-) -> None:
-    """Compare errors of log Z at equal numbers of gradients with BlackJAX's tempered SMC.
-
-    Parameters
-    ----------
-    out
-        Folder for log_partition.png, table.md and data. A comparison that was interrupted goes
-        on where it was.
-    quick
-        Small sizes, to see that it works.
-    processes
-        How many jobs run side by side, one core each.
-    """
+def main(out: Out, quick: Quick = False, processes: Processes = 2) -> None:
+    """Compare errors of log Z at equal numbers of gradients with BlackJAX's tempered SMC."""
     settings = QUICK if quick else STANDARD
     start = time.perf_counter()
     todo = [Job(comparison.__name__, name) for name in comparison.names(settings)]

@@ -1,12 +1,9 @@
 """``python -m benchmarks.studies.nonequilibrium --out FOLDER``: run, judge, draw."""
 
 import time
-from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from benchmarks.harness import claims, command_line, jobs
+from benchmarks.harness.command_line import Mnist, Out, Processes, Quick
 from benchmarks.harness.jobs import Job
 from benchmarks.harness.tables import describe, machine
 from benchmarks.studies.nonequilibrium import (
@@ -20,26 +17,8 @@ from benchmarks.studies.nonequilibrium import (
 )
 
 
-def main(
-    out: Path,
-    data: Path | None = None,
-    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    processes: int = 2,
-) -> None:
-    """Hold entropy production, thermostats and time reversal against what is known exactly.
-
-    Parameters
-    ----------
-    out
-        Folder for tables, figures, claims and data. A study that was interrupted goes on.
-    data
-        Folder with MNIST's IDX files, gzipped or not, for the machines of the paper; without,
-        they learn scikit-learn's 8x8 digits.
-    quick
-        Fewer machines, updates, walkers.
-    processes
-        How many jobs go side by side, one core each.
-    """
+def main(out: Out, data: Mnist = None, quick: Quick = False, processes: Processes = 2) -> None:
+    """Hold entropy production, thermostats and time reversal against what is known exactly."""
     folder = "" if data is None else str(data.resolve())
     chosen = settings.quick(folder) if quick else settings.standard(folder)
     machines.load(chosen)  # so that what is wrong with the files is told at once

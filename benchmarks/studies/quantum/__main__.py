@@ -2,12 +2,9 @@
 
 import time
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from benchmarks.harness import claims, command_line, jobs
+from benchmarks.harness.command_line import Out, Processes, Quick
 from benchmarks.harness.jobs import Job
 from benchmarks.studies.quantum import bosons, electrons, figures, small
 from benchmarks.studies.quantum.results import claims_of
@@ -16,22 +13,8 @@ from benchmarks.studies.quantum.settings import QUICK, STANDARD
 _PARTS = (small, electrons, bosons)
 
 
-def main(
-    out: Path,
-    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    processes: int = 2,
-) -> None:
-    """Ground-state energies: bounds, and diffusion Monte Carlo beside exact ones.
-
-    Parameters
-    ----------
-    out
-        Folder for figures, claims.json and data. A study that was interrupted goes on.
-    quick
-        Oscillator, hydrogen, and helium with a fixed wave, in a minute on two cores.
-    processes
-        How many jobs run side by side, one core each.
-    """
+def main(out: Out, quick: Quick = False, processes: Processes = 2) -> None:
+    """Ground-state energies: bounds, and diffusion Monte Carlo beside exact ones."""
     settings = QUICK if quick else STANDARD
     start = time.perf_counter()
     todo = [Job(part.__name__, name) for part in _PARTS for name in part.names(settings)]
