@@ -24,8 +24,8 @@ In the order in which they build on each other:
 - ``app``: the command line, ``jarzynski-jax --help``; by itself, with the extra ``cli``
 
 Beneath them ``compiling`` (a computation compiled once for many calls), ``compiler_faults``,
-``formatting``, ``interruption``, ``modules`` (of Flax, as functions), ``progress`` and
-``uniform`` (numbers that are never 0).
+``formatting``, ``interruption``, ``modules`` (of Flax, as functions), ``progress``, ``sine``
+(fast on a CPU) and ``uniform`` (numbers that are never 0).
 """
 
 import os
@@ -56,6 +56,7 @@ from jarzynski_jax import (  # noqa: E402
     progress,
     quantum,
     resampling,
+    sine,
     targets,
     training,
     types,
@@ -86,6 +87,7 @@ __all__ = [
     "progress",
     "quantum",
     "resampling",
+    "sine",
     "targets",
     "training",
     "types",

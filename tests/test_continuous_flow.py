@@ -24,7 +24,7 @@ from jarzynski_jax.generators import (
     with_divergence,
 )
 from jarzynski_jax.generators.divergence import estimated_divergence, rademacher
-from jarzynski_jax.generators.sine import sine_and_cosine
+from jarzynski_jax.sine import sine_and_cosine
 
 A = jnp.array([[0.3, 0.8], [-0.4, -0.5]])
 LINEAR = with_divergence(lambda matrix, t, x: matrix @ x)

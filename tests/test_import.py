@@ -19,7 +19,7 @@ APART = {"__main__", "app", "interop"}
 # A room imports rooms above it alone.
 ORDER = (
     *("compiler_faults", "types", "checks", "compiling", "formatting", "interruption"),
-    *("modules", "progress", "uniform", "weights"),
+    *("modules", "progress", "sine", "uniform", "weights"),
     *("density", "kernels", "resampling", "walkers", "free_energy", "annealing", "targets"),
     *("energies", "generators", "interpolants", "data", "training", "nonequilibrium"),
     *("latent", "quantum", "interop", "app", "__main__"),

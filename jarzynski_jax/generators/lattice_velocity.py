@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jarzynski_jax.generators.sine import sine_and_cosine
+from jarzynski_jax.sine import sine_and_cosine
 from jarzynski_jax.types import Array, PRNGKey
 
 __all__ = ["LatticeParams", "init_lattice_velocity", "lattice_velocity"]

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jarzynski_jax.density import Density
+from jarzynski_jax.sine import sine_and_cosine
 from jarzynski_jax.targets.lattice.geometry import check_finite, check_position, check_shape
 from jarzynski_jax.types import Array, PRNGKey
 
@@ -69,7 +70,8 @@ def u1_gauge(shape: tuple[int, ...], inverse_coupling: float) -> Density:
 
     def logdensity_fn(x: Array) -> Array:
         x = check_position(x, (2, *shape), jnp.floating)
-        return beta * jnp.sum(jnp.cos(plaquettes(x))) - num_links * math.log(2 * math.pi)
+        _, cosines = sine_and_cosine(plaquettes(x))
+        return beta * jnp.sum(cosines) - num_links * math.log(2 * math.pi)
 
     def sample(rng_key: PRNGKey, num_samples: int) -> Array:
         links = (num_samples, 2, *shape)
