@@ -26,7 +26,7 @@ from jarzynski_jax.weights import effective_sample_size, log_mean_exp, normalize
 MASS_SQUARED = -4.0
 GRADIENTS = ("total", "path")
 #: Path gradients of a velocity that varies in time faster than the steps tell: what goes wrong
-#: is shown, at the first length. The rest is as of the path flow, its random numbers too.
+#: is shown, at the first length. It begins at white noise, from where a flow has far to go.
 ALIASED = "aliased"
 _ALIASED_FEATURES = (20, 20, 49, 10)
 _SEEDS = {"total": 5, "path": 4, ALIASED: 4, "annealing": 9}
@@ -76,17 +76,25 @@ def _base(settings: Settings, number: int) -> Density:
     )
 
 
+def _white_noise(length: int) -> Density:
+    constant = length**2 * math.log(2 * math.pi) / 2
+    return Density(
+        lambda x: -jnp.sum(jnp.square(x)) / 2 - constant,
+        0.0,
+        lambda key, n: jax.random.normal(key, (n, length, length)),
+    )
+
+
 def _trained(
     key: PRNGKey, kind: str, settings: Settings, number: int, target: Density
 ) -> dict[str, np.ndarray]:
     key_params, key_fit, key_look, key_end = jax.random.split(key, 4)
     length, num_updates = settings.lengths[number], settings.num_flow_updates[number]
-    flow = ContinuousFlow(
-        _base(settings, number),
-        generators.lattice_velocity,
-        settings.num_flow_steps,
-    )
-    features = _ALIASED_FEATURES if kind == ALIASED else settings.flow_features
+    base, features = _base(settings, number), settings.flow_features
+    if kind == ALIASED:
+        base, features = _white_noise(length), _ALIASED_FEATURES
+        num_updates = settings.num_aliased_updates
+    flow = ContinuousFlow(base, generators.lattice_velocity, settings.num_flow_steps)
     params = generators.init_lattice_velocity(key_params, length, *features)
     optimizer = optax.adam(optax.cosine_decay_schedule(5e-3, num_updates, 0.02), b1=0.8, b2=0.9)
     objective = (

@@ -19,6 +19,7 @@ class Settings(NamedTuple):
     #: Features, kernels in time, sines, harmonics in time: the fastest has five steps.
     flow_features: tuple[int, int, int, int] = (20, 9, 49, 4)
     has_aliased_flow: bool = True
+    num_aliased_updates: int = 1000
     num_looks: int = 10
     num_flow_samples: int = 2048
     # Langevin steps behind the flow, of so many walkers; steps of plain annealing.
@@ -48,7 +49,7 @@ FULL = Settings()
 QUICK = Settings(
     lengths=(4,),
     quartics=(8.0,),
-    num_flow_updates=(500,),
+    num_flow_updates=(200,),
     has_aliased_flow=False,
     flow_batch=64,
     num_flow_steps=12,
