@@ -24,7 +24,6 @@ from jarzynski_jax.generators import (
     with_divergence,
 )
 from jarzynski_jax.generators.divergence import estimated_divergence, rademacher
-from jarzynski_jax.sine import sine_and_cosine
 
 A = jnp.array([[0.3, 0.8], [-0.4, -0.5]])
 LINEAR = with_divergence(lambda matrix, t, x: matrix @ x)
@@ -139,16 +138,6 @@ def test_each_probe_gives_two_or_six_and_their_mean_is_four():
     _, mean = estimated_divergence(lambda x: matrix @ x, jnp.ones(2), probes)
     assert float(mean) == pytest.approx(4, abs=0.5)  # five standard errors
     assert float(mean) == pytest.approx(float(jnp.mean(each)), rel=1e-5)
-
-
-def test_sines_are_those_of_xla(dtype):
-    x = jnp.linspace(-300, 300, 4001, dtype=dtype)
-    sine, cosine = jax.jit(sine_and_cosine)(x)
-    assert sine.dtype == dtype
-    np.testing.assert_allclose(sine, np.sin(np.asarray(x, np.float64)), atol=3e-7)
-    np.testing.assert_allclose(cosine, np.cos(np.asarray(x, np.float64)), atol=3e-7)
-    slope = jax.vmap(jax.grad(lambda x: sine_and_cosine(x)[1]))(x)
-    np.testing.assert_allclose(slope, -sine, atol=3e-7)
 
 
 L = 4

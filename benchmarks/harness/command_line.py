@@ -20,7 +20,7 @@ Out = Annotated[
 Quick = Annotated[
     bool,
     tyro.conf.FlagCreatePairsOff,
-    tyro.conf.arg(help="Small sizes: a minute or two on two cores, to see that it works."),
+    tyro.conf.arg(help="Small sizes: some minutes on two cores, to see that it works."),
 ]
 Processes = Annotated[int, tyro.conf.arg(help="How many jobs run side by side, one core each.")]
 Mnist = Annotated[

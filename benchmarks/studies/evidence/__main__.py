@@ -11,7 +11,10 @@ from benchmarks.studies.evidence.settings import QUICK, STANDARD
 
 
 def main(out: Out, quick: Quick = False, processes: Processes = 2) -> None:
-    """Compare log evidences of NumPyro models with nested samplers of other libraries."""
+    """Compare log evidences of NumPyro models with nested samplers of other libraries.
+
+    The quick form takes one model, and no jaxns.
+    """
     settings = QUICK if quick else STANDARD
     start = time.perf_counter()
     todo = [Job(comparison.__name__, model) for model in settings.models]

@@ -89,11 +89,13 @@ def _trained(
     key: PRNGKey, kind: str, settings: Settings, number: int, target: Density
 ) -> dict[str, np.ndarray]:
     key_params, key_fit, key_look, key_end = jax.random.split(key, 4)
-    length, num_updates = settings.lengths[number], settings.num_flow_updates[number]
-    base, features = _base(settings, number), settings.flow_features
+    length = settings.lengths[number]
     if kind == ALIASED:
         base, features = _white_noise(length), _ALIASED_FEATURES
         num_updates = settings.num_aliased_updates
+    else:
+        base, features = _base(settings, number), settings.flow_features
+        num_updates = settings.num_flow_updates[number]
     flow = ContinuousFlow(base, generators.lattice_velocity, settings.num_flow_steps)
     params = generators.init_lattice_velocity(key_params, length, *features)
     optimizer = optax.adam(optax.cosine_decay_schedule(5e-3, num_updates, 0.02), b1=0.8, b2=0.9)

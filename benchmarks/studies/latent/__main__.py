@@ -10,7 +10,10 @@ from benchmarks.studies.latent import digits, exact, images, settings, show, ver
 
 
 def main(out: Out, quick: Quick = False, data: Mnist = None, processes: Processes = 2) -> None:
-    """Bound and bracket likelihoods of models with latents, and compress by them."""
+    """Bound and bracket likelihoods of models with latents, and compress by them.
+
+    The quick form takes scikit-learn's digits whatever is given.
+    """
     chosen = settings.QUICK if quick else settings.FULL
     if data is not None and not quick:
         chosen = chosen._replace(data=str(data.resolve()))

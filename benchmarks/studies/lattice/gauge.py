@@ -14,7 +14,6 @@ from jarzynski_jax.annealing import log_partition_bounds
 from jarzynski_jax.compiling import compiled_once
 from jarzynski_jax.free_energy import autocorrelation, log_partition_bracket
 from jarzynski_jax.kernels import generalized_hmc
-from jarzynski_jax.sine import sine_and_cosine
 from jarzynski_jax.targets import lattice
 from jarzynski_jax.types import Array, LogDensityFn, PRNGKey, Scalar
 from jarzynski_jax.walkers import Dynamics
@@ -129,4 +128,4 @@ def _along_coupling(beta: Scalar, t: Scalar) -> LogDensityFn:
 
 
 def _logdensity(beta: Scalar, x: Array) -> Array:
-    return beta * jnp.sum(sine_and_cosine(lattice.plaquettes(x))[1])
+    return beta * lattice.plaquette_sum(x)

@@ -9,6 +9,7 @@ import tyro
 
 from benchmarks.harness import claims as harness_claims
 from benchmarks.harness import command_line, jobs
+from benchmarks.harness.command_line import Out, Processes
 from benchmarks.harness.jobs import Job
 from benchmarks.harness.tables import describe, machine
 from benchmarks.studies.mnist import claims, problem, references, run, settings, show
@@ -16,14 +17,14 @@ from benchmarks.studies.mnist import claims, problem, references, run, settings,
 
 def main(
     data: Path,
-    out: Path,
+    out: Out,
     quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     shrink: int | None = None,
     seeds: int | None = None,
     learning_rate: float | None = None,
     network: Literal["mlp", "conv"] = "mlp",
     rivals: tuple[Literal["pcd", "unweighted"], ...] = ("pcd", "unweighted"),
-    processes: int = 2,
+    processes: Processes = 2,
 ) -> None:
     """Train on MNIST's 2, 3 and 6 in shares of 4:2:1, with weights, by PCD and without weights.
 
@@ -31,9 +32,6 @@ def main(
     ----------
     data
         Folder with MNIST's IDX files, gzipped or not.
-    out
-        Folder for tables, figures, claims.json and data. An experiment that was interrupted
-        goes on with the runs that were not finished.
     quick
         14x14, one seed, fewer walkers and updates.
     shrink
@@ -47,8 +45,6 @@ def main(
         A multilayer perceptron, or the thesis' ConvNet, far slower on a CPU.
     rivals
         Algorithms beside the weighted walkers.
-    processes
-        How many runs go side by side, one core each.
     """
     form, factor = (settings.quick, 2) if quick else (settings.standard, 1)
     factor = factor if shrink is None else shrink

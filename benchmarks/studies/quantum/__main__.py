@@ -14,7 +14,10 @@ _PARTS = (small, electrons, bosons)
 
 
 def main(out: Out, quick: Quick = False, processes: Processes = 2) -> None:
-    """Ground-state energies: bounds, and diffusion Monte Carlo beside exact ones."""
+    """Ground-state energies: bounds, and diffusion Monte Carlo beside exact ones.
+
+    The quick form takes the oscillator, hydrogen, and helium with a fixed wave.
+    """
     settings = QUICK if quick else STANDARD
     start = time.perf_counter()
     todo = [Job(part.__name__, name) for part in _PARTS for name in part.names(settings)]

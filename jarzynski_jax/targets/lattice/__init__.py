@@ -21,6 +21,7 @@ from jarzynski_jax.targets.lattice.free_field import free_field_flow
 from jarzynski_jax.targets.lattice.gauge import (
     GaugeValues,
     gauge_values,
+    plaquette_sum,
     plaquettes,
     topological_charge,
     u1_gauge,
@@ -56,6 +57,7 @@ __all__ = [
     "phi4",
     "phi4_continuum",
     "phi4_mass",
+    "plaquette_sum",
     "plaquettes",
     "site_log_z",
     "to_continuum",

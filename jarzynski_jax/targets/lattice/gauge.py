@@ -31,7 +31,14 @@ from jarzynski_jax.sine import sine_and_cosine
 from jarzynski_jax.targets.lattice.geometry import check_finite, check_position, check_shape
 from jarzynski_jax.types import Array, PRNGKey
 
-__all__ = ["GaugeValues", "gauge_values", "plaquettes", "topological_charge", "u1_gauge"]
+__all__ = [
+    "GaugeValues",
+    "gauge_values",
+    "plaquette_sum",
+    "plaquettes",
+    "topological_charge",
+    "u1_gauge",
+]
 
 
 class GaugeValues(NamedTuple):
@@ -70,8 +77,7 @@ def u1_gauge(shape: tuple[int, ...], inverse_coupling: float) -> Density:
 
     def logdensity_fn(x: Array) -> Array:
         x = check_position(x, (2, *shape), jnp.floating)
-        _, cosines = sine_and_cosine(plaquettes(x))
-        return beta * jnp.sum(cosines) - num_links * math.log(2 * math.pi)
+        return beta * plaquette_sum(x) - num_links * math.log(2 * math.pi)
 
     def sample(rng_key: PRNGKey, num_samples: int) -> Array:
         links = (num_samples, 2, *shape)
@@ -91,6 +97,18 @@ def plaquettes(x: Array) -> Array:
     """
     first, second = x
     return first + jnp.roll(second, -1, 0) - jnp.roll(first, -1, 1) - second
+
+
+def plaquette_sum(x: Array) -> Array:
+    r""":math:`\sum\cos P`, of which the log-density is β times.
+
+    Examples
+    --------
+    >>> float(plaquette_sum(jnp.zeros((2, 4, 6))))
+    24.0
+    """
+    _, cosines = sine_and_cosine(plaquettes(x))
+    return jnp.sum(cosines)
 
 
 def topological_charge(x: Array) -> Array:
